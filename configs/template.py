@@ -1,0 +1,154 @@
+"""Every option, grouped, with its meaning, its default and where the default comes from.
+
+Family configs start from ``get_config()`` of this file and set what differs; any key can be
+overridden on the command line with ``--config.KEY=VALUE``. The config is locked: an unknown key
+or a value of another type is an error that names the nearest known key.
+
+Sources: [paper] GReaTer, ICLR 2025; [code] the authors' released scripts; [llm-attacks] the code
+base those grew from; [measured] docs/lab_notes.md; otherwise our own choice.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+
+    # --- What is asked -----------------------------------------------------------------------
+    # Task files (columns goal,target,final_target; see data/BBH/README.md). Without test_data,
+    # or when both are the same file, dev and test are cut from the rows behind the training rows.
+    config.train_data = ""
+    config.test_data = ""
+    # The first training row, and rows per split. 50/100/100: [paper]. Dev shrinks where a task
+    # has too few rows.
+    config.data_offset = 0
+    config.n_train_data = 50
+    config.n_dev_data = 100
+    config.n_test_data = 100
+    # Text behind the reasoning that makes the model state its answer in the reference's form.
+    config.extractor_text = ""
+    # Text between question and prompt [paper, 4.1], and between reasoning and extractor [code].
+    config.connector = ". Use"
+    config.extractor_separator = " "
+
+    # --- Where the search begins ---------------------------------------------------------------
+    # [paper, 4.1]. "control" is llm-attacks' word for the prompt.
+    config.control_init = (
+        " proper logical reasoning and think step by step. Finally give the actual correct answer."
+    )
+
+    # --- Who answers ---------------------------------------------------------------------------
+    # A hub name, a local folder, a GGUF file, or 'smollm2-135m-instruct' (comes with the set-up).
+    # One value or a tuple, one entry per model. Empty tokenizer_paths: the models' own.
+    config.model_paths = ("smollm2-135m-instruct",)
+    config.tokenizer_paths = ()
+    # Keyword arguments for from_pretrained, one dict per model [llm-attacks].
+    config.model_kwargs = ({},)
+    config.tokenizer_kwargs = ({},)
+    # 'auto' is the tokenizer's own chat template; otherwise the name of an fschat template.
+    config.conversation_templates = ("auto",)
+    # Variables for the tokenizer's template (Llama-3.2's would otherwise write today's date).
+    config.chat_template_kwargs = ConfigDict(type_safe=False)
+    # 'auto', 'cpu', 'cuda:0', ...
+    config.devices = ("auto",)
+    # 'auto' is bfloat16 where the device computes in it, float32 elsewhere.
+    config.dtype = "auto"
+    # Run code that comes with a model's repository. Never by default.
+    config.trust_remote_code = False
+    config.num_train_models = 1
+    config.progressive_models = False
+
+    # --- How it reasons ------------------------------------------------------------------------
+    # Longest reasoning, in tokens; greedy. [code]: 512 in the gradient, 1024 in the selection.
+    config.max_new_tokens = 512
+    # Longest freely generated answer in held-out evaluation, in tokens.
+    config.answer_tokens = 16
+
+    # --- The search ----------------------------------------------------------------------------
+    # 'sound', or 'published' to repeat the released code's search rules with their accidents.
+    # It sets the keys of the block below; each can still be set by itself.
+    config.behaviour = "sound"
+    # Steps; one token is edited in each. [paper]: 105.
+    config.n_steps = 105
+    # Proposals per sample [paper: 10]; random groups of samples whose intersections are united
+    # [code: 6]; samples per group [paper: q = 5]; when fewer than min_proposals tokens come
+    # out, topk grows by 2 and the groups are drawn again [code: 6].
+    config.topk = 10
+    config.topq = 6
+    config.intersect_q = 5
+    config.min_proposals = 6
+    # Tokens tried for real per step. [paper]: mu = 3.
+    config.shortlist_size = 3
+    # The differentiated loss: target_weight * answer cross-entropy at logits / answer_temperature
+    # + control_weight * prompt negative log-likelihood. [paper]: lambda = 0.2; [code]: 0.2.
+    config.target_weight = 1.0
+    config.control_weight = 0.2
+    config.answer_temperature = 0.2
+    # The selection: objective + selection_control_weight * prompt negative log-likelihood.
+    # [code]: 0.02 (hard-coded there).
+    config.selection_control_weight = 0.02
+    # Propose tokens other than ASCII words, '.', ',' and ' '.
+    config.allow_non_ascii = False
+    # The prompt does not grow beyond this many tokens.
+    config.max_prompt_tokens = 64
+    # Seed of the search's only random generator.
+    config.seed = 0
+
+    # --- Set by behaviour: (sound | published) -------------------------------------------------
+    # What selection minimises: 'loss' | 'mistakes' (share of samples whose answer tokens are not
+    # all the model's first choice). [measured]
+    config.objective = placeholder(str)
+    # 'anneal' with anneal=True, else 'improve' | 'always' (even what is worse).
+    config.accept = placeholder(str)
+    # 'off' | 'published' (a '.' in the second half wins at once, whatever its objective).
+    config.period_rule = placeholder(str)
+    # What stands in an appended slot under the gradient: 'proposal' | 'underscore'.
+    config.placeholder = placeholder(str)
+    # May the current token take a place in the shortlist? False | True.
+    config.current_in_shortlist = placeholder(bool)
+    # Which of equal candidates is chosen: 'first' | 'last'.
+    config.ties = placeholder(str)
+    # Samples per group under progressive_goals: 10 | 100.
+    config.progressive_group = placeholder(int)
+    # Go back to the first position whenever the objective is below loss_threshold: False | True.
+    config.restart_when_solved = placeholder(bool)
+
+    # --- Around the step -----------------------------------------------------------------------
+    # Begin with one group of samples; add the next one when the objective falls below
+    # loss_threshold or early_stopping_steps pass without a new best. [code]: 0.12 and 150.
+    config.progressive_goals = False
+    config.loss_threshold = 0.12
+    config.early_stopping_steps = 150
+    # Accept what is worse by delta with probability exp(-delta / T), T = 1 - (k + 1) / n_steps.
+    config.anneal = False
+    # End the search when every training sample is right.
+    config.stop_on_success = False
+    # Score the incumbent on dev every so many steps; 0 never.
+    config.test_steps = 0
+    # Best prompts that are kept and scored on dev after the search. [code]: 10.
+    config.top_prompts = 10
+
+    # --- Memory --------------------------------------------------------------------------------
+    # Rows (prompt x sample) decoded side by side, and samples in one backward pass. Both halve
+    # by themselves when the memory runs out.
+    config.max_rows = 128
+    config.gradient_rows = 8
+
+    # --- What remains --------------------------------------------------------------------------
+    # The log is <result_prefix>_<date>-<time>.json, or exactly logfile when that is given.
+    config.result_prefix = "results/run"
+    config.logfile = ""
+    # False keeps the screen silent but for the result.
+    config.verbose = True
+
+    # --- Accepted for existing commands, without effect (one warning when set) -----------------
+    config.attack = "gcg"  # only 'gcg' exists
+    config.batch_size = 512
+    config.temp = 1.0
+    config.lr = 0.01
+    config.gbda_deterministic = True
+    config.incr_control = False
+    config.filter_cand = True  # a prompt that its text does not mean is always dropped
+
+    return config

@@ -1,0 +1,82 @@
+"""Optimise a prompt: ``python main.py --config=./configs/embedded.py [--config.KEY=VALUE ...]``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from configs.template import get_config as template_config
+from prompt_optimization.errors import InputError
+from prompt_optimization.runs.display import Display
+from prompt_optimization.runs.run import run
+
+CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+
+
+def parse(arguments: Sequence[str]) -> list[str]:
+    """absl's flag parser, whose complaints are told in one sentence.
+
+    Raises:
+        InputError: a flag or key is unknown, or a value has another type than its default.
+    """
+    known = sorted(template_config())
+    for argument in arguments[1:]:
+        key = re.match(r"--?config\.(\w+)", argument)
+        if key and key.group(1) not in known:
+            nearest = difflib.get_close_matches(key.group(1), known, 1, 0)[0]
+            raise InputError(
+                f"config key '{key.group(1)}' is unknown; did you mean --config.{nearest}?"
+            )
+    try:
+        rest: list[str] = flags.FLAGS(list(arguments))
+    except flags.Error as error:
+        raise InputError(_type_error(str(error))) from None
+    except (OSError, ImportError) as error:
+        raise InputError(f"--config cannot be read: {error}") from None
+    if len(rest) > 1:
+        raise InputError(f"'{rest[1]}' is not a flag; options are --config.KEY=VALUE")
+    if CONFIG.value is None:
+        raise InputError("no config; give one, for instance --config=./configs/embedded.py")
+    return rest
+
+
+def _type_error(text: str) -> str:
+    """``text`` with the key, its value and the type that was expected, where it is about one."""
+    match = re.match(r"flag --config\.(\w+)=(.*?): ", text, re.DOTALL)
+    if match is None:
+        return text
+    key, value = match.groups()
+    default = template_config().get_ref(key).get()
+    kind = template_config().get_type(key).__name__
+    return f"--config.{key}='{value}' is not of type {kind}; its default is {default!r}"
+
+
+def main(_: Sequence[str]) -> None:
+    config: ConfigDict = CONFIG.value
+    display = Display(config.verbose)
+    try:
+        run(config, template_config(), display)
+    finally:
+        display.close()
+
+
+def entry() -> int:
+    """Run and return the exit code: 2 for what the user can mend, 130 after Ctrl-C."""
+    try:
+        app.run(main, flags_parser=parse)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the finished steps are in the log", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

@@ -1,0 +1,1 @@
+"""Prompt optimisation for open causal language models."""

@@ -1,0 +1,1 @@
+"""Who answers: loading, layouts, caches and the inference engine. Knows no optimizer."""

@@ -1,0 +1,287 @@
+"""Reasoning and scoring of many prompts on many samples at the cost of the tokens decoded.
+
+Every (prompt, sample) pair is a row. Rows start from the samples' cached prefix, read what is
+left of their prompt, reason greedily side by side, and are scored from the cache that reasoning
+left behind: only extractor and answer are new to the model then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from prompt_optimization.models.kv import KVRows
+from prompt_optimization.models.language_model import LanguageModel, pad_right
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.samples import Samples
+
+# Finished rows are taken out of the pool when at least this share of it has finished: moving the
+# others costs about as much as one decoding step of the whole pool.
+COMPACTION_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How rows reason and answer.
+
+    Attributes:
+        max_new_tokens: limit of the reasoning, in tokens.
+        answer_tokens: limit of the freely generated answer, in tokens; 0 skips it.
+        temperature: divides the logits under the answer loss.
+    """
+
+    max_new_tokens: int
+    answer_tokens: int = 0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one prompt did on one sample.
+
+    Attributes:
+        reasoning: the reasoning's ids, without the token that ended it.
+        loss: mean cross-entropy of the answer's tokens in nats, at the decoding's temperature.
+        mistake: True unless every token of the answer was the model's first choice.
+        nll: mean negative log-likelihood of the prompt's tokens behind this question, in nats.
+        answer: what the model wrote behind the extractor; None when it was not asked.
+    """
+
+    reasoning: Ids
+    loss: float
+    mistake: bool
+    nll: float
+    answer: str | None = None
+
+
+class Engine:
+    """Runs prompts over samples with one model."""
+
+    def __init__(self, model: LanguageModel, max_rows: int) -> None:
+        """
+        Args:
+            max_rows: rows decoded side by side; halves by itself when memory runs out.
+        """
+        self.model = model
+        self.budget = RowBudget(max_rows)
+
+    @torch.no_grad()
+    def run(
+        self,
+        samples: Samples,
+        prompts: Sequence[Ids],
+        decoding: Decoding,
+        indices: Sequence[int] | None = None,
+    ) -> list[list[Outcome]]:
+        """Let every prompt reason and answer on every sample.
+
+        Args:
+            samples: the split.
+            prompts: prompts as ids that ``samples`` can spell.
+            decoding: limits and temperature.
+            indices: the samples to run; all when left out.
+
+        Returns:
+            one list a prompt, with one outcome a sample in the order of ``indices``.
+
+        Raises:
+            FloatingPointError: the model's logits are not finite.
+            InputError: the memory does not hold one row.
+        """
+        assert prompts and all(prompts)
+        indices = range(len(samples)) if indices is None else indices
+        shared = _shared_prefix(prompts)
+        samples.prefix.reach(shared, self.budget)
+        # Rows with equally many tokens to read share a batch without padding; among them the
+        # longest come first, so that a lack of memory shows at once.
+        rows = sorted(
+            ((p, s) for p in range(len(prompts)) for s in indices),
+            key=lambda row: (-len(prompts[row[0]]), -len(samples.questions[row[1]]), row),
+        )
+        outcomes: dict[tuple[int, int], Outcome] = {}
+        start = 0
+        while start < len(rows):
+            width = len(prompts[rows[start][0]])
+            stop = start
+            while stop < len(rows) and len(prompts[rows[stop][0]]) == width:
+                stop += 1
+            group = rows[start:stop]
+            done = self.budget.map(
+                group, lambda pool: self._run_pool(samples, prompts, pool, len(shared), decoding)
+            )
+            outcomes.update(zip(group, done, strict=True))
+            start = stop
+        return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
+
+    def _run_pool(
+        self,
+        samples: Samples,
+        prompts: Sequence[Ids],
+        pool: Sequence[tuple[int, int]],
+        shared: int,
+        decoding: Decoding,
+    ) -> list[Outcome]:
+        prefix = samples.prefix
+        which = torch.tensor([s for _, s in pool], device=self.model.device)
+        rest = [[*prompts[p][shared:], *samples.suffix] for p, _ in pool]
+        left = len(prompts[pool[0][0]]) - shared
+        kv = prefix.kv.select(which, spare=len(rest[0]) + decoding.max_new_tokens)
+        ids = torch.tensor(rest, device=self.model.device)
+        logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0))
+        pieces = [prefix.nll[which], nll]
+        if left:
+            pieces.insert(1, -prefix.log_probs[which].gather(1, ids[:, :1]))
+        prompt_nll = torch.cat(pieces, dim=1).mean(1).tolist()
+
+        reasonings, kv = decode(self.model, kv, logits, decoding.max_new_tokens)
+        # The last token of a row that met the limit was chosen but never read.
+        unread = [
+            reasoning[-1:] if len(reasoning) == decoding.max_new_tokens else ()
+            for reasoning in reasonings
+        ]
+        end = kv.columns
+        loss, mistake = self.score(samples, pool, kv, unread, decoding.temperature)
+        answers: list[str | None] = [None] * len(pool)
+        if decoding.answer_tokens:
+            kv.crop(end)
+            answers = [*self._answer(samples, pool, kv, unread, decoding.answer_tokens)]
+        return [
+            Outcome(reasoning, *rest_of)
+            for reasoning, *rest_of in zip(
+                reasonings, loss, mistake, prompt_nll, answers, strict=True
+            )
+        ]
+
+    @torch.no_grad()
+    def score(
+        self,
+        samples: Samples,
+        pool: Sequence[tuple[int, int]],
+        kv: KVRows,
+        unread: Sequence[Ids],
+        temperature: float,
+    ) -> tuple[list[float], list[bool]]:
+        """Teacher-forced loss and mistake of the answers behind reasoning and extractor.
+
+        Args:
+            pool: (prompt, sample) pairs, one a row of ``kv``.
+            kv: the rows up to the reasoning's end, but for ``unread``; they grow by the tail.
+            unread: the last ids of each row's reasoning that ``kv`` does not hold yet.
+            temperature: divides the logits under the loss.
+        """
+        tails = [samples.tails[s] for _, s in pool]
+        ids, valid = pad_right(
+            [
+                [*last, *tail.extractor, *tail.answer]
+                for last, tail in zip(unread, tails, strict=True)
+            ],
+            self.model.filler,
+            self.model.device,
+        )
+        places = [
+            (row, len(last) + len(tail.extractor) - 1 + offset)
+            for row, (last, tail) in enumerate(zip(unread, tails, strict=True))
+            for offset in range(len(tail.answer))
+        ]
+        where = torch.tensor(places, device=self.model.device).unbind(1)
+        logits = self.model.extend(kv, ids, (where[0], where[1]), valid)
+        self.model.counts["prefilled"] += int(valid.sum())
+        _check_finite(logits)
+        answers = ids[where[0], where[1] + 1]
+        losses = torch.nn.functional.cross_entropy(logits / temperature, answers, reduction="none")
+        wrong = (logits.argmax(-1) != answers).float()
+        count = torch.zeros(len(pool), device=self.model.device)
+        count.index_add_(0, where[0], torch.ones_like(losses))
+        loss = torch.zeros_like(count).index_add_(0, where[0], losses) / count
+        mistake = torch.zeros_like(count).index_add_(0, where[0], wrong) > 0
+        return loss.tolist(), mistake.tolist()
+
+    def _answer(
+        self,
+        samples: Samples,
+        pool: Sequence[tuple[int, int]],
+        kv: KVRows,
+        unread: Sequence[Ids],
+        limit: int,
+    ) -> list[str]:
+        """What the model itself writes behind the extractor."""
+        ids, valid = pad_right(
+            [
+                [*last, *samples.tails[s].extractor]
+                for last, (_, s) in zip(unread, pool, strict=True)
+            ],
+            self.model.filler,
+            self.model.device,
+        )
+        row = torch.arange(len(pool), device=self.model.device)
+        logits = self.model.extend(kv, ids, (row, valid.sum(1) - 1), valid)
+        self.model.counts["prefilled"] += int(valid.sum())
+        written, _ = decode(self.model, kv, logits, limit)
+        texts: list[str] = self.model.tokenizer.batch_decode(
+            [list(ids) for ids in written], skip_special_tokens=True
+        )
+        return texts
+
+
+@torch.no_grad()
+def decode(
+    model: LanguageModel, kv: KVRows, logits: torch.Tensor, limit: int
+) -> tuple[list[Ids], KVRows]:
+    """Continue every row greedily until it ends itself or has ``limit`` tokens.
+
+    Args:
+        kv: the rows; used up by the call.
+        logits: [rows, vocabulary] behind each row's last token.
+
+    Returns:
+        per row the chosen ids without the one that ended it, and the rows' cache in the same
+        order. It holds every chosen token but the last of a row that met the limit.
+
+    Raises:
+        FloatingPointError: the logits are not finite.
+    """
+    device = model.device
+    stops = torch.tensor(sorted(model.stop_ids), dtype=torch.long, device=device)
+    written: list[list[int]] = [[] for _ in range(kv.rows)]
+    parked: list[tuple[torch.Tensor, KVRows]] = []
+    origin = torch.arange(kv.rows, device=device)
+    going = torch.ones(kv.rows, dtype=torch.bool, device=device)
+    for step in range(limit):
+        _check_finite(logits)
+        chosen = logits.argmax(-1)
+        going &= ~torch.isin(chosen, stops)
+        for row, token, alive in zip(origin.tolist(), chosen.tolist(), going.tolist(), strict=True):
+            if alive:
+                written[row].append(token)
+        alive_rows = int(going.sum())
+        model.counts["decoded"] += alive_rows
+        if not alive_rows or step == limit - 1:
+            break
+        if kv.rows - alive_rows >= max(1, COMPACTION_SHARE * kv.rows):
+            parked.append((origin[~going], kv.select((~going).nonzero()[:, 0])))
+            keep = going.nonzero()[:, 0]
+            kv, chosen, origin = kv.select(keep, limit - step), chosen[keep], origin[keep]
+            going = going[keep]
+        row = torch.arange(kv.rows, device=device)
+        logits = model.extend(kv, chosen[:, None], (row, torch.zeros_like(row)), going[:, None])
+    if parked:
+        parked.append((origin, kv))
+        order = torch.cat([rows for rows, _ in parked]).argsort()
+        kv = KVRows.join([part for _, part in parked]).select(order)
+    return [tuple(ids) for ids in written], kv
+
+
+def _shared_prefix(prompts: Sequence[Ids]) -> Ids:
+    shortest = min(prompts, key=len)
+    length = 0
+    while length < len(shortest) and all(p[length] == shortest[length] for p in prompts):
+        length += 1
+    return shortest[:length]
+
+
+def _check_finite(logits: torch.Tensor) -> None:
+    if not bool(torch.isfinite(logits).all()):
+        raise FloatingPointError("the model's logits are not finite")

@@ -1,0 +1,185 @@
+"""Keys and values of a batch of rows that grows in place, shrinks and is put together again.
+
+Every row is padded wherever it needs to be: ``mask`` says which columns are real, ``positions``
+where each row's next token stands. Padding never moves a token's position, so attention over a
+padded row equals attention over the row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+
+class GrowingLayer(DynamicLayer):
+    """One layer's keys and values in a buffer with room to spare.
+
+    transformers' own growing layer copies everything it holds for each new token; here a token
+    is written behind the last one and the buffer is moved only when it is full.
+    ``keys`` and ``values`` are buffers of shape [rows, heads, capacity, head_dim].
+    """
+
+    def __init__(self, capacity: int = 0) -> None:
+        super().__init__()
+        self.is_initialized: bool = False
+        self.capacity = capacity
+        self.length = 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append ``key_states`` and ``value_states`` [rows, heads, new, head_dim]; return all."""
+        end = self.length + key_states.shape[-2]
+        if not self.is_initialized:
+            self.dtype, self.device = key_states.dtype, key_states.device
+            self.is_initialized = True
+            self.capacity = max(self.capacity, end)
+            self.keys = _room(key_states, self.capacity)
+            self.values = _room(value_states, self.capacity)
+        elif end > self.capacity:
+            self.capacity = end + end // 4
+            self.keys = _moved(self.keys, self.length, self.capacity)
+            self.values = _moved(self.values, self.length, self.capacity)
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+
+class KVRows:
+    """The cache of a batch of rows.
+
+    Attributes:
+        cache: what a transformers model takes as ``past_key_values``.
+        mask: [rows, columns] bool, True where a column belongs to the row.
+        positions: [rows] position of each row's next token.
+    """
+
+    def __init__(self, cache: Cache, mask: torch.Tensor, positions: torch.Tensor) -> None:
+        self.cache = cache
+        self.mask = mask
+        self.positions = positions
+
+    @classmethod
+    def empty(cls, rows: int, device: torch.device, capacity: int = 0) -> KVRows:
+        """No columns yet; ``capacity`` columns are set aside at the first token."""
+        return cls(
+            Cache(layer_class_to_replicate=lambda: GrowingLayer(capacity)),
+            torch.zeros(rows, 0, dtype=torch.bool, device=device),
+            torch.zeros(rows, dtype=torch.long, device=device),
+        )
+
+    @property
+    def rows(self) -> int:
+        return self.mask.shape[0]
+
+    @property
+    def columns(self) -> int:
+        return self.mask.shape[1]
+
+    def grow(self, valid: torch.Tensor) -> None:
+        """Note that the model has just written ``valid`` [rows, new] columns."""
+        self.mask = torch.cat([self.mask, valid], dim=1)
+        self.positions = self.positions + valid.sum(1)
+
+    def crop(self, columns: int) -> None:
+        """Forget every column from ``columns`` on."""
+        self.positions = self.positions - self.mask[:, columns:].sum(1)
+        self.mask = self.mask[:, :columns]
+        for layer in self.cache.layers:
+            layer.length = columns
+
+    def select(self, rows: Sequence[int] | torch.Tensor, spare: int = 0) -> KVRows:
+        """A copy of ``rows`` (repeats allowed) with room for ``spare`` more columns.
+
+        Leading columns that none of them uses are left out.
+        """
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.mask.device)
+        mask = self.mask.index_select(0, index)
+        used = mask.any(0)
+        start = int(used.int().argmax()) if bool(used.any()) else self.columns
+        return KVRows(
+            _cache(
+                [
+                    [_select(buffer, index, start, self.columns, spare) for buffer in pair]
+                    for pair in self._buffers()
+                ],
+                self.columns - start,
+            ),
+            mask[:, start:],
+            self.positions.index_select(0, index),
+        )
+
+    @staticmethod
+    def join(parts: Sequence[KVRows], spare: int = 0) -> KVRows:
+        """All rows of ``parts`` in order, padded on the left to one width."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = max(part.columns for part in parts)
+        mask = torch.cat(
+            [
+                torch.nn.functional.pad(part.mask, (columns - part.columns, 0), value=False)
+                for part in parts
+            ]
+        )
+        layers = []
+        for pairs in zip(*(part._buffers() for part in parts), strict=True):
+            layers.append(
+                [
+                    _stack(list(buffers), [part.columns for part in parts], columns, spare)
+                    for buffers in zip(*pairs, strict=True)
+                ]
+            )
+        return KVRows(_cache(layers, columns), mask, torch.cat([part.positions for part in parts]))
+
+    def _buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(layer.keys, layer.values) for layer in self.cache.layers]
+
+
+def _room(like: torch.Tensor, capacity: int) -> torch.Tensor:
+    # Zeros, not empty: a masked column is multiplied by a weight of zero, and 0 x NaN is NaN.
+    rows, heads, _, width = like.shape
+    return like.new_zeros(rows, heads, capacity, width)
+
+
+def _moved(buffer: torch.Tensor, length: int, capacity: int) -> torch.Tensor:
+    moved = _room(buffer, capacity)
+    moved[:, :, :length] = buffer[:, :, :length]
+    return moved
+
+
+def _select(
+    buffer: torch.Tensor, index: torch.Tensor, start: int, stop: int, spare: int
+) -> torch.Tensor:
+    rows, (_, heads, _, width) = len(index), buffer.shape
+    chosen = buffer.new_zeros(rows, heads, stop - start + spare, width)
+    chosen[:, :, : stop - start] = buffer[:, :, start:stop].index_select(0, index)
+    return chosen
+
+
+def _stack(
+    buffers: list[torch.Tensor], lengths: list[int], columns: int, spare: int
+) -> torch.Tensor:
+    _, heads, _, width = buffers[0].shape
+    rows = sum(buffer.shape[0] for buffer in buffers)
+    stacked = buffers[0].new_zeros(rows, heads, columns + spare, width)
+    row = 0
+    for buffer, length in zip(buffers, lengths, strict=True):
+        stacked[row : row + buffer.shape[0], :, columns - length : columns] = buffer[:, :, :length]
+        row += buffer.shape[0]
+    return stacked
+
+
+def _cache(layers: Sequence[Sequence[torch.Tensor]], length: int) -> Cache:
+    cache = Cache(layers=[GrowingLayer() for _ in layers])
+    for layer, (keys, values) in zip(cache.layers, layers, strict=True):
+        layer.keys, layer.values = keys, values
+        layer.dtype, layer.device = keys.dtype, keys.device
+        layer.is_initialized = True
+        layer.length, layer.capacity = length, keys.shape[-2]
+    return cache

@@ -1,0 +1,199 @@
+"""A frozen causal language model that continues cached rows and shows logits where asked.
+
+This is the only place that calls the network. Everything above it speaks of rows, new tokens and
+the places whose logits are wanted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from prompt_optimization.models.kv import KVRows
+
+# Upper bound for one block of logits in elements (float32: 256 MiB).
+LOGITS_BLOCK = 64 * 2**20
+
+
+class LanguageModel:
+    """A model and its tokenizer on one device, with parameters frozen.
+
+    Attributes:
+        counts: tokens so far, by kind: ``prefilled`` (known tokens run through the model),
+            ``decoded`` (tokens chosen by it) and ``differentiated`` (tokens of backward passes).
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        stop_ids: Sequence[int] = (),
+    ) -> None:
+        """
+        Args:
+            model: any transformers causal language model; it is put in eval mode and frozen.
+            tokenizer: its tokenizer.
+            name: how logs call it.
+            stop_ids: ids that end a generation, besides those the model itself declares.
+        """
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.device = model.device
+        declared = [
+            model.config.eos_token_id,
+            getattr(model.generation_config, "eos_token_id", None),
+            tokenizer.eos_token_id,
+            list(stop_ids),
+        ]
+        self.stop_ids = frozenset(
+            int(one)
+            for ids in declared
+            for one in (ids if isinstance(ids, list | tuple) else [ids])
+            if one is not None
+        )
+        # Only fills masked columns, so any id of the vocabulary serves when there is no pad.
+        self.filler = next(
+            (i for i in (tokenizer.pad_token_id, *self.stop_ids) if i is not None), 0
+        )
+        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        self.counts: Counter[str] = Counter()
+        self._picked: tuple[torch.Tensor, torch.Tensor] | None = None
+        model.get_output_embeddings().register_forward_pre_hook(self._pick)
+
+    @property
+    def context(self) -> int | None:
+        """Longest sequence the model was made for, in tokens; None when it does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def sliding_window(self) -> int | None:
+        """Width of the narrowest local attention in tokens; None when all attention is full."""
+        config = self.model.config.get_text_config()
+        kinds = getattr(config, "layer_types", None)
+        local = any(kind != "full_attention" for kind in kinds) if kinds else True
+        return getattr(config, "sliding_window", None) if local else None
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Input vectors of ``ids`` [...] as the first layer reads them: [..., width]."""
+        vectors: torch.Tensor = self.model.get_input_embeddings()(ids)
+        return vectors
+
+    def extend(
+        self,
+        kv: KVRows,
+        new: torch.Tensor,
+        where: tuple[torch.Tensor, torch.Tensor],
+        valid: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Run ``new`` behind the cached rows and return logits at the places ``where``.
+
+        Args:
+            kv: the rows, which grow by ``new``'s columns.
+            new: ids [rows, columns], or input vectors [rows, columns, width].
+            where: row and column indices [n], columns counted within ``new``.
+            valid: [rows, columns] bool, False for filler; all real when left out.
+
+        Returns:
+            float32 logits [n, vocabulary].
+        """
+        shape = new.shape[:2]
+        if valid is None:
+            valid = torch.ones(shape, dtype=torch.bool, device=self.device)
+        positions = (kv.positions[:, None] + valid.cumsum(1) - 1).clamp_(min=0)
+        everything = torch.cat([kv.mask, valid], dim=1)
+        inputs = {"input_ids": new} if new.ndim == 2 else {"inputs_embeds": new}
+        self._picked = where
+        try:
+            output = self.model(
+                **inputs,
+                attention_mask=everything.long(),
+                position_ids=positions,
+                past_key_values=kv.cache,
+                use_cache=True,
+            )
+        finally:
+            self._picked = None
+        kv.grow(valid)
+        logits: torch.Tensor = output.logits.float()
+        return logits.view(-1, logits.shape[-1])
+
+    @torch.no_grad()
+    def read(
+        self, kv: KVRows, ids: torch.Tensor, scored: int = 0, valid: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run known ``ids`` [rows, columns] behind the rows.
+
+        Args:
+            scored: how many of the leading columns predict a token whose likelihood is wanted.
+
+        Returns:
+            logits behind the last column [rows, vocabulary], and the negative log-likelihood
+            [rows, scored] of the tokens that follow the first ``scored`` columns in ``ids``.
+        """
+        rows, columns = ids.shape
+        assert 0 <= scored < columns
+        self.counts["prefilled"] += ids.numel() if valid is None else int(valid.sum())
+        row = torch.arange(rows, device=self.device)
+        losses = []
+        start = 0
+        # The scored columns go in blocks, because their logits over a large vocabulary are
+        # larger than everything else here.
+        step = max(1, LOGITS_BLOCK // (rows * self.vocabulary))
+        while start < scored:
+            stop = min(start + step, scored)
+            width = stop - start
+            where = (
+                row.repeat_interleave(width),
+                torch.arange(width, device=self.device).repeat(rows),
+            )
+            part = None if valid is None else valid[:, start:stop]
+            logits = self.extend(kv, ids[:, start:stop], where, part)
+            follow = ids[:, start + 1 : stop + 1].reshape(-1)
+            loss = torch.nn.functional.cross_entropy(logits, follow, reduction="none")
+            losses.append(loss.view(rows, width))
+            start = stop
+        last = torch.full_like(row, columns - 1 - start)
+        part = None if valid is None else valid[:, start:]
+        logits = self.extend(kv, ids[:, start:], (row, last), part)
+        nll = torch.cat(losses, dim=1) if losses else logits.new_zeros(rows, 0)
+        return logits, nll
+
+    def _pick(
+        self, module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...] | None:
+        """Hand the output head only the hidden states whose logits are wanted.
+
+        Works for every family, and keeps whatever the family does behind its head. Indexing
+        makes the states contiguous: for a strided slice in bfloat16 on a CPU, torch copies the
+        whole head once per row.
+        """
+        if self._picked is None:
+            return None
+        (hidden,) = arguments
+        rows, columns = self._picked
+        return (hidden[rows, columns].unsqueeze(0),)
+
+
+def pad_right(
+    sequences: Sequence[Sequence[int]], filler: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``sequences`` as ids [rows, longest] and their mask, filled up on the right."""
+    width = max(len(ids) for ids in sequences)
+    ids = [[*one, *[filler] * (width - len(one))] for one in sequences]
+    lengths = torch.tensor([len(one) for one in sequences], device=device)
+    mask = torch.arange(width, device=device)[None, :] < lengths[:, None]
+    return torch.tensor(ids, dtype=torch.long, device=device), mask
+
+
+def pad_left(
+    sequences: Sequence[Sequence[int]], filler: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``sequences`` as ids [rows, longest] and their mask, filled up on the left."""
+    ids, mask = pad_right([list(reversed(one)) for one in sequences], filler, device)
+    return ids.flip(1), mask.flip(1)

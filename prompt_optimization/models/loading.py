@@ -1,0 +1,179 @@
+"""From a model's name to a frozen model on a device."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.embedded import EMBEDDED_NAME, ensure_embedded
+from prompt_optimization.models.language_model import LanguageModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is the first CUDA device, or else the CPU.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        # The one test that holds for every kind of device: put something there.
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(
+            f"device '{name}' does not exist on this machine ({_devices()}); choose one with "
+            "--config.devices"
+        ) from None
+    return device
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype called ``name``; ``auto`` is bfloat16 where the device computes in it.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.bfloat16 if native else torch.float32
+    if name not in DTYPES:
+        raise InputError(
+            f"dtype '{name}' is unknown; set --config.dtype to auto, {', '.join(DTYPES)}"
+        )
+    return DTYPES[name]
+
+
+def load_language_model(
+    name: str,
+    *,
+    tokenizer_name: str | None = None,
+    device: torch.device,
+    dtype: torch.dtype,
+    trust_remote_code: bool = False,
+    model_arguments: dict[str, Any] | None = None,
+    tokenizer_arguments: dict[str, Any] | None = None,
+) -> LanguageModel:
+    """Load a model and its tokenizer, frozen and in eval mode.
+
+    Args:
+        name: a hub name, a local folder, a GGUF file, or ``smollm2-135m-instruct``, the model
+            that comes with the set-up.
+        tokenizer_name: the same for the tokenizer; the model's own when left out.
+        trust_remote_code: run code that the model's repository brings along.
+        model_arguments, tokenizer_arguments: handed to transformers' ``from_pretrained``.
+
+    Raises:
+        InputError: the model or tokenizer does not exist, is gated, or cannot be reached.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    source = _source(name)
+    tokenizer_source = _source(tokenizer_name) if tokenizer_name else source
+    tokenizer = _load(
+        AutoTokenizer, tokenizer_source, trust_remote_code, **(tokenizer_arguments or {})
+    )
+    model = _load(
+        AutoModelForCausalLM,
+        source,
+        trust_remote_code,
+        dtype=dtype,
+        **(model_arguments or {}),
+    )
+    _check_match(name, model, tokenizer)
+    return LanguageModel(model.to(device), tokenizer, name=name, stop_ids=_end_of_turn(tokenizer))
+
+
+def _source(name: str) -> dict[str, str]:
+    """``from_pretrained``'s arguments for ``name``."""
+    if name == EMBEDDED_NAME:
+        return {"pretrained_model_name_or_path": str(ensure_embedded())}
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise InputError(
+                f"folder '{name}' holds no model (no config.json); give a folder that "
+                "save_pretrained wrote"
+            )
+        return {"pretrained_model_name_or_path": str(path)}
+    if path.is_file() and path.suffix == ".gguf":
+        return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf"
+    if looks_local or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise InputError(
+            f"model path '{name}' does not exist; give a hub name, a local folder, a GGUF file "
+            f"or '{EMBEDDED_NAME}' with --config.model_paths"
+        )
+    return {"pretrained_model_name_or_path": name}
+
+
+def _load(kind: Any, source: dict[str, str], trust_remote_code: bool, **arguments: Any) -> Any:
+    name = source.get("gguf_file") or source["pretrained_model_name_or_path"]
+    try:
+        return kind.from_pretrained(**source, trust_remote_code=trust_remote_code, **arguments)
+    except (OSError, ValueError, ImportError) as error:
+        causes = _causes(error)
+        if any(isinstance(cause, GatedRepoError) for cause in causes):
+            reason = (
+                "is gated: accept its terms on its hub page and log in with 'hf auth login' "
+                "(or set HF_TOKEN)"
+            )
+        elif any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+            reason = "is not known to the hub; check the spelling, or log in if it is private"
+        elif any("trust_remote_code" in str(cause) for cause in causes):
+            reason = (
+                "brings code of its own; read it, then allow it with "
+                "--config.trust_remote_code=True"
+            )
+        else:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            reason = f"cannot be loaded: {first}"
+        raise InputError(f"model '{name}' {reason}") from None
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    causes: list[BaseException] = []
+    while error is not None and error not in causes:
+        causes.append(error)
+        error = error.__cause__ or error.__context__
+    return causes
+
+
+def _check_match(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokenizer.vocab_size > rows:
+        raise InputError(
+            f"the tokenizer '{tokenizer.name_or_path}' has {tokenizer.vocab_size} tokens but "
+            f"model '{name}' has {rows}; give the model's own with --config.tokenizer_paths"
+        )
+
+
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The special token that the chat template writes when a turn ends.
+
+    Chat models end their answers with it, whether or not their configuration calls it EOS.
+    """
+    if tokenizer.chat_template is None:
+        return []
+    marker = "\ue000"
+    text = tokenizer.apply_chat_template([{"role": "user", "content": marker}], tokenize=False)
+    assert isinstance(text, str)
+    after = tokenizer(text.partition(marker)[2], add_special_tokens=False)["input_ids"]
+    return [int(i) for i in after[:1] if i in tokenizer.all_special_ids]
+
+
+def _devices() -> str:
+    count = torch.cuda.device_count()
+    return "it has cpu" + (f" and cuda:0 to cuda:{count - 1}" if count else " and no CUDA device")

@@ -1,0 +1,72 @@
+"""Working in chunks that fit the memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+from prompt_optimization.errors import InputError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """True for CUDA's out-of-memory error and for the CPU allocator's."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+class RowBudget:
+    """How many rows go through a model at once.
+
+    When the memory does not suffice the number is halved, the chunk done again, and the smaller
+    number kept for the rest of the run.
+    """
+
+    def __init__(self, rows: int) -> None:
+        assert rows >= 1
+        self.rows = rows
+        self.halvings = 0
+
+    def map(
+        self, items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]
+    ) -> list[Result]:
+        """``work`` over chunks of ``items``, one result an item; all results in order.
+
+        Raises:
+            InputError: not even a single row fits.
+        """
+        return [result for chunk in self.chunks(items, work) for result in chunk]
+
+    def chunks(
+        self, items: Sequence[Item], work: Callable[[Sequence[Item]], Result]
+    ) -> list[Result]:
+        """``work`` over chunks of ``items``; one result a chunk.
+
+        Raises:
+            InputError: not even a single row fits.
+        """
+        results: list[Result] = []
+        start = 0
+        while start < len(items):
+            chunk = items[start : start + self.rows]
+            try:
+                results.append(work(chunk))
+                start += len(chunk)
+                continue
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(chunk) == 1:
+                    raise InputError(
+                        "the device's memory does not hold even one sample; choose a smaller "
+                        "model, shorter samples or --config.dtype=bfloat16"
+                    ) from None
+            # Outside the handler, where the failed chunk's tensors are no longer referenced.
+            self.rows = len(chunk) // 2
+            self.halvings += 1
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return results

@@ -1,0 +1,168 @@
+"""The samples of one split with everything about them that is computed once.
+
+The keys and values of the questions never change during a run. The part of the prompt left of
+the edited position changes only where the search has moved on, so it is cached behind the
+questions and only the difference is ever computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.kv import KVRows
+from prompt_optimization.models.language_model import LanguageModel, pad_left
+from prompt_optimization.models.layout import BoundaryError, Ids, Layout, Tail
+from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.tasks.examples import Example
+
+
+class Samples:
+    """Examples as the model reads them: question, suffix and tail ids, and the prefix cache.
+
+    Attributes:
+        examples: the examples, in order; a sample is named by its index here.
+        questions: ids before the prompt, per sample.
+        suffix: ids between prompt and reasoning, the same for all.
+        tails: extractor and answer ids, per sample.
+    """
+
+    def __init__(
+        self, model: LanguageModel, layout: Layout, examples: Sequence[Example], prompt: str
+    ) -> None:
+        """
+        Args:
+            prompt: any prompt; it shows where the questions' tokens end.
+
+        Raises:
+            InputError: the prompt does not stand on its own tokens behind some question, or an
+                answer is glued to the extractor.
+        """
+        assert examples
+        self.model = model
+        self.layout = layout
+        self.examples = tuple(examples)
+        try:
+            heads = layout.heads([example.question for example in examples], prompt)
+        except BoundaryError as error:
+            raise InputError(
+                f"the prompt '{prompt}' does not stand on tokens of its own ({error}); let "
+                "--config.connector end in a word and --config.control_init start with one"
+            ) from None
+        for head, example in zip(heads, examples, strict=True):
+            if (head.prompt, head.suffix) != (heads[0].prompt, heads[0].suffix):
+                raise InputError(
+                    f"behind the question of row {example.row} the prompt '{prompt}' has other "
+                    "tokens than elsewhere; let --config.connector end in a word"
+                )
+        self.questions: list[Ids] = [head.question for head in heads]
+        self.suffix: Ids = heads[0].suffix
+        self.tails: list[Tail] = layout.tails(examples)
+        self.prefix = PrefixCache(model, self.questions)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def prompt_ids(self, prompt: str) -> Ids:
+        """The ids that ``prompt`` has behind these questions.
+
+        Raises:
+            BoundaryError: it has no ids of its own there.
+        """
+        head = self.layout.heads([self.examples[0].question], prompt)[0]
+        if head.question != self.questions[0]:
+            raise BoundaryError("the prompt changes the question's tokens")
+        return head.prompt
+
+    def spell(self, prompts: Sequence[Ids]) -> list[str | None]:
+        """The text of each prompt, or None where no text means exactly these ids."""
+        return self.layout.spell(self.examples[0].question, self.questions[0], prompts)
+
+    def check_room(self, prompt_tokens: int, new_tokens: int) -> None:
+        """Refuse samples that cannot fit the model.
+
+        Raises:
+            InputError: a sample with ``prompt_tokens`` of prompt and ``new_tokens`` of reasoning
+                is longer than the model's context, or than its local attention (whose window
+                the padding of the row pool would distort).
+        """
+        limits = [limit for limit in (self.model.context, self.model.sliding_window) if limit]
+        if not limits:
+            return
+        for question, tail, example in zip(self.questions, self.tails, self.examples, strict=True):
+            fixed = len(question) + len(self.suffix) + len(tail.extractor) + len(tail.answer)
+            if fixed + prompt_tokens + new_tokens > min(limits):
+                raise InputError(
+                    f"row {example.row} needs {fixed + prompt_tokens + new_tokens} tokens, more "
+                    f"than the {min(limits)} of {self.model.name}; shorten the question or lower "
+                    "--config.max_new_tokens"
+                )
+
+
+class PrefixCache:
+    """Keys and values of ``question + prompt[:n]`` for all samples, moved along as n moves.
+
+    Attributes:
+        ids: the prompt tokens now cached behind the questions.
+        log_probs: [samples, vocabulary] float32, next-token log-probabilities behind them.
+        nll: [samples, len(ids)] negative log-likelihood of each cached prompt token.
+    """
+
+    def __init__(self, model: LanguageModel, questions: Sequence[Ids]) -> None:
+        self._model = model
+        self._questions = questions
+        self._kv: KVRows | None = None
+        self._columns = 0
+        self.ids: Ids = ()
+        self.log_probs = torch.empty(0)
+        self.nll = torch.empty(0)
+
+    @property
+    def kv(self) -> KVRows:
+        """The cached rows; copy them with ``select`` before extending them."""
+        assert self._kv is not None, "reach() comes first"
+        return self._kv
+
+    @torch.no_grad()
+    def reach(self, ids: Ids, budget: RowBudget) -> None:
+        """Make the cache hold ``question + ids``, computing only what it lacks."""
+        if self._kv is None:
+            self._read_questions(budget)
+        kv = self.kv
+        shared = 0
+        while shared < min(len(ids), len(self.ids)) and ids[shared] == self.ids[shared]:
+            shared += 1
+        if shared < len(self.ids):
+            # One token is read again, because the distribution behind it was not kept.
+            kv.crop(self._columns + shared - 1)
+            fresh = [(*question, *ids[:shared])[-1:] + ids[shared:] for question in self._questions]
+            logits, nll = self._model.read(kv, self._tensor(fresh), scored=len(fresh[0]) - 1)
+        elif shared < len(ids):
+            fresh = [ids[shared:]] * kv.rows
+            first = -self.log_probs[:, ids[shared]][:, None]
+            logits, rest = self._model.read(kv, self._tensor(fresh), scored=len(fresh[0]) - 1)
+            nll = torch.cat([first, rest], dim=1)
+        else:
+            return
+        self.ids = ids
+        self.nll = torch.cat([self.nll[:, :shared], nll], dim=1)
+        self.log_probs = logits.log_softmax(-1)
+
+    def _read_questions(self, budget: RowBudget) -> None:
+        logits = []
+
+        def read(questions: Sequence[Ids]) -> KVRows:
+            ids, valid = pad_left(questions, self._model.filler, self._model.device)
+            kv = KVRows.empty(len(questions), self._model.device)
+            logits.append(self._model.read(kv, ids, valid=valid)[0])
+            return kv
+
+        self._kv = KVRows.join(budget.chunks(self._questions, read))
+        self._columns = self._kv.columns
+        self.log_probs = torch.cat(logits).log_softmax(-1)
+        self.nll = self.log_probs.new_zeros(len(self._questions), 0)
+
+    def _tensor(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self._model.device)

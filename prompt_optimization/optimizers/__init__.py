@@ -1,0 +1,1 @@
+"""How the prompt changes; one folder a method. Knows no file."""

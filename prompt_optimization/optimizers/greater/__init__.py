@@ -1,0 +1,1 @@
+"""GReaTer: gradients over reasoning. The steps are in propose, differentiate, select, search."""

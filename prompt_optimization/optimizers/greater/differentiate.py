@@ -1,0 +1,126 @@
+"""Step 3: the gradient through the reasoning. (paper, section 3.3)
+
+``question + prompt + reasoning + extractor + answer`` is read once more, from the edited
+position on. The loss of a sample is::
+
+    answer_weight * mean cross-entropy of the answer's tokens at logits / temperature
+      + nll_weight * mean negative log-likelihood of the prompt's tokens
+
+and its gradient is taken with respect to the one-hot choice of the token at that position. The
+input vector there is ``one_hot @ E``, so the gradient over the proposed tokens is the gradient of
+that vector times their rows of E.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from prompt_optimization.models.language_model import LanguageModel, pad_right
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.samples import Samples
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The loss that is differentiated: weights of its two parts and the answer's temperature."""
+
+    answer: float = 1.0
+    nll: float = 0.2
+    temperature: float = 0.2
+
+
+def token_gradients(
+    model: LanguageModel,
+    samples: Samples,
+    indices: Sequence[int],
+    prompt: Ids,
+    position: int,
+    tokens: Sequence[int],
+    reasonings: Sequence[Ids],
+    weights: LossWeights,
+    prefix_budget: RowBudget,
+    budget: RowBudget,
+) -> torch.Tensor:
+    """Gradient of each sample's loss over the choice of one prompt token.
+
+    Args:
+        indices: the samples, with one of ``reasonings`` each.
+        prompt: the prompt's ids; the token at ``position`` is where the loss is linearised.
+        tokens: the proposed ids.
+        prefix_budget: rows at once where the prefix cache has to be read.
+        budget: rows at once in a forward and backward pass.
+
+    Returns:
+        float32 [samples, tokens]; negative means that the token should lower the loss.
+
+    Raises:
+        FloatingPointError: a gradient is not finite.
+    """
+    samples.prefix.reach(prompt[:position], prefix_budget)
+    rows = budget.map(
+        list(zip(indices, reasonings, strict=True)),
+        lambda some: list(_input_gradients(model, samples, some, prompt, position, weights)),
+    )
+    with torch.no_grad():
+        vectors = model.embed(torch.tensor(list(tokens), device=model.device))
+        gradients = (torch.stack(rows).to(vectors.dtype) @ vectors.T).float().cpu()
+    if not bool(torch.isfinite(gradients).all()):
+        raise FloatingPointError("the gradient is not finite")
+    return gradients
+
+
+def aggregate(gradients: torch.Tensor) -> torch.Tensor:
+    """Sum over samples [samples, tokens] -> [tokens], scaled to length one.
+
+    The scale makes gradients of several models comparable before they are added.
+    """
+    total = gradients.sum(0)
+    return total / total.norm().clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def _input_gradients(
+    model: LanguageModel,
+    samples: Samples,
+    some: Sequence[tuple[int, Ids]],
+    prompt: Ids,
+    position: int,
+    weights: LossWeights,
+) -> torch.Tensor:
+    """Gradient of every row's loss by its input vector at ``position``: [rows, width]."""
+    before = len(prompt) - position + len(samples.suffix)
+    sequences, places, owners, scales = [], [], [], []
+    for row, (sample, reasoning) in enumerate(some):
+        tail = samples.tails[sample]
+        sequences.append(
+            [*prompt[position:], *samples.suffix, *reasoning, *tail.extractor, *tail.answer]
+        )
+        # Column c predicts column c + 1. The edited token's own likelihood does not hang on its
+        # input vector, so the prompt's part begins one further.
+        first_answer = before + len(reasoning) + len(tail.extractor)
+        for column in range(1, len(prompt) - position):
+            places.append((row, column - 1))
+            scales.append((weights.nll / len(prompt), 1.0))
+        for column in range(first_answer, first_answer + len(tail.answer)):
+            places.append((row, column - 1))
+            scales.append((weights.answer / len(tail.answer), weights.temperature))
+        owners.append(row)
+    ids, valid = pad_right(sequences, model.filler, model.device)
+    kv = samples.prefix.kv.select([sample for sample, _ in some], spare=ids.shape[1])
+    model.counts["differentiated"] += int(valid.sum())
+    where = torch.tensor(places, device=model.device).unbind(1)
+    scale, temperature = torch.tensor(scales, device=model.device).unbind(1)
+    with torch.enable_grad():
+        vectors = model.embed(ids).detach()
+        edited = vectors[:, :1].requires_grad_(True)
+        inputs = torch.cat([edited, vectors[:, 1:]], dim=1)
+        logits = model.extend(kv, inputs, (where[0], where[1]), valid)
+        losses = torch.nn.functional.cross_entropy(
+            logits / temperature[:, None], ids[where[0], where[1] + 1], reduction="none"
+        )
+        # Rows do not touch each other, so the gradient of the sum holds every row's own.
+        (gradient,) = torch.autograd.grad((losses * scale).sum(), edited)
+    return gradient[:, 0]

@@ -1,0 +1,114 @@
+"""Step 1: which tokens could stand at this place of the prompt? (paper, section 3.1)
+
+The model's own next-token distribution behind ``question + prompt[:i]`` says, sample by sample,
+what it would write there. A token proposed for several samples together fits the task rather
+than one question, so only intersections over random groups of samples are kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+# Tokens other than words that the published filter lets through.
+PUNCTUATION = (".", ",", " ")
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """The outcome of one round of proposing.
+
+    Attributes:
+        tokens: ids in the gradient's order of coordinates, best proposed first.
+        topk: how many tokens were taken per sample in the end.
+    """
+
+    tokens: tuple[int, ...]
+    topk: int
+
+
+def banned_ids(
+    tokenizer: PreTrainedTokenizerBase, vocabulary: int, *, allow_non_ascii: bool
+) -> torch.Tensor:
+    """Mask [vocabulary] of ids that are never proposed.
+
+    Banned are special and added tokens and ids without text; unless ``allow_non_ascii``, also
+    every token that is not printable ASCII or holds anything but letters and spaces, apart from
+    exactly ``.``, ``,`` and a space.
+    """
+    specials = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    known = min(vocabulary, len(tokenizer))
+    texts = tokenizer.batch_decode([[i] for i in range(known)], clean_up_tokenization_spaces=False)
+    banned = torch.ones(vocabulary, dtype=torch.bool)
+    for i, text in enumerate(texts):
+        if i in specials or not text:
+            continue
+        readable = text.isascii() and text.isprintable() and _is_words(text)
+        banned[i] = not (readable or allow_non_ascii)
+    return banned
+
+
+def top_tokens(log_probs: torch.Tensor, banned: torch.Tensor, k: int) -> list[list[int]]:
+    """The ``k`` most likely allowed ids per sample, best first.
+
+    Args:
+        log_probs: [samples, vocabulary].
+        banned: [vocabulary] bool.
+    """
+    allowed = log_probs.masked_fill(banned.to(log_probs.device), -torch.inf)
+    k = min(k, int((~banned).sum()))
+    return allowed.topk(k, dim=1).indices.tolist()
+
+
+def intersect(lists: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]) -> set[int]:
+    """Union over ``groups`` of samples of the tokens that every list of a group holds."""
+    return {
+        token
+        for group in groups
+        for token in set.intersection(*(set(lists[sample]) for sample in group))
+    }
+
+
+def propose(
+    log_probs: torch.Tensor,
+    banned: torch.Tensor,
+    rng: random.Random,
+    *,
+    topk: int,
+    topq: int,
+    group_size: int,
+    minimum: int,
+    widening: int,
+    keep: Callable[[Sequence[int]], Sequence[int]],
+) -> Proposals:
+    """Tokens that several samples propose together.
+
+    Args:
+        log_probs: [samples, vocabulary] at the edited position.
+        banned: [vocabulary] bool.
+        topk: tokens per sample to begin with; grows by ``widening`` while fewer than
+            ``minimum`` tokens come out, all groups being drawn again.
+        topq: random groups whose intersections are united.
+        group_size: samples per group.
+        keep: lets through the tokens whose prompt survives as text.
+    """
+    samples = len(log_probs)
+    allowed = int((~banned).sum())
+    mean = log_probs.mean(0)
+    while True:
+        lists = top_tokens(log_probs, banned, topk)
+        groups = [rng.sample(range(samples), min(group_size, samples)) for _ in range(topq)]
+        # Likeliest first: an order that does not hang on how a set happens to be stored.
+        union = sorted(intersect(lists, groups), key=lambda token: (-float(mean[token]), token))
+        tokens = tuple(keep(union))
+        if len(tokens) >= minimum or topk >= allowed:
+            return Proposals(tokens, topk)
+        topk += widening
+
+
+def _is_words(text: str) -> bool:
+    return text in PUNCTUATION or all(c.isalpha() or c == " " for c in text)

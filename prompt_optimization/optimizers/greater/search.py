@@ -1,0 +1,385 @@
+"""The search: propose, reason, differentiate, select; one token a step. (paper, algorithm 1)"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from prompt_optimization.models.engine import Engine
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.samples import Samples
+from prompt_optimization.optimizers.greater.differentiate import aggregate, token_gradients
+from prompt_optimization.optimizers.greater.evaluator import Evaluation, Evaluator
+from prompt_optimization.optimizers.greater.propose import banned_ids, propose
+from prompt_optimization.optimizers.greater.select import (
+    accepts,
+    choose,
+    shortlist,
+    until_period,
+)
+from prompt_optimization.optimizers.greater.settings import SearchSettings
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A prompt with its evaluation on ``samples`` training samples, found at ``step``."""
+
+    text: str
+    ids: Ids
+    evaluation: Evaluation
+    step: int
+
+    @property
+    def samples(self) -> int:
+        return len(self.evaluation.outcomes)
+
+    @property
+    def rank(self) -> tuple[int, float, int]:
+        """Sorts best first: objectives on more samples count before those on fewer."""
+        return (-self.samples, self.evaluation.objective, self.step)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A shortlisted token, its coordinate of the normalised gradient, and the prompt it makes."""
+
+    token: int
+    gradient: float
+    scored: Scored
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did.
+
+    Attributes:
+        index: from 0.
+        position: index of the edited token in the prompt.
+        appended: the position lies behind the prompt's last token.
+        samples: training samples in use.
+        topk: proposals per sample, after widening.
+        proposals: proposed ids; ``gradients`` are their coordinates, in the same order.
+        candidates: the shortlist in the gradient's order, evaluated.
+        chosen: index into ``candidates``; None when nothing could be proposed.
+        accepted: whether the chosen one became the incumbent.
+        incumbent: the prompt after the step.
+        events: what else happened (a group of samples added, the search started over).
+        seconds: per phase.
+        tokens: tokens per kind (see ``LanguageModel.counts``).
+    """
+
+    index: int
+    position: int
+    appended: bool
+    samples: int
+    topk: int
+    proposals: tuple[int, ...]
+    gradients: tuple[float, ...]
+    candidates: tuple[Candidate, ...]
+    chosen: int | None
+    accepted: bool
+    incumbent: Scored
+    events: tuple[str, ...]
+    seconds: dict[str, float]
+    tokens: dict[str, int]
+
+
+@dataclass
+class State:
+    """All that changes from step to step."""
+
+    incumbent: Scored
+    position: int
+    active: int
+    rng: random.Random
+    step: int = 0
+    best: list[Scored] = field(default_factory=list)
+    since_best: int = 0
+
+
+class GreaterSearch:
+    """One prompt, one model, one set of training samples."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        samples: Samples,
+        prompt: str,
+        settings: SearchSettings,
+        gradient_rows: int,
+    ) -> None:
+        """
+        Args:
+            prompt: the initial prompt's text, in ``Layout.normalise``'s form.
+            gradient_rows: samples at once in a backward pass.
+        """
+        self.engine = engine
+        self.samples = samples
+        self.settings = settings
+        self.initial = samples.prompt_ids(prompt)
+        self.gradient_budget = RowBudget(gradient_rows)
+        self.evaluator = Evaluator(
+            engine,
+            samples,
+            settings.decoding,
+            objective=settings.objective,
+            nll_weight=settings.objective_nll_weight,
+        )
+        model = engine.model
+        self.banned = banned_ids(
+            model.tokenizer, model.vocabulary, allow_non_ascii=settings.allow_non_ascii
+        )
+        self._text = prompt
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self.state: State | None = None
+
+    def begin(self) -> Scored:
+        """Evaluate the initial prompt; the state is ready for the first step."""
+        s = self.settings
+        active = len(self.samples)
+        if s.progressive:
+            active = min(s.progressive_group, active)
+        (evaluation,) = self.evaluator.evaluate([self.initial], active)
+        scored = Scored(self._text, self.initial, evaluation, step=-1)
+        self.state = State(scored, position=0, active=active, rng=random.Random(s.seed))
+        self._remember([scored])
+        return scored
+
+    def run(self) -> Iterator[Step]:
+        """Steps until the budget is used up or the search has succeeded."""
+        if self.state is None:
+            self.begin()
+        assert self.state is not None
+        while self.state.step < self.settings.steps and not self.succeeded:
+            yield self.step()
+
+    @property
+    def succeeded(self) -> bool:
+        """``stop_on_success``: every training sample is answered rightly."""
+        state, s = self.state, self.settings
+        return (
+            s.stop_on_success
+            and state is not None
+            and state.active == len(self.samples)
+            and state.incumbent.evaluation.mistakes == 0
+        )
+
+    def step(self) -> Step:
+        """Improve the token at the current position."""
+        state, s = self.state, self.settings
+        assert state is not None, "begin() comes first"
+        self._seconds.clear()
+        tokens_before = Counter(self.engine.model.counts)
+        active = state.active
+        position, appended = self._place(state)
+        before = state.incumbent.ids[:position]
+        after = state.incumbent.ids[position + 1 :]
+
+        def edited(token: int) -> Ids:
+            return (*before, token, *after)
+
+        # 1. Propose.
+        with self._phase("propose"):
+            self.samples.prefix.reach(before, self.engine.budget)
+            log_probs = self.samples.prefix.log_probs[:active]
+            taken = () if appended else (state.incumbent.ids[position],)
+            proposals = propose(
+                log_probs.cpu(),
+                self._banned_at(position, before),
+                state.rng,
+                topk=s.topk,
+                topq=s.topq,
+                group_size=s.group_size,
+                minimum=s.min_proposals,
+                widening=s.widening,
+                keep=lambda tokens: self._keep(tokens, edited, taken),
+            )
+            tokens = list(proposals.tokens)
+            current = taken[0] if taken else self._placeholder(tokens, edited)
+            if s.current_in_shortlist and current is not None and current not in tokens:
+                tokens.append(current)
+
+        candidates: list[Candidate] = []
+        gradients: list[float] = []
+        if tokens and current is not None:
+            prompt = edited(current)
+
+            # 2. Reason. The incumbent's reasoning is known from the step that chose it.
+            with self._phase("reason"):
+                reasonings = self._reasonings(prompt, appended)
+
+            # 3. Differentiate.
+            with self._phase("differentiate"):
+                gradient = aggregate(
+                    token_gradients(
+                        self.engine.model,
+                        self.samples,
+                        range(active),
+                        prompt,
+                        position,
+                        tokens,
+                        reasonings,
+                        s.gradient,
+                        self.engine.budget,
+                        self.gradient_budget,
+                    )
+                )
+                gradients = gradient.tolist()
+
+            # 4. Select.
+            with self._phase("select"):
+                best = shortlist(gradient, tokens, s.shortlist)
+                if s.period_rule == "published":
+                    at = until_period(
+                        [self._ends_sentence(t) for t in best], position, len(self.initial)
+                    )
+                    best = best if at is None else best[: at + 1]
+                texts = self.samples.spell([edited(token) for token in best])
+                evaluations = self.evaluator.evaluate([edited(t) for t in best], active)
+                slope = dict(zip(tokens, gradients, strict=True))
+                for token, text, evaluation in zip(best, texts, evaluations, strict=True):
+                    assert text is not None
+                    scored = Scored(text, edited(token), evaluation, state.step)
+                    candidates.append(Candidate(token, slope[token], scored))
+
+        chosen, accepted = self._decide(state, candidates, position)
+        self._advance(state, position, appended, accepted)
+        events = self._follow_goals(state, [c.scored for c in candidates])
+        step = Step(
+            index=state.step,
+            position=position,
+            appended=appended,
+            samples=active,
+            topk=proposals.topk,
+            proposals=tuple(tokens),
+            gradients=tuple(gradients),
+            candidates=tuple(candidates),
+            chosen=chosen,
+            accepted=accepted,
+            incumbent=state.incumbent,
+            events=events,
+            seconds=dict(self._seconds),
+            tokens=dict(Counter(self.engine.model.counts) - tokens_before),
+        )
+        state.step += 1
+        return step
+
+    def _place(self, state: State) -> tuple[int, bool]:
+        """The position to edit; behind the last token one is appended, unless the sentence has
+        ended or the prompt is as long as it may be."""
+        length = len(state.incumbent.ids)
+        if state.position < length:
+            return state.position, False
+        if self._ends_sentence(state.incumbent.ids[-1]):
+            return 0, False
+        if length >= max(self.settings.max_prompt_tokens, len(self.initial)):
+            return 0, False
+        return length, True
+
+    def _banned_at(self, position: int, before: Ids) -> torch.Tensor:
+        """No word twice in a row."""
+        if position == 0:
+            return self.banned
+        banned = self.banned.clone()
+        banned[before[-1]] = True
+        return banned
+
+    def _keep(self, tokens: Sequence[int], edited: Callable[[int], Ids], taken: Ids) -> list[int]:
+        """The tokens whose prompt is a text that means exactly these ids.
+
+        The current token is let through only where it may be shortlisted: its evaluation is
+        known, so trying it again would waste a place.
+        """
+        if not self.settings.current_in_shortlist:
+            tokens = [token for token in tokens if token not in taken]
+        texts = self.samples.spell([edited(token) for token in tokens])
+        return [token for token, text in zip(tokens, texts, strict=True) if text is not None]
+
+    def _placeholder(self, tokens: Sequence[int], edited: Callable[[int], Ids]) -> int | None:
+        """What stands in an appended slot while the gradient is taken: the published code's
+        underscore, or the likeliest proposal."""
+        if self.settings.placeholder == "underscore":
+            ids = self.engine.model.tokenizer("_", add_special_tokens=False)["input_ids"]
+            if len(ids) == 1 and self.samples.spell([edited(ids[0])])[0] is not None:
+                return int(ids[0])
+        return tokens[0] if tokens else None
+
+    def _ends_sentence(self, token: int) -> bool:
+        return "." in self.engine.model.tokenizer.decode([token])
+
+    def _reasonings(self, prompt: Ids, appended: bool) -> list[Ids]:
+        assert self.state is not None
+        if appended and self.settings.placeholder == "proposal":
+            # The appended slot has no word yet: the gradient is taken along the reasoning that
+            # the prompt without it led to, which costs nothing.
+            return self.state.incumbent.evaluation.reasonings
+        (evaluation,) = self.evaluator.evaluate([prompt], self.state.active)
+        return evaluation.reasonings
+
+    def _decide(
+        self, state: State, candidates: Sequence[Candidate], position: int
+    ) -> tuple[int | None, bool]:
+        s = self.settings
+        if not candidates:
+            return None, False
+        chosen = choose([c.scored.evaluation.objective for c in candidates], s.ties)
+        if s.period_rule == "published":
+            at = until_period(
+                [self._ends_sentence(c.token) for c in candidates], position, len(self.initial)
+            )
+            chosen = chosen if at is None else at
+        challenger = candidates[chosen].scored
+        delta = challenger.evaluation.objective - state.incumbent.evaluation.objective
+        accepted = accepts(s.accept, delta, state.step, s.steps, state.rng)
+        if accepted:
+            state.incumbent = challenger
+        return chosen, accepted
+
+    def _advance(self, state: State, position: int, appended: bool, accepted: bool) -> None:
+        # A rejected appended token leaves nothing to the right: start over at the front.
+        state.position = 0 if appended and not accepted else position + 1
+
+    def _follow_goals(self, state: State, found: Sequence[Scored]) -> tuple[str, ...]:
+        """Remember what was found; add samples or start over when the goal is reached or no
+        better prompt has turned up for long."""
+        s = self.settings
+        leader = state.best[0]
+        self._remember(found)
+        state.since_best = state.since_best + 1 if state.best[0] is leader else 0
+        solved = state.incumbent.evaluation.objective < s.loss_threshold
+        stuck = state.since_best >= s.early_stopping_steps
+        total = len(self.samples)
+        if state.active < total and (solved or stuck):
+            state.active = min(state.active + s.progressive_group, total)
+            with self._phase("reason"):
+                (evaluation,) = self.evaluator.evaluate([state.incumbent.ids], state.active)
+            state.incumbent = replace(state.incumbent, evaluation=evaluation)
+            self._remember([state.incumbent])
+            state.since_best = 0
+            return (f"samples: {state.active}",)
+        if stuck or (solved and s.restart_when_solved):
+            state.position = 0
+            state.since_best = 0
+            return ("started over",)
+        return ()
+
+    def _remember(self, found: Sequence[Scored]) -> None:
+        """Keep the best prompts, each once, with the evaluation that ranks highest."""
+        assert self.state is not None
+        kept: dict[Ids, Scored] = {}
+        for scored in sorted([*self.state.best, *found], key=lambda scored: scored.rank):
+            kept.setdefault(scored.ids, scored)
+        self.state.best = list(kept.values())[: self.settings.top_prompts]
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - start

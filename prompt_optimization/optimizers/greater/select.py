@@ -1,0 +1,58 @@
+"""Step 4: which of the shortlisted tokens is taken? (paper, section 3.4)"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+import torch
+
+
+def shortlist(gradient: torch.Tensor, tokens: Sequence[int], size: int) -> list[int]:
+    """The ``size`` tokens with the most negative gradient, most negative first.
+
+    Args:
+        gradient: [tokens], normalised sum over samples.
+    """
+    order = torch.argsort(gradient, stable=True)[:size].tolist()
+    return [tokens[i] for i in order]
+
+
+def choose(objectives: Sequence[float], ties: str) -> int:
+    """Index of the lowest objective; among equals the ``first`` or the ``last``."""
+    lowest = min(objectives)
+    at = [i for i, objective in enumerate(objectives) if objective == lowest]
+    return at[0] if ties == "first" else at[-1]
+
+
+def until_period(ends_sentence: Sequence[bool], position: int, initial_length: int) -> int | None:
+    """Published period rule: index of the token that wins whatever its objective, if any.
+
+    In the second half of the initial prompt's length the first shortlisted token that contains
+    a period is taken as soon as it has been scored, and those behind it are not looked at.
+    """
+    if position < 0.5 * initial_length:
+        return None
+    return next((i for i, ends in enumerate(ends_sentence) if ends), None)
+
+
+def accepts(rule: str, delta: float, step: int, steps: int, rng: random.Random) -> bool:
+    """Does a candidate replace the incumbent?
+
+    Args:
+        rule: ``improve`` takes only what is better; ``anneal`` also takes what is worse by
+            ``delta`` with probability exp(-delta / T), T = 1 - (step + 1) / steps;
+            ``always`` takes everything, as the published code does.
+        delta: candidate's objective minus the incumbent's.
+        step: index of this step, from 0, of ``steps``.
+    """
+    if rule == "always":
+        return True
+    if rule == "improve":
+        return delta < 0
+    assert rule == "anneal", rule
+    temperature = 1 - (step + 1) / steps
+    if delta <= 0:
+        return True
+    return temperature > 0 and rng.random() < math.exp(-delta / temperature)

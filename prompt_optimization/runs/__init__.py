@@ -1,0 +1,1 @@
+"""What remains of a run: settings, log, held-out evaluation, screen."""

@@ -1,0 +1,67 @@
+"""Where a result comes from: versions, machine, code revision, hashes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prompt_optimization.models.chat import ChatFormat
+from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.tasks.examples import Table
+
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "ml_collections", "fschat")
+
+
+def describe(
+    model: LanguageModel, chat: ChatFormat, tables: dict[str, Table], seed: int
+) -> dict[str, Any]:
+    """Everything a reader needs to judge or repeat a run."""
+    device = model.device
+    return {
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in PACKAGES},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "dtype": str(model.model.dtype).removeprefix("torch."),
+        "attention": model.model.config._attn_implementation,
+        "seed": seed,
+        "git_revision": _git_revision(),
+        "model": model.name,
+        "stop_ids": sorted(model.stop_ids),
+        "chat_template": {
+            "name": chat.name,
+            "sha256": chat.sha256,
+            "before": chat.prefix,
+            "after": chat.suffix,
+        },
+        "data": {
+            name: {"file": str(table.path), "sha256": table.sha256, "rows": len(table.examples)}
+            for name, table in tables.items()
+        },
+    }
+
+
+def _git_revision() -> str | None:
+    """The commit of this code, with ``+changes`` when it was edited; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        revision = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision.stdout.strip() or None

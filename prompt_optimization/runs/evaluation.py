@@ -1,0 +1,79 @@
+"""Held-out evaluation: what the found prompts are worth on rows that the search never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prompt_optimization.models.engine import Decoding, Engine, Outcome
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.samples import Samples
+from prompt_optimization.runs.statistics import Estimate, paired_difference, share
+from prompt_optimization.tasks.answers import flexible_match, strict_match
+
+METRICS = ("strict", "flexible", "teacher_forced")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One prompt on one split: per metric, whether each row was right.
+
+    ``strict`` and ``flexible`` read what the model wrote behind the extractor;
+    ``teacher_forced`` asks whether every token of the reference answer was its first choice.
+    """
+
+    prompt: str
+    hits: dict[str, list[bool]]
+    loss: float
+
+    @property
+    def accuracy(self) -> dict[str, Estimate]:
+        return {metric: share(hits) for metric, hits in self.hits.items()}
+
+    def record(self) -> dict[str, Any]:
+        """As the log holds it."""
+        return {
+            "prompt": self.prompt,
+            "loss": self.loss,
+            **{metric: asdict(estimate) for metric, estimate in self.accuracy.items()},
+        }
+
+
+def evaluate_prompts(
+    engine: Engine,
+    samples: Samples,
+    prompts: Sequence[tuple[str, Ids]],
+    decoding: Decoding,
+    done: Callable[[HeldOut], None] = lambda result: None,
+) -> list[HeldOut]:
+    """Score ``prompts`` (text and ids) on every sample; ``done`` sees each result at once."""
+    results = []
+    for text, ids in prompts:
+        (outcomes,) = engine.run(samples, [ids], decoding)
+        results.append(_held_out(text, samples, outcomes))
+        done(results[-1])
+    return results
+
+
+def best_on(results: Sequence[HeldOut]) -> HeldOut:
+    """The result with most strictly right rows; the lower answer loss decides among equals."""
+    return min(results, key=lambda result: (-sum(result.hits["strict"]), result.loss))
+
+
+def compare(initial: HeldOut, best: HeldOut) -> dict[str, Any]:
+    """Per metric the paired difference ``best - initial``, as the log holds it."""
+    return {
+        metric: asdict(paired_difference(initial.hits[metric], best.hits[metric]))
+        for metric in METRICS
+    }
+
+
+def _held_out(text: str, samples: Samples, outcomes: Sequence[Outcome]) -> HeldOut:
+    hits: dict[str, list[bool]] = {metric: [] for metric in METRICS}
+    for example, outcome in zip(samples.examples, outcomes, strict=True):
+        assert outcome.answer is not None, "decode with answer_tokens to evaluate"
+        hits["strict"].append(strict_match(outcome.answer, example.answer))
+        hits["flexible"].append(flexible_match(outcome.answer, example.answer))
+        hits["teacher_forced"].append(not outcome.mistake)
+    return HeldOut(text, hits, sum(outcome.loss for outcome in outcomes) / len(outcomes))

@@ -1,0 +1,235 @@
+"""From a config to checked settings.
+
+Everything that can be refused without loading a model is refused here.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.engine import Decoding
+from prompt_optimization.models.layout import Layout
+from prompt_optimization.optimizers.greater.differentiate import LossWeights
+from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
+
+# Keys that existing commands may set, although nothing here depends on them.
+NO_EFFECT = {
+    "batch_size": "candidates come from the intersection of proposals",
+    "temp": "candidates are not sampled",
+    "lr": "nothing is trained",
+    "gbda_deterministic": "the GBDA attack is not part of this project",
+    "incr_control": "control_weight stays as given",
+    "filter_cand": "a prompt that its own text does not mean is always dropped",
+    "progressive_models": "one model is used",
+}
+
+CHOICES = {
+    "behaviour": tuple(BEHAVIOURS),
+    "objective": ("mistakes", "loss"),
+    "accept": ("anneal", "improve", "always"),
+    "period_rule": ("off", "published"),
+    "placeholder": ("proposal", "underscore"),
+    "ties": ("first", "last"),
+    "attack": ("gcg",),
+}
+
+# Smallest sensible value of the numeric keys.
+AT_LEAST = {
+    "data_offset": 0,
+    "n_train_data": 1,
+    "n_dev_data": 0,
+    "n_test_data": 0,
+    "max_new_tokens": 1,
+    "answer_tokens": 1,
+    "n_steps": 0,
+    "test_steps": 0,
+    "topk": 1,
+    "topq": 1,
+    "intersect_q": 1,
+    "min_proposals": 1,
+    "shortlist_size": 1,
+    "max_prompt_tokens": 2,
+    "progressive_group": 1,
+    "early_stopping_steps": 1,
+    "top_prompts": 1,
+    "max_rows": 1,
+    "gradient_rows": 1,
+}
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What to load, and where."""
+
+    name: str
+    tokenizer: str | None
+    template: str
+    template_arguments: dict[str, Any]
+    device: str
+    dtype: str
+    trust_remote_code: bool
+    model_arguments: dict[str, Any]
+    tokenizer_arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """A run as the harness carries it out; ``params`` is the config with its defaults resolved."""
+
+    params: dict[str, Any]
+    model: ModelSettings
+    search: SearchSettings
+    prompt: str
+    warnings: tuple[str, ...]
+
+    @property
+    def held_out(self) -> Decoding:
+        return Decoding(self.search.decoding.max_new_tokens, self.params["answer_tokens"])
+
+
+def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
+    """Resolve and check ``config``.
+
+    Args:
+        defaults: the unchanged template, to see what was set.
+
+    Raises:
+        InputError: a value is out of range, missing, or does not go with another.
+    """
+    params: dict[str, Any] = config.to_dict()
+    _resolve_behaviour(params)
+    for key, choices in CHOICES.items():
+        if params[key] not in choices:
+            raise InputError(
+                f"--config.{key}='{params[key]}' is unknown; choose one of {', '.join(choices)}"
+            )
+    for key, least in AT_LEAST.items():
+        if params[key] < least:
+            raise InputError(f"--config.{key}={params[key]} is too small; give at least {least}")
+    if params["answer_temperature"] <= 0:
+        raise InputError(
+            f"--config.answer_temperature={params['answer_temperature']} must be above 0"
+        )
+    if params["topk"] < params["shortlist_size"]:
+        raise InputError(
+            f"--config.topk={params['topk']} proposes fewer tokens than "
+            f"--config.shortlist_size={params['shortlist_size']} tries; raise topk"
+        )
+    if not params["train_data"]:
+        raise InputError("no training data; give a task file with --config.train_data")
+    if not params["extractor_text"].strip():
+        raise InputError(
+            "no extractor; give the text that asks for the final answer with "
+            "--config.extractor_text"
+        )
+    if not params["control_init"].strip():
+        raise InputError("the initial prompt is empty; give one with --config.control_init")
+    if params["num_train_models"] != 1:
+        raise InputError(
+            f"--config.num_train_models={params['num_train_models']}: this version optimises on "
+            "one model; set it to 1"
+        )
+    warnings = [
+        f"--config.{key} has no effect: {why}"
+        for key, why in NO_EFFECT.items()
+        if params[key] != defaults[key]
+    ]
+    if len(params["devices"]) > 1:
+        warnings.append(f"only the first device, {params['devices'][0]}, is used")
+    return RunSettings(
+        params=params,
+        model=_model_settings(params),
+        search=_search_settings(params),
+        prompt=Layout.normalise(params["control_init"]),
+        warnings=tuple(warnings),
+    )
+
+
+def check_writable(path: Path) -> None:
+    """Find out now, not after the first step, whether the log can be written.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".probe-"):
+            pass
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise InputError(
+            f"results folder '{path.parent}' cannot be written ({error.strerror}); choose "
+            "another with --config.result_prefix"
+        ) from None
+
+
+def _resolve_behaviour(params: dict[str, Any]) -> None:
+    behaviour = params["behaviour"]
+    if behaviour not in BEHAVIOURS:
+        return  # the check of choices names it
+    for key, value in BEHAVIOURS[behaviour].items():
+        if params[key] is None:
+            annealed = key != "accept" or value != "anneal" or params["anneal"]
+            params[key] = value if annealed else "improve"
+
+
+def _model_settings(params: dict[str, Any]) -> ModelSettings:
+    def first(key: str, otherwise: Callable[[], Any]) -> Any:
+        values = params[key]
+        return values[0] if values else otherwise()
+
+    def missing() -> Any:
+        raise InputError("no model; give one with --config.model_paths")
+
+    return ModelSettings(
+        name=first("model_paths", missing),
+        tokenizer=first("tokenizer_paths", lambda: None),
+        template=first("conversation_templates", lambda: "auto"),
+        template_arguments=params["chat_template_kwargs"],
+        device=first("devices", lambda: "auto"),
+        dtype=params["dtype"],
+        trust_remote_code=params["trust_remote_code"],
+        model_arguments=first("model_kwargs", dict),
+        tokenizer_arguments=first("tokenizer_kwargs", dict),
+    )
+
+
+def _search_settings(params: dict[str, Any]) -> SearchSettings:
+    return SearchSettings(
+        steps=params["n_steps"],
+        topk=params["topk"],
+        topq=params["topq"],
+        group_size=params["intersect_q"],
+        shortlist=params["shortlist_size"],
+        min_proposals=params["min_proposals"],
+        gradient=LossWeights(
+            params["target_weight"], params["control_weight"], params["answer_temperature"]
+        ),
+        decoding=Decoding(params["max_new_tokens"]),
+        objective=params["objective"],
+        objective_nll_weight=params["selection_control_weight"],
+        accept=params["accept"],
+        period_rule=params["period_rule"],
+        placeholder=params["placeholder"],
+        current_in_shortlist=params["current_in_shortlist"],
+        ties=params["ties"],
+        progressive=params["progressive_goals"],
+        progressive_group=params["progressive_group"],
+        restart_when_solved=params["restart_when_solved"],
+        allow_non_ascii=params["allow_non_ascii"],
+        loss_threshold=params["loss_threshold"],
+        early_stopping_steps=params["early_stopping_steps"],
+        stop_on_success=params["stop_on_success"],
+        max_prompt_tokens=params["max_prompt_tokens"],
+        top_prompts=params["top_prompts"],
+        seed=params["seed"],
+    )

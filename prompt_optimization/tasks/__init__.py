@@ -1,0 +1,1 @@
+"""What is asked: examples, splits, answer checks, generated tasks. Knows no model."""

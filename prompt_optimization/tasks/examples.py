@@ -1,0 +1,233 @@
+"""Reading task files and cutting them into disjoint splits.
+
+A task file is a table of questions and answers. The published GReaTer files are CSV tables that
+carry the ending ``.json``; both that form and plain csv, tsv, jsonl and BIG-Bench Hard's own
+``{"examples": [{"input": ..., "target": ...}]}`` are read, so a user never has to convert.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from prompt_optimization.errors import InputError
+
+QUESTION_COLUMNS = ("goal", "question", "input")
+ANSWER_COLUMNS = ("final_target", "answer", "target")
+
+_BRACKETED_LETTER = re.compile(r"\(([A-Z])\)")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with its reference answer.
+
+    ``row`` counts the table's rows from 0, without the header, for messages and logs.
+    ``prompt`` is only set by files that carry a prompt per row.
+    """
+
+    question: str
+    answer: str
+    row: int
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A task file as read: its rows, and the sha256 of the bytes they came from."""
+
+    path: Path
+    sha256: str
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint rows: ``train`` drives the search, ``dev`` chooses among its prompts, ``test``
+    is looked at once, at the end."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+
+def read_table(path: str | Path) -> Table:
+    """Read every row of a task file.
+
+    Raises:
+        InputError: the file is missing, unreadable, empty, malformed, lacks a question or an
+            answer column, or holds an empty cell in one of them.
+    """
+    path = Path(path).expanduser()
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"data file '{path}' does not exist; give an existing file with "
+            "--config.train_data / --config.test_data"
+        ) from None
+    except OSError as error:
+        raise InputError(f"data file '{path}' cannot be read: {error.strerror}") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"data file '{path}' is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from None
+    rows = _rows(path, text)
+    if not rows:
+        raise InputError(f"data file '{path}' holds no rows; give a file with at least one")
+    return Table(
+        path=path,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        examples=tuple(_example(path, number, row) for number, row in enumerate(rows)),
+    )
+
+
+def split_rows(
+    train: Table,
+    test: Table | None,
+    *,
+    offset: int,
+    n_train: int,
+    n_dev: int,
+    n_test: int,
+) -> Splits:
+    """Cut train, dev and test out of one or two tables without sharing a question.
+
+    Train takes ``n_train`` rows from ``offset`` on. Dev, and test when there is no second table,
+    take the rows after those. A held-out question that also stands among the training rows is
+    passed over. Dev is the one split that may come out smaller than asked, down to one row:
+    it only chooses between prompts, and some published tasks have 146 rows in all.
+
+    Raises:
+        InputError: a split is larger than the rows there are for it.
+    """
+    wanted = offset + n_train
+    if wanted > len(train.examples):
+        raise InputError(
+            f"'{train.path}' has {len(train.examples)} rows, but {n_train} training rows from row "
+            f"{offset} were asked for; lower --config.n_train_data or --config.data_offset"
+        )
+    train_rows = train.examples[offset:wanted]
+    seen = {example.question for example in train_rows}
+
+    def unseen(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+        return tuple(example for example in examples if example.question not in seen)
+
+    rest = unseen(train.examples[wanted:])
+    if test is None or test.sha256 == train.sha256:
+        source, pool = train, rest
+        n_dev = min(n_dev, max(1, len(pool) - n_test)) if n_dev else 0
+        dev, test_pool = pool[:n_dev], pool[n_dev:]
+    else:
+        source, test_pool = test, unseen(test.examples)
+        dev = rest[:n_dev]
+        seen.update(example.question for example in dev)
+        test_pool = unseen(test_pool)
+    if n_dev and not dev:
+        raise InputError(
+            f"'{train.path}' has no rows left for the dev split after {n_train} training rows "
+            f"from row {offset}; lower --config.n_train_data or set --config.n_dev_data=0"
+        )
+    if len(test_pool) < n_test:
+        raise InputError(
+            f"'{source.path}' has {len(test_pool)} rows left for testing that the search does not "
+            f"see, but {n_test} were asked for; lower --config.n_test_data"
+        )
+    return Splits(train=train_rows, dev=dev, test=test_pool[:n_test])
+
+
+def _rows(path: Path, text: str) -> list[dict[str, object]]:
+    if path.suffix == ".jsonl":
+        return _json_lines(path, text)
+    if path.suffix == ".json" and text.lstrip()[:1] in ("{", "["):
+        return _json_document(path, text)
+    return _separated_values(path, text, "\t" if path.suffix == ".tsv" else ",")
+
+
+def _json_lines(path: Path, text: str) -> list[dict[str, object]]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"line {number} of '{path}' is not JSON ({error.msg}); write one object per line"
+            ) from None
+        if not isinstance(row, dict):
+            raise InputError(f"line {number} of '{path}' is not a JSON object; write one per line")
+        rows.append(row)
+    return rows
+
+
+def _json_document(path: Path, text: str) -> list[dict[str, object]]:
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"'{path}' starts like JSON but is not (line {error.lineno}: {error.msg}); mend the "
+            "file or save it as CSV"
+        ) from None
+    rows = document.get("examples") if isinstance(document, dict) else document
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"'{path}' holds no list of examples; expected {{'examples': [...]}}")
+    return rows
+
+
+def _separated_values(path: Path, text: str, delimiter: str) -> list[dict[str, object]]:
+    # strict=True makes a quote that is never closed an error instead of a giant last cell.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        lines = [line for line in reader if line]
+    except csv.Error as error:
+        raise InputError(
+            f"'{path}' is malformed near line {reader.line_num} ({error}); check its quotes"
+        ) from None
+    if not lines:
+        return []
+    header, *body = lines
+    for number, line in enumerate(body):
+        if len(line) != len(header):
+            raise InputError(
+                f"row {number} of '{path}' has {len(line)} cells under a header of {len(header)}; "
+                "quote cells that contain the separator"
+            )
+    return [dict(zip(header, line, strict=True)) for line in body]
+
+
+def _example(path: Path, number: int, row: dict[str, object]) -> Example:
+    question = _cell(path, number, row, QUESTION_COLUMNS, "question")
+    answer = _cell(path, number, row, ANSWER_COLUMNS, "answer")
+    # The published code writes "(A)" as "A": the extractor asks for the bare letter.
+    letter = _BRACKETED_LETTER.fullmatch(answer)
+    prompt = row.get("prompt")
+    return Example(
+        question=question,
+        answer=letter.group(1) if letter else answer,
+        row=number,
+        prompt=prompt if isinstance(prompt, str) and prompt.strip() else None,
+    )
+
+
+def _cell(
+    path: Path, number: int, row: dict[str, object], names: tuple[str, ...], what: str
+) -> str:
+    name = next((name for name in names if name in row), None)
+    if name is None:
+        raise InputError(
+            f"'{path}' has no {what} column: row {number} has {sorted(map(str, row))}, expected "
+            f"one of {list(names)}"
+        )
+    value = row[name]
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    if not text:
+        raise InputError(f"column '{name}' is empty in row {number} of '{path}'; fill it in")
+    return text
