@@ -7,7 +7,8 @@ From `experiments/`::
         --config.extractor_text="Therefore, the final answer (use format: \$NUMBER\$) is \$" \
         --config.result_prefix=results/transfer_gemma2
 
-Needs a GPU with about 28 GB of memory in bfloat16 and access to the gated weights (`hf auth login`).
+Needs a GPU with about 28 GB of memory in bfloat16 and access to
+the gated weights (`hf auth login`).
 Expect (published, Gemma-2-9B): BBH mean 71.7 zero-shot, 76.6 optimised.
 Our own numbers come with benchmarks/; none has been measured on this model yet.
 """

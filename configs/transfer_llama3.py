@@ -7,7 +7,8 @@ From `experiments/`::
         --config.extractor_text="Therefore, the final answer (use format: \$NUMBER\$) is \$" \
         --config.result_prefix=results/transfer_llama3
 
-Needs a GPU with about 24 GB of memory in bfloat16 and access to the gated weights (`hf auth login`).
+Needs a GPU with about 24 GB of memory in bfloat16 and access to
+the gated weights (`hf auth login`).
 Expect (published, Llama-3-8B): BBH mean 62.2 zero-shot, 68.7 optimised.
 Our own numbers come with benchmarks/; none has been measured on this model yet.
 """

@@ -100,7 +100,7 @@ class LanguageModel:
             valid: [rows, columns] bool, False for filler; all real when left out.
 
         Returns:
-            float32 logits [n, vocabulary].
+            logits [n, vocabulary] in float32 or better.
         """
         shape = new.shape[:2]
         if valid is None:
@@ -120,7 +120,7 @@ class LanguageModel:
         finally:
             self._picked = None
         kv.grow(valid)
-        logits: torch.Tensor = output.logits.float()
+        logits = at_least_float32(output.logits)
         return logits.view(-1, logits.shape[-1])
 
     @torch.no_grad()
@@ -178,6 +178,11 @@ class LanguageModel:
         (hidden,) = arguments
         rows, columns = self._picked
         return (hidden[rows, columns].unsqueeze(0),)
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """``x`` in float32, or as it is when it is more precise."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def pad_right(

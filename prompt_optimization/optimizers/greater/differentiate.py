@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prompt_optimization.models.language_model import LanguageModel, pad_right
+from prompt_optimization.models.language_model import LanguageModel, at_least_float32, pad_right
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.models.samples import Samples
@@ -55,7 +55,7 @@ def token_gradients(
         budget: rows at once in a forward and backward pass.
 
     Returns:
-        float32 [samples, tokens]; negative means that the token should lower the loss.
+        [samples, tokens] in float32 or better; negative means that the token should lower the loss.
 
     Raises:
         FloatingPointError: a gradient is not finite.
@@ -67,7 +67,8 @@ def token_gradients(
     )
     with torch.no_grad():
         vectors = model.embed(torch.tensor(list(tokens), device=model.device))
-        gradients = (torch.stack(rows).to(vectors.dtype) @ vectors.T).float().cpu()
+        product = torch.stack(rows).to(vectors.dtype) @ vectors.T
+        gradients: torch.Tensor = at_least_float32(product).cpu()
     if not bool(torch.isfinite(gradients).all()):
         raise FloatingPointError("the gradient is not finite")
     return gradients
@@ -78,8 +79,7 @@ def aggregate(gradients: torch.Tensor) -> torch.Tensor:
 
     The scale makes gradients of several models comparable before they are added.
     """
-    total = gradients.sum(0)
-    return total / total.norm().clamp_min(torch.finfo(total.dtype).tiny)
+    return torch.nn.functional.normalize(gradients.sum(0), dim=0)
 
 
 def _input_gradients(
