@@ -4,5 +4,6 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$root/scripts/setup.sh"
+venv=$(cd "${VENV:-$root/.venv}" && pwd)
 cd "$root/experiments"
-exec "${VENV:-$root/.venv}/bin/python" main.py --config=./configs/embedded.py "$@"
+exec "$venv/bin/python" main.py --config=./configs/embedded.py "$@"

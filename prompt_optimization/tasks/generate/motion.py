@@ -1,8 +1,24 @@
 """Things and people that move.
 
-navigate: ``... Take 3 steps. Turn left. ... do you end where you began?`` -> ``No``
-tracking_shuffled_objects_*: ``... First, Rosa and Ivan swap hats. ... In the end Rosa has the``
-with lettered things -> ``(B)``
+navigate::
+
+    You stand in a field and follow these orders: Take 2 steps. Take 5 steps. Take 2 steps. Do you
+    end where you began?
+    Options:
+    - Yes
+    - No
+    -> No
+
+tracking_shuffled_objects_three_objects, and the same with five and seven::
+
+    At a party everybody wears a hat: at first Katya has the white hat, Hiro has the red hat, and
+    Zoe has the grey hat. Then they begin to swap. First, Katya and Zoe swap hats. Then, Katya and
+    Zoe swap hats. Finally, Zoe and Katya swap hats. In the end Katya has the
+    Options:
+    (A) red hat
+    (B) grey hat
+    (C) white hat
+    -> (B)
 """
 
 from __future__ import annotations

@@ -1,9 +1,19 @@
 """Counting and computing.
 
-multistep_arithmetic_two: ``((4 + -7) * (2 - 5 * 3)) =`` -> ``39``
-object_counting: ``In the barn I see two pears, a drum, and an apple. How many fruits ...?`` ->
-``3``
-one_step_arithmetic (our own, no BBH task): ``Tom has 7 apples and buys 5 more. ...`` -> ``12``
+multistep_arithmetic_two::
+
+    ((5 + 8 * 8) + (3 + 9 + 1)) =
+    -> 82
+
+object_counting::
+
+    On the list there are an apple, an orange, and a carrot. How many fruits are there?
+    -> 2
+
+one_step_arithmetic, our own and no BIG-Bench Hard task::
+
+    Zoe buys 4 bags with 5 plums each. How many plums is that?
+    -> 20
 """
 
 from __future__ import annotations
@@ -77,7 +87,7 @@ def object_counting(rng: random.Random) -> Row:
 def one_step_arithmetic(rng: random.Random) -> Row:
     person, friend = rng.sample(PEOPLE, 2)
     noun = plural(rng.choice(KINDS["fruits"] + KINDS["vegetables"]))
-    a, b = rng.randint(4, 20), rng.randint(2, 9)
+    a, b = rng.randint(3, 12), rng.randint(2, 6)
     more, fewer, times = (
         (
             f"{person} has {a} {noun} and buys {b} more. How many {noun} does {person} have now?",

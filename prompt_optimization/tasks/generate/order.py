@@ -1,9 +1,43 @@
 """Things in an order: in a row, in the alphabet, in a day, in the calendar.
 
-logical_deduction_*: ``On a shelf stand ... The mug is left of the jar. ...`` -> ``(A)``
-word_sorting: ``... List: river apple stone`` -> ``apple river stone``
-temporal_sequences: ``Rosa was at the bank from 9am to 11am. ... When ...?`` -> ``(C)``
-date_understanding: ``Today is 3 May 2021. What was the date a week ago ...?`` -> ``(B)``
+logical_deduction_three_objects, and the same with five and seven::
+
+    On a shelf three things stand side by side: a mug, a jar, and a globe. The jar stands at the
+    left end. The mug stands at the right end. Which thing is the second from the left?
+    Options:
+    (A) The globe
+    (B) The mug
+    (C) The jar
+    -> (A)
+
+word_sorting::
+
+    Put these words into alphabetical order. List: ladder wagon candle drawer salmon
+    -> candle drawer ladder salmon wagon
+
+temporal_sequences::
+
+    Zoe got up at 6am and went to bed at 10pm. From 6am to 8am Zoe was in the library. From 9am to
+    3pm Zoe was at the station. From 6pm to 8pm Zoe was in the museum. From 8pm to 10pm Zoe was in
+    the theatre. From 8am to 9am Zoe was in the gym. When can Zoe have visited a friend, whose
+    door was open all day?
+    Options:
+    (A) 6am to 8am
+    (B) 9am to 3pm
+    (C) 6pm to 8pm
+    (D) 3pm to 6pm
+    -> (D)
+
+date_understanding::
+
+    Today is 30 January 2001. What will the date be in a week, written as MM/DD/YYYY?
+    Options:
+    (A) 01/29/2001
+    (B) 03/08/2001
+    (C) 01/23/2001
+    (D) 02/08/2001
+    (E) 02/06/2001
+    -> (E)
 """
 
 from __future__ import annotations
@@ -48,26 +82,29 @@ PLACES = [
 
 def logical_deduction(rng: random.Random, size: int) -> Row:
     order = rng.sample(THINGS, size)  # from left to right
-    statements = _unique_statements(rng, order)
     place = rng.randrange(size)
+    statements = _unique_statements(rng, order, place)
     introduced = listed([f"a {thing}" for thing in rng.sample(order, size)])
     return multiple_choice(
         f"On a shelf {SIZES[size]} things stand side by side: {introduced}. "
-        f"{' '.join(statements)} Which thing is the {ORDINALS[place]} from the left?",
+        f"{' '.join(statements)} Which thing is the {_counted(rng, place, size)}?",
         shuffled(rng, [f"The {thing}" for thing in order]),
         f"The {order[place]}",
     )
 
 
-def _unique_statements(rng: random.Random, order: list[str]) -> list[str]:
-    """True statements that together leave only this order."""
+def _unique_statements(rng: random.Random, order: list[str], asked: int) -> list[str]:
+    """True statements that together leave only this order.
+
+    None of them gives the ``asked`` place away by itself: that would be looking up, not deducing.
+    """
     size = len(order)
+    others = [place for place in range(size) if place != asked]
     possible = list(itertools.permutations(range(size)))  # thing -> place
     statements: list[str] = []
     while len(possible) > 1:
-        kind = rng.randrange(3)
-        a, b = sorted(rng.sample(range(size), 2))
-        if kind == 0:
+        if rng.random() < 0.6:
+            a, b = sorted(rng.sample(range(size), 2))
             left = [p for p in possible if p[a] < p[b]]
             text = rng.choice(
                 (
@@ -75,19 +112,25 @@ def _unique_statements(rng: random.Random, order: list[str]) -> list[str]:
                     f"The {order[b]} is to the right of the {order[a]}.",
                 )
             )
-        elif kind == 1 and size > 3:
-            left = [p for p in possible if p[a] == a]
-            text = f"The {order[a]} is the {ORDINALS[a]} from the left."
         else:
-            end = rng.choice((0, size - 1))
-            left = [p for p in possible if p[end] == end]
-            side = "left" if end == 0 else "right"
-            text = f"The {order[end]} stands at the {side} end."
+            a = rng.choice(others)
+            left = [p for p in possible if p[a] == a]
+            if a in (0, size - 1):
+                text = f"The {order[a]} stands at the {'right' if a else 'left'} end."
+            else:
+                text = f"The {order[a]} is the {_counted(rng, a, size)}."
         if len(left) < len(possible):
             possible = left
             statements.append(text)
     rng.shuffle(statements)
     return statements
+
+
+def _counted(rng: random.Random, place: int, size: int) -> str:
+    """The place, counted from either side."""
+    return rng.choice(
+        (f"{ORDINALS[place]} from the left", f"{ORDINALS[size - 1 - place]} from the right")
+    )
 
 
 def word_sorting(rng: random.Random) -> Row:

@@ -1,0 +1,206 @@
+"""Tiny random models of both families, with tokenizers made here: no test downloads anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from prompt_optimization.models.chat import resolve_chat_format
+from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.layout import Layout
+from prompt_optimization.models.samples import Samples
+from prompt_optimization.tasks.examples import Example
+
+# Tiny matrices gain nothing from a second thread and lose much to its waiting.
+torch.set_num_threads(1)
+
+FAMILIES = ("llama-3", "gemma-2")
+
+CORPUS = [
+    "Use proper logical reasoning and think step by step. Finally give the actual answer.",
+    "Therefore, the final answer is $ True or $ False, the number is $ 12 and $ 8.",
+    "How many apples and pears do I have? I have two apples, a pear, and three plums.",
+    "Tom has 7 apples and buys 5 more. How many apples does Tom have now? user model assistant",
+    "not ( True ) and ( False ) is. Use careful thought, count each one, then add them up.",
+] * 20
+
+LLAMA_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim "
+    "+ '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' "
+    "+ m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
+QUESTIONS = (
+    ("Tom has 7 apples and buys 5 more. How many apples does Tom have now?", "12"),
+    ("I have two apples and a pear. How many apples do I have?", "2"),
+    ("I have a plum, two pears, and three apples. How many do I have?", "6"),
+    ("Tom buys 8 pears and has 4 more. How many pears does Tom have?", "12"),
+    ("How many plums are two plums and three plums?", "5"),
+    ("Tom has 9 plums. How many has he?", "9"),
+)
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """Like Llama-3's: byte-level BPE behind a pattern that keeps digits apart from words."""
+    tokenizer = Tokenizer(BPE())
+    pattern = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pattern, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|eot_id|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+    ]
+    tokenizer.train_from_iterator(
+        CORPUS,
+        trainers.BpeTrainer(
+            vocab_size=420,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|begin_of_text|>",
+        eos_token="<|end_of_text|>",
+        additional_special_tokens=special[2:],
+    )
+    made.chat_template = LLAMA_TEMPLATE
+    return made
+
+
+def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
+    """Like Gemma's: spaces written as a character of their own, with bytes to fall back on."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
+    tokenizer = Tokenizer(BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.train_from_iterator(
+        CORPUS,
+        trainers.BpeTrainer(
+            vocab_size=420,
+            special_tokens=[*special, "\n", *(f"<0x{byte:02X}>" for byte in range(256))],
+            show_progress=False,
+        ),
+    )
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        additional_special_tokens=special[4:],
+    )
+    made.chat_template = GEMMA_TEMPLATE
+    return made
+
+
+def tiny_model(family: str, vocabulary: int, eos: int, dtype: torch.dtype, seed: int = 0) -> Any:
+    """A random model of the family's architecture, sharp enough to have opinions."""
+    torch.manual_seed(seed)
+    common = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "bos_token_id": 0,
+        "eos_token_id": eos,
+        "pad_token_id": None,
+        "initializer_range": 0.3,
+    }
+    if family == "llama-3":
+        model = LlamaForCausalLM(LlamaConfig(**common))
+    else:
+        model = Gemma2ForCausalLM(
+            Gemma2Config(**common, head_dim=8, query_pre_attn_scalar=8, sliding_window=400)
+        )
+    return model.to(dtype)
+
+
+@pytest.fixture(scope="session")
+def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
+    return {"llama-3": byte_level_tokenizer(), "gemma-2": sentencepiece_tokenizer()}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def make_model(tokenizers: dict[str, Any]) -> Callable[..., LanguageModel]:
+    """``make_model(family, dtype, seed)``: a fresh tiny model with its tokenizer."""
+
+    def make(
+        family: str = "llama-3", dtype: torch.dtype = torch.float32, seed: int = 0
+    ) -> LanguageModel:
+        tokenizer = tokenizers[family]
+        model = tiny_model(family, len(tokenizer), int(tokenizer.eos_token_id), dtype, seed)
+        return LanguageModel(model, tokenizer, name=f"tiny-{family}")
+
+    return make
+
+
+@pytest.fixture
+def make_samples() -> Callable[..., Samples]:
+    """``make_samples(model, n, prompt, extractor)``: the first ``n`` questions, laid out."""
+
+    def make(
+        model: LanguageModel,
+        n: int = 6,
+        prompt: str = " proper logical reasoning and think step by step.",
+        extractor: str = "Therefore, the final answer is $",
+    ) -> Samples:
+        layout = Layout(model.tokenizer, resolve_chat_format(model.tokenizer), extractor=extractor)
+        examples = [Example(q, a, row) for row, (q, a) in enumerate(QUESTIONS[:n])]
+        return Samples(model, layout, examples, prompt)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def saved_model(
+    tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A folder that ``from_pretrained`` loads."""
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = tokenizers["llama-3"]
+    tiny_model("llama-3", len(tokenizer), int(tokenizer.eos_token_id), torch.float32).save_pretrained(
+        folder
+    )
+    tokenizer.save_pretrained(folder)
+    yield folder

@@ -1,0 +1,232 @@
+"""The engine equals the plain path, whatever is pooled, padded, cached or short of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.engine import Decoding, Engine
+from prompt_optimization.models.kv import KVRows
+from prompt_optimization.models.language_model import LanguageModel, pad_left
+from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.samples import Samples
+from tests import plain
+
+PROMPTS = (
+    " proper logical reasoning and think step by step.",
+    " proper logical thought and think step by step.",
+    " proper logical apples and think step by step.",
+    " careful thought, count each one.",
+    " think.",
+)
+
+
+def prompts_of(samples: Samples, texts: tuple[str, ...] = PROMPTS) -> list[tuple[int, ...]]:
+    return [samples.prompt_ids(text) for text in texts]
+
+
+def check_against_plain(
+    engine: Engine, samples: Samples, prompts: Any, decoding: Decoding, indices: Any
+) -> set[int]:
+    lengths = set()
+    outcomes = engine.run(samples, prompts, decoding, indices)
+    for prompt, row in zip(prompts, outcomes, strict=True):
+        for sample, outcome in zip(indices, row, strict=True):
+            model = engine.model
+            reasoning = plain.reason(model, samples, prompt, sample, decoding.max_new_tokens)
+            assert outcome.reasoning == reasoning
+            loss, mistake = plain.answer_loss(
+                model, samples, prompt, sample, reasoning, decoding.temperature
+            )
+            assert outcome.loss == pytest.approx(loss, rel=1e-4, abs=1e-4)
+            assert outcome.mistake == mistake
+            assert outcome.nll == pytest.approx(
+                plain.prompt_nll(model, samples, prompt, sample), rel=1e-4
+            )
+            lengths.add(len(reasoning))
+    return lengths
+
+
+def stop_at(model: LanguageModel, samples: Samples, step: int) -> None:
+    """Make a token that the model really writes end a row, so that rows end at different times."""
+    prompt = samples.prompt_ids(PROMPTS[0])
+    stops = [plain.reason(model, samples, prompt, s, step + 1)[-1] for s in range(2)]
+    model.stop_ids = model.stop_ids | set(stops)
+
+
+def test_equals_the_plain_path(family: str, make_model: Any, make_samples: Any) -> None:
+    model = make_model(family)
+    samples = make_samples(model)
+    stop_at(model, samples, 5)
+    engine = Engine(model, max_rows=64)
+    lengths = check_against_plain(
+        engine, samples, prompts_of(samples), Decoding(14, temperature=0.7), range(6)
+    )
+    assert len(lengths) > 1 and max(lengths) == 14, "rows should end early and at the limit"
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=st.integers(1, 9),
+    chosen=st.lists(st.sampled_from(PROMPTS), min_size=1, max_size=3, unique=True),
+    indices=st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True),
+    before=st.sampled_from(PROMPTS),
+)
+def test_any_pool_any_order_after_any_prompt(
+    make_model: Any,
+    make_samples: Any,
+    rows: int,
+    chosen: list[str],
+    indices: list[int],
+    before: str,
+) -> None:
+    model = make_model("llama-3")
+    samples = make_samples(model)
+    stop_at(model, samples, 3)
+    engine = Engine(model, max_rows=rows)
+    engine.run(samples, prompts_of(samples, (before,)), Decoding(2))  # leaves a prefix behind
+    check_against_plain(engine, samples, prompts_of(samples, tuple(chosen)), Decoding(6), indices)
+
+
+def test_only_new_tokens_are_read(make_model: Any, make_samples: Any) -> None:
+    model = make_model("llama-3")
+    samples = make_samples(model)
+    engine = Engine(model, 64)
+    (prompt,) = prompts_of(samples, PROMPTS[:1])
+    engine.run(samples, [prompt], Decoding(4))
+    questions = sum(map(len, samples.questions))
+    tails = sum(len(t.extractor) + len(t.answer) for t in samples.tails)
+    each = len(prompt) + len(samples.suffix)
+    assert model.counts["prefilled"] <= questions + tails + 6 * (each + 1)
+
+    # A candidate that differs at one place reads from there on, and no question again.
+    model.counts.clear()
+    position = 3
+    other = (*prompt[:position], prompt[0], *prompt[position + 1 :])
+    samples.prefix.reach(prompt[:position], engine.budget)
+    engine.run(samples, [other], Decoding(4))
+    assert model.counts["prefilled"] <= tails + 6 * (each + 2)
+
+
+@pytest.mark.parametrize("decoding", [Decoding(6, answer_tokens=5), Decoding(1, answer_tokens=1)])
+def test_free_answers_continue_the_extractor(
+    family: str, make_model: Any, make_samples: Any, decoding: Decoding
+) -> None:
+    model = make_model(family)
+    samples = make_samples(model)
+    (prompt,) = prompts_of(samples, PROMPTS[:1])
+    (outcomes,) = Engine(model, 64).run(samples, [prompt], decoding)
+    for sample, outcome in enumerate(outcomes):
+        ids = [*samples.questions[sample], *prompt, *samples.suffix, *outcome.reasoning]
+        ids += samples.tails[sample].extractor
+        start = len(ids)
+        while len(ids) - start < decoding.answer_tokens:
+            token = int(plain.logits(model, ids)[-1].argmax())
+            if token in model.stop_ids:
+                break
+            ids.append(token)
+        assert outcome.answer == model.tokenizer.decode(ids[start:], skip_special_tokens=True)
+
+
+def test_memory_shortage_halves_the_pool_and_changes_nothing(
+    make_model: Any, make_samples: Any
+) -> None:
+    model = make_model("llama-3")
+    samples = make_samples(model)
+    expected = Engine(model, 64).run(samples, prompts_of(samples), Decoding(6))
+
+    whole = model.model
+
+    def short(*, attention_mask: torch.Tensor, **rest: Any) -> Any:
+        """Fails like a full device whenever more than eight rows come at once."""
+        if len(attention_mask) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(attention_mask=attention_mask, **rest)
+
+    samples = make_samples(model)
+    model.model = short
+    engine = Engine(model, 64)
+    got = engine.run(samples, prompts_of(samples), Decoding(6))
+    assert engine.budget.rows <= 8 and engine.budget.halvings > 0
+    for row, other in zip(got, expected, strict=True):
+        assert [o.reasoning for o in row] == [o.reasoning for o in other]
+        assert [o.loss for o in row] == pytest.approx([o.loss for o in other], rel=1e-4)
+
+
+def test_budget_halves_for_good() -> None:
+    seen: list[int] = []
+
+    def work(chunk: Any) -> list[int]:
+        if len(chunk) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        seen.append(len(chunk))
+        return [2 * item for item in chunk]
+
+    budget = RowBudget(16)
+    assert budget.map(range(10), work) == [2 * item for item in range(10)]
+    assert budget.rows == 2 and seen == [2] * 5
+
+    def never(chunk: Any) -> list[int]:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    with pytest.raises(InputError, match="does not hold even one sample"):
+        budget.map(range(3), never)
+
+    def broken(chunk: Any) -> list[int]:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        budget.map(range(3), broken)
+
+
+def test_logits_that_are_no_numbers_stop_the_run(make_model: Any, make_samples: Any) -> None:
+    model = make_model("llama-3")
+    samples = make_samples(model)
+    with torch.no_grad():
+        model.model.get_output_embeddings().weight[7] = torch.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        Engine(model, 64).run(samples, prompts_of(samples, PROMPTS[:1]), Decoding(4))
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_selected_joined_and_cropped_rows_attend_as_before(
+    make_model: Callable[..., LanguageModel], data: st.DataObject
+) -> None:
+    """Whatever is done to a batch of rows, a row's next logits are those of its ids alone."""
+    model = make_model("llama-3")
+    token = st.integers(5, model.vocabulary - 1)
+    sequences = data.draw(
+        st.lists(st.lists(token, min_size=1, max_size=7), min_size=2, max_size=5)
+    )
+    kv = KVRows.empty(len(sequences), model.device)
+    ids, valid = pad_left(sequences, model.filler, model.device)
+    model.read(kv, ids, valid=valid)
+    rows = data.draw(
+        st.lists(st.integers(0, len(sequences) - 1), min_size=1, max_size=6), label="rows"
+    )
+    cut = data.draw(st.integers(1, len(rows)), label="cut")
+    spare = data.draw(st.integers(0, 3), label="spare")
+    parts = [kv.select(part, spare) for part in (rows[:cut], rows[cut:]) if part]
+    held = [list(sequences[row]) for row in rows]
+    if data.draw(st.booleans(), label="junk"):
+        columns = parts[0].columns
+        model.read(parts[0], torch.full((cut, 2), 9))
+        parts[0].crop(columns)
+    joined = KVRows.join(parts, spare)
+    for _ in range(2):
+        new = data.draw(st.lists(token, min_size=len(rows), max_size=len(rows)))
+        logits, _ = model.read(joined, torch.tensor(new)[:, None])
+        for row, (ids_, one) in enumerate(zip(held, new, strict=True)):
+            ids_.append(one)
+            assert torch.allclose(logits[row], plain.logits(model, ids_)[-1], atol=1e-4)

@@ -1,0 +1,172 @@
+"""The loop on a tiny model: laws that every step keeps, under every rule."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from prompt_optimization.models.engine import Decoding, Engine
+from prompt_optimization.models.samples import Samples
+from prompt_optimization.optimizers.greater.differentiate import LossWeights
+from prompt_optimization.optimizers.greater.search import GreaterSearch, Step
+from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
+
+PROMPT = " proper logical reasoning and think step by step."
+
+
+def settings_for(behaviour: str = "sound", **changes: Any) -> SearchSettings:
+    keys: dict[str, Any] = {
+        "steps": 12,
+        "topk": 20,
+        "topq": 4,
+        "gradient": LossWeights(),
+        "decoding": Decoding(5),
+        "progressive": False,
+        **BEHAVIOURS[behaviour],
+        "objective": "loss",
+    }
+    return SearchSettings(**(keys | changes))
+
+
+@pytest.fixture
+def make_search(make_model: Any, make_samples: Any) -> Any:
+    def make(
+        settings: SearchSettings, prompt: str = PROMPT, n: int = 6, family: str = "llama-3"
+    ) -> GreaterSearch:
+        model = make_model(family)
+        samples = make_samples(model, n=n, prompt=prompt)
+        return GreaterSearch(Engine(model, 64), samples, prompt, settings, gradient_rows=4)
+
+    return make
+
+
+def without_times(step: Step) -> Step:
+    return dataclasses.replace(step, seconds={})
+
+
+def check_text_is_truth(samples: Samples, step: Step) -> None:
+    for scored in [step.incumbent, *(c.scored for c in step.candidates)]:
+        if scored.text.endswith("_"):
+            continue
+        for sample, example in enumerate(samples.examples):
+            (head,) = samples.layout.heads([example.question], scored.text)
+            assert head.question == samples.questions[sample]
+            assert head.prompt == scored.ids
+
+
+def test_every_prompt_is_its_text(make_search: Any, family: str) -> None:
+    search = make_search(settings_for(accept="anneal"), family=family)
+    steps = list(search.run())
+    assert len(steps) == 12 and any(step.accepted for step in steps)
+    for step in steps:
+        check_text_is_truth(search.samples, step)
+
+
+def test_improving_never_raises_the_objective(make_search: Any) -> None:
+    search = make_search(settings_for(accept="improve", steps=20))
+    before = search.begin().evaluation.objective
+    for step in search.run():
+        now = step.incumbent.evaluation.objective
+        assert now < before if step.accepted else now == before
+        if step.accepted:
+            assert step.incumbent == step.candidates[step.chosen].scored
+        before = now
+    assert search.state.best[0].evaluation.objective <= before
+    ranks = [scored.rank for scored in search.state.best]
+    assert ranks == sorted(ranks) and len({scored.ids for scored in search.state.best}) == len(ranks)
+
+
+def test_the_same_seed_gives_the_same_run(make_search: Any) -> None:
+    settings = settings_for(accept="anneal", steps=8)
+    first, second = (list(make_search(settings).run()) for _ in range(2))
+    assert [without_times(s) for s in first] == [without_times(s) for s in second]
+    other = list(make_search(dataclasses.replace(settings, seed=1)).run())
+    assert [s.proposals for s in other] != [s.proposals for s in first]
+
+
+def test_nothing_is_evaluated_twice(make_search: Any) -> None:
+    search = make_search(settings_for("published", steps=14))
+    asked: list[tuple[Any, int]] = []
+    run = search.engine.run
+
+    def counted(samples: Samples, prompts: Any, decoding: Decoding, indices: Any) -> Any:
+        asked.extend((prompt, sample) for prompt in prompts for sample in indices)
+        return run(samples, prompts, decoding, indices)
+
+    search.engine.run = counted
+    steps = list(search.run())
+    assert len(asked) == len(set(asked))
+    evaluated = {c.scored.ids for step in steps for c in step.candidates}
+    assert {(ids, s) for ids in evaluated for s in range(6)} <= set(asked)
+    assert search.evaluator.reused > 0
+
+
+def test_positions_advance_append_and_wrap(make_search: Any) -> None:
+    search = make_search(settings_for(accept="always", steps=40), prompt=" think step by step")
+    length = len(search.initial)
+    expected, ended = 0, False
+    for step in search.run():
+        if step.appended:
+            assert step.position == length and not ended
+            length += 1
+        assert step.position == expected
+        assert len(step.incumbent.ids) == length
+        expected = step.position + 1
+        if expected == length:
+            ended = "." in search.engine.model.tokenizer.decode([step.incumbent.ids[-1]])
+            if ended or length >= 64:
+                expected = 0
+    assert length > len(search.initial), "the sentence had not ended, so tokens were appended"
+
+
+def test_a_rejected_appended_token_starts_over(make_search: Any) -> None:
+    search = make_search(settings_for(accept="improve", steps=60), prompt=" think step by step")
+    steps = list(search.run())
+    rejected = [i for i, s in enumerate(steps[:-1]) if s.appended and not s.accepted]
+    assert rejected and all(steps[i + 1].position == 0 for i in rejected)
+
+
+def test_published_behaviour(make_search: Any) -> None:
+    search = make_search(settings_for("published", steps=30), prompt=" think step by step")
+    steps = list(search.run())
+    assert all(step.accepted for step in steps if step.candidates)
+    for step in steps:
+        ends = ["." in search.engine.model.tokenizer.decode([c.token]) for c in step.candidates]
+        if True in ends and step.position >= 0.5 * len(search.initial):
+            assert step.chosen == ends.index(True) == len(ends) - 1
+    assert any(step.appended or "_" in step.incumbent.text for step in steps)
+
+
+def test_progressive_goals_add_samples(make_search: Any) -> None:
+    settings = settings_for(
+        progressive=True, progressive_group=2, early_stopping_steps=2, accept="improve", steps=30
+    )
+    search = make_search(settings)
+    search.begin()
+    assert search.state.active == 2
+    used = [step.samples for step in search.run()]
+    assert used == sorted(used) and used[0] == 2 and used[-1] == 6
+    assert search.state.best[0].samples == 6
+    solved = make_search(dataclasses.replace(settings, loss_threshold=1e9))
+    assert [step.samples for step in solved.run()][:4] == [2, 4, 6, 6]
+
+
+def test_stop_on_success(make_search: Any) -> None:
+    search = make_search(settings_for(stop_on_success=True, steps=50))
+    search.begin()
+    right = dataclasses.replace(search.state.incumbent.evaluation, mistakes=0.0)
+    search.state.incumbent = dataclasses.replace(search.state.incumbent, evaluation=right)
+    assert list(search.run()) == []
+
+
+def test_few_samples_do_not_crash(make_search: Any) -> None:
+    assert len(list(make_search(settings_for(steps=3), n=1).run())) == 3
+
+
+def test_published_behaviour_restarts_when_solved(make_search: Any) -> None:
+    search = make_search(settings_for("published", steps=4, loss_threshold=1e9))
+    steps = list(search.run())
+    assert [step.position for step in steps] == [0, 0, 0, 0]
+    assert all(step.events == ("started over",) for step in steps)

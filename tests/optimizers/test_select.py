@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+import torch
+
+from prompt_optimization.optimizers.greater.select import (
+    accepts,
+    choose,
+    shortlist,
+    until_period,
+)
+
+
+def test_shortlist_is_most_negative_first() -> None:
+    gradient = torch.tensor([0.5, -0.2, -0.9, 0.1])
+    assert shortlist(gradient, [10, 11, 12, 13], 3) == [12, 11, 13]
+    assert shortlist(gradient, [10, 11, 12, 13], 9) == [12, 11, 13, 10]
+
+
+def test_ties() -> None:
+    assert choose([0.5, 0.3, 0.3], "first") == 1
+    assert choose([0.5, 0.3, 0.3], "last") == 2
+
+
+def test_period_rule_holds_in_the_second_half_only() -> None:
+    assert until_period([False, True, True], 4, 10) is None
+    assert until_period([False, True, True], 5, 10) == 1
+    assert until_period([False, False], 9, 10) is None
+
+
+def test_acceptance() -> None:
+    rng = random.Random(0)
+    assert accepts("always", 9.0, 0, 10, rng)
+    assert accepts("improve", -1e-9, 0, 10, rng)
+    assert not accepts("improve", 0.0, 0, 10, rng)
+    assert accepts("anneal", 0.0, 9, 10, rng)
+    assert not any(accepts("anneal", 1e-6, 9, 10, rng) for _ in range(100)), "T is 0 at the end"
+
+
+@pytest.mark.parametrize(("step", "delta"), [(0, 0.5), (4, 0.5), (8, 0.05)])
+def test_annealing_probability(step: int, delta: float) -> None:
+    rng = random.Random(1)
+    taken = sum(accepts("anneal", delta, step, 10, rng) for _ in range(20_000)) / 20_000
+    assert taken == pytest.approx(math.exp(-delta / (1 - (step + 1) / 10)), abs=0.012)

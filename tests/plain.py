@@ -1,0 +1,53 @@
+"""The plain path: one row at a time, no cache, no padding. What the engine must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.samples import Samples
+
+
+def logits(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
+    """[len(ids), vocabulary], from ids alone."""
+    with torch.no_grad():
+        return model.model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0]
+
+
+def reason(model: LanguageModel, samples: Samples, prompt: Ids, sample: int, limit: int) -> Ids:
+    ids = [*samples.questions[sample], *prompt, *samples.suffix]
+    start = len(ids)
+    while len(ids) - start < limit:
+        token = int(logits(model, ids)[-1].argmax())
+        if token in model.stop_ids:
+            break
+        ids.append(token)
+    return tuple(ids[start:])
+
+
+def prompt_nll(model: LanguageModel, samples: Samples, prompt: Ids, sample: int) -> float:
+    question = samples.questions[sample]
+    ids = torch.tensor([*question, *prompt])
+    losses = torch.nn.functional.cross_entropy(
+        logits(model, ids.tolist())[len(question) - 1 : -1].float(), ids[len(question) :]
+    )
+    return float(losses)
+
+
+def answer_loss(
+    model: LanguageModel,
+    samples: Samples,
+    prompt: Ids,
+    sample: int,
+    reasoning: Ids,
+    temperature: float,
+) -> tuple[float, bool]:
+    tail = samples.tails[sample]
+    head = [*samples.questions[sample], *prompt, *samples.suffix, *reasoning, *tail.extractor]
+    answer = torch.tensor(tail.answer)
+    scores = logits(model, [*head, *tail.answer])[len(head) - 1 : -1].float()
+    loss = torch.nn.functional.cross_entropy(scores / temperature, answer)
+    return float(loss), bool((scores.argmax(-1) != answer).any())
