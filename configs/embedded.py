@@ -1,12 +1,39 @@
-"""The demo."""
+"""The demo: SmolLM2-135M-Instruct, embedded, on generated one-step word problems.
+
+From `experiments/` (or `bash scripts/demo.sh` from anywhere)::
+
+    python main.py --config=./configs/embedded.py
+
+Expect about 3 minutes on 2 CPU cores in bfloat16: 16 steps of 6 s, then 5 prompts on 48 dev rows
+and the best of them against the initial prompt on 150 test rows. The training objective falls
+from about 2.58; held-out accuracy was 14.7 % with the initial prompt and @RANGE@ % with the chosen
+one over three seeds (docs/lab_notes.md). Other hardware rounds bfloat16 differently and takes
+another path.
+"""
+
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from configs.template import get_config as template_config
 
+DATA = Path(__file__).resolve().parents[1] / "data" / "BBH"
+
 
 def get_config() -> ConfigDict:
     config = template_config()
-    config.train_data = "../data/BBH/one_step_arithmetic.json"
+    # The one generated task where this model is neither at zero nor at its ceiling: 15 % right
+    # under the paper's initial prompt, 40 % under a hand-written one about a short calculation.
+    config.train_data = str(DATA / "one_step_arithmetic.json")
     config.extractor_text = "Therefore, the final answer is $"
+    # Enough samples for a step to mean something, few enough for six seconds a step.
+    config.n_train_data = 24
+    config.n_dev_data = 48
+    config.n_test_data = 150
+    # One sentence of calculation fits; longer reasoning by this model only wanders.
+    config.max_new_tokens = 32
+    config.answer_tokens = 8
+    config.n_steps = 16
+    config.top_prompts = 5
+    config.result_prefix = "results/demo"
     return config

@@ -36,12 +36,16 @@ def parse(arguments: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(list(arguments))
     except flags.Error as error:
         raise InputError(_type_error(str(error))) from None
-    except (OSError, ImportError) as error:
-        raise InputError(f"--config cannot be read: {error}") from None
     if len(rest) > 1:
         raise InputError(f"'{rest[1]}' is not a flag; options are --config.KEY=VALUE")
     if CONFIG.value is None:
         raise InputError("no config; give one, for instance --config=./configs/embedded.py")
+    if not isinstance(CONFIG.value, ConfigDict):
+        path = flags.FLAGS["config"].config_filename
+        raise InputError(
+            f"config file '{path}' cannot be read; give an existing one, for instance "
+            "--config=./configs/embedded.py"
+        )
     return rest
 
 

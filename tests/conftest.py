@@ -199,8 +199,8 @@ def saved_model(
     """A folder that ``from_pretrained`` loads."""
     folder = tmp_path_factory.mktemp("model")
     tokenizer = tokenizers["llama-3"]
-    tiny_model("llama-3", len(tokenizer), int(tokenizer.eos_token_id), torch.float32).save_pretrained(
-        folder
-    )
+    tiny_model(
+        "llama-3", len(tokenizer), int(tokenizer.eos_token_id), torch.float32
+    ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     yield folder

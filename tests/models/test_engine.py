@@ -206,9 +206,7 @@ def test_selected_joined_and_cropped_rows_attend_as_before(
     """Whatever is done to a batch of rows, a row's next logits are those of its ids alone."""
     model = make_model("llama-3")
     token = st.integers(5, model.vocabulary - 1)
-    sequences = data.draw(
-        st.lists(st.lists(token, min_size=1, max_size=7), min_size=2, max_size=5)
-    )
+    sequences = data.draw(st.lists(st.lists(token, min_size=1, max_size=7), min_size=2, max_size=5))
     kv = KVRows.empty(len(sequences), model.device)
     ids, valid = pad_left(sequences, model.filler, model.device)
     model.read(kv, ids, valid=valid)

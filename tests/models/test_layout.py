@@ -31,7 +31,9 @@ def layout_for(family: str, template: str = "auto", extractor: str = EXTRACTOR) 
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=60, deadline=None)
 @given(question=questions, parts=words)
-def test_spans_put_together_are_the_whole_text(family: str, question: str, parts: list[str]) -> None:
+def test_spans_put_together_are_the_whole_text(
+    family: str, question: str, parts: list[str]
+) -> None:
     layout = layout_for(family)
     prompt = Layout.normalise(" ".join(parts))
     (head,) = layout.heads([question], prompt)
@@ -46,7 +48,9 @@ def test_spans_put_together_are_the_whole_text(family: str, question: str, parts
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=40, deadline=None)
 @given(parts=words, data=st.data())
-def test_every_spelled_edit_means_its_ids(family: str, parts: list[str], data: st.DataObject) -> None:
+def test_every_spelled_edit_means_its_ids(
+    family: str, parts: list[str], data: st.DataObject
+) -> None:
     layout, tokenizer = layout_for(family), MADE[family]
     (head,) = layout.heads(["How many?"], Layout.normalise(" ".join(parts)))
     position = data.draw(st.integers(0, len(head.prompt) - 1))

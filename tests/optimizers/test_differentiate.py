@@ -19,7 +19,9 @@ from prompt_optimization.optimizers.greater.differentiate import (
 WEIGHTS = LossWeights(answer=0.9, nll=0.3, temperature=0.5)
 
 
-def loss_at(model: Any, samples: Any, sample: int, prompt: Any, reasoning: Any, mixed: Any) -> float:
+def loss_at(
+    model: Any, samples: Any, sample: int, prompt: Any, reasoning: Any, mixed: Any
+) -> float:
     """The loss written plainly: whole text, no cache, the edited place's vector given."""
     position, one_hot_vector = mixed
     tail = samples.tails[sample]

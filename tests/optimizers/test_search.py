@@ -75,7 +75,9 @@ def test_improving_never_raises_the_objective(make_search: Any) -> None:
         before = now
     assert search.state.best[0].evaluation.objective <= before
     ranks = [scored.rank for scored in search.state.best]
-    assert ranks == sorted(ranks) and len({scored.ids for scored in search.state.best}) == len(ranks)
+    assert ranks == sorted(ranks) and len({scored.ids for scored in search.state.best}) == len(
+        ranks
+    )
 
 
 def test_the_same_seed_gives_the_same_run(make_search: Any) -> None:

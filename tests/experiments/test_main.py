@@ -1,0 +1,212 @@
+"""The harness as its user calls it: one command, one log, one sentence when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import QUESTIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENTS = ROOT / "experiments"
+
+
+@pytest.fixture(scope="session")
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "task.json"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["goal", "target", "final_target"])
+        for round_ in range(8):
+            for question, answer in QUESTIONS:
+                writer.writerow([f"Question {round_}. {question}", answer, answer])
+    return path
+
+
+@pytest.fixture
+def flags(saved_model: Path, task_file: Path, tmp_path: Path) -> dict[str, Any]:
+    """A small run's flags."""
+    return {
+        "train_data": task_file,
+        "extractor_text": "Therefore, the final answer is $",
+        "model_paths": saved_model,
+        "devices": "cpu",
+        "dtype": "float32",
+        "n_train_data": 6,
+        "n_dev_data": 8,
+        "n_test_data": 10,
+        "n_steps": 3,
+        "max_new_tokens": 6,
+        "result_prefix": tmp_path / "results" / "run",
+    }
+
+
+def main(flags: dict[str, Any], config: str = "./configs/transfer_llama3.py") -> Any:
+    arguments = [f"--config.{key}={value}" for key, value in flags.items()]
+    return subprocess.run(
+        [sys.executable, "main.py", f"--config={config}", *arguments],
+        cwd=EXPERIMENTS,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def only_log(folder: Path) -> dict[str, Any]:
+    (path,) = (folder / "results").iterdir()
+    log: dict[str, Any] = json.loads(path.read_text())
+    return log
+
+
+def without_times(log: dict[str, Any]) -> dict[str, Any]:
+    steps = [{k: v for k, v in step.items() if k != "seconds"} for step in log["steps"]]
+    return {**log, "steps": steps, "runtimes": None, "params": None}
+
+
+def test_a_run_and_its_log(flags: dict[str, Any], tmp_path: Path) -> None:
+    done = main(flags | {"test_steps": 2, "temp": 3.0})
+    assert done.returncode == 0, done.stderr
+    log = only_log(tmp_path)
+    assert log["status"] == "finished"
+    assert len(log["steps"]) == len(log["controls"]) == len(log["losses"]) == 3
+    assert len(log["runtimes"]) == 3 and len(log["tests"]) == 1
+    assert log["params"]["n_steps"] == 3 and log["params"]["accept"] == "improve"
+    environment = log["environment"]
+    assert environment["data"]["train"]["rows"] == 48
+    assert len(environment["chat_template"]["sha256"]) == 64
+    assert {"torch", "transformers"} <= set(environment["packages"])
+    rows = environment["rows"]
+    assert not set(rows["train"]) & set(rows["dev"]) and not set(rows["dev"]) & set(rows["test"])
+    step = log["steps"][1]
+    assert step["position"] == 1 and step["proposals"] and len(step["shortlist"]) == 3
+    assert set(step["seconds"]) >= {"propose", "differentiate", "select"}
+    assert step["tokens"]["decoded"] > 0
+    assert log["losses"] == sorted(log["losses"], reverse=True)
+    test = log["evaluation"]["test"]
+    for reading in ("strict", "flexible", "teacher_forced"):
+        for prompt in ("initial", "best"):
+            estimate = test[prompt][reading]
+            assert estimate["n"] == 10 and estimate["low"] <= estimate["value"] <= estimate["high"]
+        assert test["difference"][reading]["value"] == pytest.approx(
+            test["best"][reading]["value"] - test["initial"][reading]["value"]
+        )
+    assert log["evaluation"]["chosen"] in [best["prompt"] for best in log["best"]]
+    assert "--config.temp has no effect" in done.stdout
+    assert "3/3" in done.stdout and "held-out accuracy" in done.stdout
+    assert "\x1b[" not in done.stdout, "plain lines when the output is no terminal"
+
+
+def test_the_same_command_gives_the_same_run(flags: dict[str, Any], tmp_path: Path) -> None:
+    logs = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        done = main(flags | {"anneal": True, "result_prefix": folder / "results" / "run"})
+        assert done.returncode == 0, done.stderr
+        logs.append(without_times(only_log(folder)))
+    assert logs[0] == logs[1]
+
+
+def test_published_flags_work_verbatim(flags: dict[str, Any], tmp_path: Path) -> None:
+    """Every key of the published README's command, on a small model."""
+    published = {
+        "progressive_goals": True,
+        "stop_on_success": False,
+        "allow_non_ascii": False,
+        "num_train_models": 1,
+        "n_train_data": 6,
+        "n_test_data": 6,
+        "n_steps": 2,
+        "test_steps": 500,
+        "anneal": True,
+        "topk": 11,
+        "topq": 6,
+        "control_init": " proper logical reasoning and think step by step. "
+        "Finally give the actual correct answer.",
+        "extractor_text": "Therefore, the final answer (use exact format: '$A' or '$B') is $",
+        "control_weight": 0.20,
+        "target_weight": 1.0,
+        "test_data": flags["train_data"],
+        "behaviour": "published",
+        "devices": "('cpu','cpu')",
+        "tokenizer_paths": f"('{flags['model_paths']}',)",
+        "conversation_templates": "llama-3",
+    }
+    done = main(flags | published, config="./configs/transfer_gemma2_2b.py")
+    assert done.returncode == 0, done.stderr
+    log = only_log(tmp_path)
+    assert log["params"]["accept"] == "always" and log["params"]["objective"] == "mistakes"
+    assert all(step["accepted"] for step in log["steps"])
+    assert log["environment"]["chat_template"]["name"] == "llama-3"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_data": "/no/such.json"}, "data file '/no/such.json' does not exist"),
+        ({"n_train_data": 500}, "48 rows, but 500 training rows"),
+        ({"n_test_data": 500}, "rows left for testing"),
+        ({"control_init": " "}, "the initial prompt is empty"),
+        ({"control_init": " think"}, "is a single token"),
+        ({"extractor_text": ""}, "no extractor"),
+        ({"extractor_text": "the number is 1"}, "cannot be told from the extractor"),
+        ({"devices": "cuda:7"}, "device 'cuda:7' does not exist"),
+        ({"model_paths": "./no/model"}, "model path './no/model' does not exist"),
+        ({"topk": 2}, "proposes fewer tokens than"),
+        ({"n_steps": -1}, "n_steps=-1 is too small"),
+        ({"objective": "accuracy"}, "objective='accuracy' is unknown"),
+        ({"behaviour": "strange"}, "behaviour='strange' is unknown"),
+        ({"num_train_models": 2}, "this version optimises on one model"),
+        ({"max_new_tokens": 600}, "tokens, more than the 512"),
+        ({"conversation_templates": "strange"}, "'strange' is unknown to fschat"),
+        ({"result_prefix": "/proc/none/run"}, "results folder '/proc/none' cannot be written"),
+        ({"controll_init": " think"}, "'controll_init' is unknown; did you mean --config.control_"),
+        ({"n_steps": "many"}, "n_steps='many' is not of type int; its default is 105"),
+        ({"anneal": "maybe"}, "anneal='maybe' is not of type bool"),
+    ],
+)
+def test_bad_input(
+    flags: dict[str, Any], changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    done = main(flags | changes)
+    assert done.returncode == 2
+    assert message in done.stderr, done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not list(tmp_path.glob("results/*.json"))
+
+
+@pytest.mark.parametrize("config", ["./configs/none.py", ""])
+def test_missing_config(config: str) -> None:
+    done = main({}, config=config)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_leaves_a_readable_log(flags: dict[str, Any], tmp_path: Path) -> None:
+    arguments = [f"--config.{key}={value}" for key, value in (flags | {"n_steps": 10_000}).items()]
+    process = subprocess.Popen(
+        [sys.executable, "main.py", "--config=./configs/transfer_llama3.py", *arguments],
+        cwd=EXPERIMENTS,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while process.poll() is None:
+        logs = list(tmp_path.glob("results/*.json"))
+        if logs and len(json.loads(logs[0].read_text())["steps"]) >= 2:
+            process.send_signal(signal.SIGINT)
+            break
+        time.sleep(0.05)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in stderr
+    log = only_log(tmp_path)
+    assert log["status"] == "interrupted" and len(log["steps"]) >= 2
