@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
     if CONFIG.value is None:
         raise InputError("no config; give one, for instance --config=./configs/embedded.py")
     if not isinstance(CONFIG.value, ConfigDict):
-        path = flags.FLAGS["config"].config_filename
+        path = config_flags.get_config_filename(flags.FLAGS["config"])
         raise InputError(
             f"config file '{path}' cannot be read; give an existing one, for instance "
             "--config=./configs/embedded.py"

@@ -57,6 +57,14 @@ class Outcome:
     answer: str | None = None
 
 
+class NotFiniteError(FloatingPointError):
+    """The logits of ``row`` are not finite."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__("the model's logits are not finite")
+        self.row = row
+
+
 class Engine:
     """Runs prompts over samples with one model."""
 
@@ -110,11 +118,28 @@ class Engine:
                 stop += 1
             group = rows[start:stop]
             done = self.budget.map(
-                group, lambda pool: self._run_pool(samples, prompts, pool, len(shared), decoding)
+                group, lambda pool: self._named(samples, prompts, pool, len(shared), decoding)
             )
             outcomes.update(zip(group, done, strict=True))
             start = stop
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
+
+    def _named(
+        self,
+        samples: Samples,
+        prompts: Sequence[Ids],
+        pool: Sequence[tuple[int, int]],
+        shared: int,
+        decoding: Decoding,
+    ) -> list[Outcome]:
+        """``_run_pool``, whose complaint about a row says which prompt and sample that is."""
+        try:
+            return self._run_pool(samples, prompts, pool, shared, decoding)
+        except NotFiniteError as error:
+            prompt, sample = pool[error.row]
+            text = self.model.tokenizer.decode(list(prompts[prompt]))
+            row = samples.examples[sample].row
+            raise FloatingPointError(f"{error} for prompt '{text}' on row {row}") from None
 
     def _run_pool(
         self,
@@ -189,7 +214,7 @@ class Engine:
         where = torch.tensor(places, device=self.model.device).unbind(1)
         logits = self.model.extend(kv, ids, (where[0], where[1]), valid)
         self.model.counts["prefilled"] += int(valid.sum())
-        _check_finite(logits)
+        _check_finite(logits, where[0])
         answers = ids[where[0], where[1] + 1]
         losses = torch.nn.functional.cross_entropy(logits / temperature, answers, reduction="none")
         wrong = (logits.argmax(-1) != answers).float()
@@ -241,7 +266,7 @@ def decode(
         order. It holds every chosen token but the last of a row that met the limit.
 
     Raises:
-        FloatingPointError: the logits are not finite.
+        NotFiniteError: the logits of a row are not finite.
     """
     device = model.device
     stops = torch.tensor(sorted(model.stop_ids), dtype=torch.long, device=device)
@@ -250,7 +275,7 @@ def decode(
     origin = torch.arange(kv.rows, device=device)
     going = torch.ones(kv.rows, dtype=torch.bool, device=device)
     for step in range(limit):
-        _check_finite(logits)
+        _check_finite(logits, origin)
         chosen = logits.argmax(-1)
         going &= ~torch.isin(chosen, stops)
         for row, token, alive in zip(origin.tolist(), chosen.tolist(), going.tolist(), strict=True):
@@ -282,6 +307,7 @@ def _shared_prefix(prompts: Sequence[Ids]) -> Ids:
     return shortest[:length]
 
 
-def _check_finite(logits: torch.Tensor) -> None:
-    if not bool(torch.isfinite(logits).all()):
-        raise FloatingPointError("the model's logits are not finite")
+def _check_finite(logits: torch.Tensor, rows: torch.Tensor) -> None:
+    finite = torch.isfinite(logits).all(-1)
+    if not bool(finite.all()):
+        raise NotFiniteError(int(rows[~finite][0]))

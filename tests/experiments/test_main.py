@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import QUESTIONS
 
@@ -210,3 +212,19 @@ def test_ctrl_c_leaves_a_readable_log(flags: dict[str, Any], tmp_path: Path) -> 
     assert process.returncode == 130 and "Traceback" not in stderr
     log = only_log(tmp_path)
     assert log["status"] == "interrupted" and len(log["steps"]) >= 2
+
+
+def test_a_broken_model_is_named_and_the_log_kept(
+    flags: dict[str, Any], tmp_path: Path, saved_model: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(saved_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"][7] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    done = main(flags | {"model_paths": folder})
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "not finite for prompt ' proper logical" in done.stderr
+    assert "on row 0 in step 0" in done.stderr and "try --config.dtype=" in done.stderr
+    log = only_log(tmp_path)
+    assert log["status"] == "failed" and "not finite" in log["error"] and log["steps"] == []

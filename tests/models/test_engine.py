@@ -192,7 +192,7 @@ def test_logits_that_are_no_numbers_stop_the_run(make_model: Any, make_samples: 
     samples = make_samples(model)
     with torch.no_grad():
         model.model.get_output_embeddings().weight[7] = torch.nan
-    with pytest.raises(FloatingPointError, match="not finite"):
+    with pytest.raises(FloatingPointError, match=r"not finite for prompt ' proper.*' on row 0"):
         Engine(model, 64).run(samples, prompts_of(samples, PROMPTS[:1]), Decoding(4))
 
 
