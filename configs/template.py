@@ -85,6 +85,9 @@ def get_config() -> ConfigDict:
     config.target_weight = 1.0
     config.control_weight = 0.2
     config.answer_temperature = 0.2
+    # What selection minimises: 'mistakes', the share of samples whose answer tokens are not all the
+    # model's first choice [code, measured], or 'loss', the mean answer cross-entropy in nats.
+    config.objective = "mistakes"
     # The selection: objective + selection_control_weight * prompt negative log-likelihood.
     # [code]: 0.02 (hard-coded there).
     config.selection_control_weight = 0.02
@@ -96,9 +99,6 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     # --- Set by behaviour: (sound | published) -------------------------------------------------
-    # What selection minimises: 'loss' | 'mistakes' (share of samples whose answer tokens are not
-    # all the model's first choice). [measured]
-    config.objective = placeholder(str)
     # 'anneal' with anneal=True, else 'improve' | 'always' (even what is worse).
     config.accept = placeholder(str)
     # 'off' | 'published' (a '.' in the second half wins at once, whatever its objective).

@@ -58,7 +58,7 @@ class Outcome:
 
 
 class NotFiniteError(FloatingPointError):
-    """The logits of ``row`` are not finite."""
+    """The logits of ``row`` of a batch are not finite."""
 
     def __init__(self, row: int) -> None:
         super().__init__("the model's logits are not finite")
@@ -109,6 +109,16 @@ class Engine:
             ((p, s) for p in range(len(prompts)) for s in indices),
             key=lambda row: (-len(prompts[row[0]]), -len(samples.questions[row[1]]), row),
         )
+
+        def run_pool(pool: Sequence[tuple[int, int]]) -> list[Outcome]:
+            try:
+                return self._run_pool(samples, prompts, pool, len(shared), decoding)
+            except NotFiniteError as error:
+                prompt, sample = pool[error.row]
+                text = self.model.tokenizer.decode(list(prompts[prompt]))
+                row = samples.examples[sample].row
+                raise FloatingPointError(f"{error} for prompt '{text}' on row {row}") from None
+
         outcomes: dict[tuple[int, int], Outcome] = {}
         start = 0
         while start < len(rows):
@@ -117,29 +127,10 @@ class Engine:
             while stop < len(rows) and len(prompts[rows[stop][0]]) == width:
                 stop += 1
             group = rows[start:stop]
-            done = self.budget.map(
-                group, lambda pool: self._named(samples, prompts, pool, len(shared), decoding)
-            )
+            done = self.budget.map(group, run_pool)
             outcomes.update(zip(group, done, strict=True))
             start = stop
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
-
-    def _named(
-        self,
-        samples: Samples,
-        prompts: Sequence[Ids],
-        pool: Sequence[tuple[int, int]],
-        shared: int,
-        decoding: Decoding,
-    ) -> list[Outcome]:
-        """``_run_pool``, whose complaint about a row says which prompt and sample that is."""
-        try:
-            return self._run_pool(samples, prompts, pool, shared, decoding)
-        except NotFiniteError as error:
-            prompt, sample = pool[error.row]
-            text = self.model.tokenizer.decode(list(prompts[prompt]))
-            row = samples.examples[sample].row
-            raise FloatingPointError(f"{error} for prompt '{text}' on row {row}") from None
 
     def _run_pool(
         self,

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import resolve_chat_format
 from prompt_optimization.models.engine import Engine
-from prompt_optimization.models.layout import Layout
+from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.layout import Ids, Layout
 from prompt_optimization.models.loading import (
     load_language_model,
     resolve_device,
@@ -20,9 +21,9 @@ from prompt_optimization.models.samples import Samples
 from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored, Step
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe
-from prompt_optimization.runs.evaluation import best_on, compare, evaluate_prompts
+from prompt_optimization.runs.evaluation import HeldOut, best_on, compare, evaluate_prompts
 from prompt_optimization.runs.log import RunLog, log_path
-from prompt_optimization.runs.settings import check_writable, run_settings
+from prompt_optimization.runs.settings import RunSettings, check_writable, run_settings
 from prompt_optimization.tasks.examples import read_table, split_rows
 
 
@@ -122,7 +123,11 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
 
 
 def _search_and_evaluate(
-    settings: Any, model: Any, samples: dict[str, Samples], log: RunLog, display: Display
+    settings: RunSettings,
+    model: LanguageModel,
+    samples: dict[str, Samples],
+    log: RunLog,
+    display: Display,
 ) -> None:
     params = settings.params
     engine = Engine(model, params["max_rows"])
@@ -148,40 +153,31 @@ def _search_and_evaluate(
     display.searched()
 
     # --- Held-out evaluation ---
+    def held_out(split: str, prompts: list[Scored]) -> dict[Ids, HeldOut]:
+        display.evaluating(split, len(prompts), len(samples[split]))
+        pairs = [(scored.text, scored.ids) for scored in prompts]
+        results = evaluate_prompts(
+            engine, samples[split], pairs, settings.held_out, display.evaluated
+        )
+        return {ids: result for (_, ids), result in zip(pairs, results, strict=True)}
+
     best = search.state.best
     chosen = best[0]
     evaluation: dict[str, Any] = {"dev": None, "test": None}
     if "dev" in samples:
-        prompts = [initial, *(scored for scored in best if scored.ids != initial.ids)]
-        display.evaluating("dev", len(prompts), len(samples["dev"]))
-        results = evaluate_prompts(
-            engine,
-            samples["dev"],
-            [(scored.text, scored.ids) for scored in prompts],
-            settings.held_out,
-            display.evaluated,
-        )
-        on_dev = dict(zip([scored.ids for scored in prompts], results, strict=True))
+        on_dev = held_out("dev", [initial, *(s for s in best if s.ids != initial.ids)])
         winner = best_on([on_dev[scored.ids] for scored in best])
         chosen = next(scored for scored in best if on_dev[scored.ids] is winner)
         evaluation["dev"] = {
-            "initial": results[0].record(),
+            "initial": on_dev[initial.ids].record(),
             "best": [on_dev[scored.ids].record() for scored in best],
         }
     if "test" in samples:
-        prompts = [initial] if chosen.ids == initial.ids else [initial, chosen]
-        display.evaluating("test", len(prompts), len(samples["test"]))
-        results = evaluate_prompts(
-            engine,
-            samples["test"],
-            [(scored.text, scored.ids) for scored in prompts],
-            settings.held_out,
-            display.evaluated,
-        )
+        on_test = held_out("test", [initial] if chosen.ids == initial.ids else [initial, chosen])
         evaluation["test"] = {
-            "initial": results[0].record(),
-            "best": results[-1].record(),
-            "difference": compare(results[0], results[-1]),
+            "initial": on_test[initial.ids].record(),
+            "best": on_test[chosen.ids].record(),
+            "difference": compare(on_test[initial.ids], on_test[chosen.ids]),
         }
     evaluation["chosen"] = chosen.text
     log.finish("finished", evaluation=evaluation, tokens=dict(model.counts))
@@ -189,7 +185,11 @@ def _search_and_evaluate(
 
 
 def _test(
-    settings: Any, engine: Engine, samples: dict[str, Samples], incumbent: Scored, log: RunLog
+    settings: RunSettings,
+    engine: Engine,
+    samples: dict[str, Samples],
+    incumbent: Scored,
+    log: RunLog,
 ) -> None:
     if "dev" not in samples:
         return
@@ -214,7 +214,7 @@ def _scored(scored: Scored) -> dict[str, Any]:
     }
 
 
-def _step(step: Step, model: Any) -> dict[str, Any]:
+def _step(step: Step, model: LanguageModel) -> dict[str, Any]:
     decode = model.tokenizer.decode
     return {
         "step": step.index,

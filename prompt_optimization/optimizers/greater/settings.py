@@ -15,7 +15,6 @@ from prompt_optimization.optimizers.greater.differentiate import LossWeights
 # The keys that the two behaviours set differently.
 BEHAVIOURS: dict[str, dict[str, Any]] = {
     "sound": {
-        "objective": "loss",
         "accept": "anneal",
         "period_rule": "off",
         "placeholder": "proposal",
@@ -25,7 +24,6 @@ BEHAVIOURS: dict[str, dict[str, Any]] = {
         "restart_when_solved": False,
     },
     "published": {
-        "objective": "mistakes",
         "accept": "always",
         "period_rule": "published",
         "placeholder": "underscore",
