@@ -146,7 +146,7 @@ def tiny_model(family: str, vocabulary: int, eos: int, dtype: torch.dtype, seed:
         model = LlamaForCausalLM(LlamaConfig(**common))
     else:
         model = Gemma2ForCausalLM(
-            Gemma2Config(**common, head_dim=8, query_pre_attn_scalar=8, sliding_window=400)
+            Gemma2Config(**common, head_dim=8, query_pre_attn_scalar=8, sliding_window=24)
         )
     return model.to(dtype)
 

@@ -287,7 +287,7 @@ def decode(
         parked.append((origin, kv))
         order = torch.cat([rows for rows, _ in parked]).argsort()
         kv = KVRows.join([part for _, part in parked]).select(order)
-    return [tuple(ids) for ids in written], kv
+    return [tuple(ids) for ids in written], kv.pack()
 
 
 def _shared_prefix(prompts: Sequence[Ids]) -> Ids:

@@ -115,6 +115,29 @@ class KVRows:
             self.positions.index_select(0, index),
         )
 
+    def pack(self) -> KVRows:
+        """The same rows with each one's columns side by side at the right end.
+
+        Local attention counts columns, so a gap inside a row would narrow its window.
+        """
+        counts = self.mask.sum(1)
+        width = int(counts.max())
+        edge = torch.arange(self.columns, device=self.mask.device)
+        if bool((self.mask == (edge >= self.columns - counts[:, None])).all()):
+            return self
+        # A stable sort puts the unused columns first and keeps the others in order.
+        order = self.mask.int().argsort(dim=1, stable=True)[:, self.columns - width :]
+
+        def gather(buffer: torch.Tensor) -> torch.Tensor:
+            index = order[:, None, :, None].expand(-1, buffer.shape[1], -1, buffer.shape[3])
+            return buffer.gather(2, index)
+
+        return KVRows(
+            _cache([[gather(buffer) for buffer in pair] for pair in self._buffers()], width),
+            self.mask.gather(1, order),
+            self.positions,
+        )
+
     @staticmethod
     def join(parts: Sequence[KVRows], spare: int = 0) -> KVRows:
         """All rows of ``parts`` in order, padded on the left to one width."""

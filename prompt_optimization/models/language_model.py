@@ -71,14 +71,6 @@ class LanguageModel:
         """Longest sequence the model was made for, in tokens; None when it does not say."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
-    @property
-    def sliding_window(self) -> int | None:
-        """Width of the narrowest local attention in tokens; None when all attention is full."""
-        config = self.model.config.get_text_config()
-        kinds = getattr(config, "layer_types", None)
-        local = any(kind != "full_attention" for kind in kinds) if kinds else True
-        return getattr(config, "sliding_window", None) if local else None
-
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Input vectors of ``ids`` [...] as the first layer reads them: [..., width]."""
         vectors: torch.Tensor = self.model.get_input_embeddings()(ids)

@@ -85,19 +85,18 @@ class Samples:
 
         Raises:
             InputError: a sample with ``prompt_tokens`` of prompt and ``new_tokens`` of reasoning
-                is longer than the model's context, or than its local attention (whose window
-                the padding of the row pool would distort).
+                is longer than the model's context.
         """
-        limits = [limit for limit in (self.model.context, self.model.sliding_window) if limit]
-        if not limits:
+        limit = self.model.context
+        if limit is None:
             return
         for question, tail, example in zip(self.questions, self.tails, self.examples, strict=True):
             fixed = len(question) + len(self.suffix) + len(tail.extractor) + len(tail.answer)
-            if fixed + prompt_tokens + new_tokens > min(limits):
+            needed = fixed + prompt_tokens + new_tokens
+            if needed > limit:
                 raise InputError(
-                    f"row {example.row} needs {fixed + prompt_tokens + new_tokens} tokens, more "
-                    f"than the {min(limits)} of {self.model.name}; shorten the question or lower "
-                    "--config.max_new_tokens"
+                    f"row {example.row} needs {needed} tokens, more than the {limit} of "
+                    f"{self.model.name}; shorten the question or lower --config.max_new_tokens"
                 )
 
 
