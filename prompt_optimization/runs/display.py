@@ -44,7 +44,7 @@ class Display:
     def begin(self, path: Path, steps: int, samples: int) -> None:
         self._steps = steps
         self._started = time.monotonic()
-        self.note(f"{steps} steps on {samples} training samples; log: {path}")
+        self.note(f"{steps} steps on {samples} training samples; log: {path.resolve()}")
         if self.verbose and self.console.is_terminal:
             self._progress = Progress(
                 TextColumn("{task.description}"),
@@ -130,7 +130,7 @@ class Display:
                     _interval(test["difference"][metric], signed=True),
                 )
             self.console.print(grid)
-        self.console.print(f"log: {escape(str(path))}")
+        self.console.print(f"log: {escape(str(path.resolve()))}")
 
     def close(self) -> None:
         """Give the terminal back, whatever happened."""
