@@ -36,6 +36,13 @@ def parse(arguments: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(list(arguments))
     except flags.Error as error:
         raise InputError(_type_error(str(error))) from None
+    except (AttributeError, KeyError) as error:
+        # A key inside a known one, such as --config.chat_template_kwargs.KEY.
+        key_name = str(error).strip("'\"")
+        raise InputError(
+            f"config key '{key_name}' is unknown; keys inside another one must stand in the "
+            "config file before they can be overridden"
+        ) from None
     if len(rest) > 1:
         raise InputError(f"'{rest[1]}' is not a flag; options are --config.KEY=VALUE")
     if CONFIG.value is None:

@@ -173,6 +173,7 @@ def test_published_flags_work_verbatim(flags: dict[str, Any], tmp_path: Path) ->
         ({"controll_init": " think"}, "'controll_init' is unknown; did you mean --config.control_"),
         ({"n_steps": "many"}, "n_steps='many' is not of type int; its default is 105"),
         ({"anneal": "maybe"}, "anneal='maybe' is not of type bool"),
+        ({"chat_template_kwargs.date": "x"}, "'date' is unknown; keys inside another one"),
     ],
 )
 def test_bad_input(
