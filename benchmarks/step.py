@@ -30,7 +30,7 @@ from rich.table import Table as Grid
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.chat import resolve_chat_format
+from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
 from prompt_optimization.models.embedded import EMBEDDED_NAME
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.language_model import LanguageModel, pad_left
@@ -390,7 +390,10 @@ def main() -> int:
         plain_model.stop_ids = model.stop_ids = frozenset()
 
     def samples(owner: LanguageModel) -> Samples:
-        layout = Layout(owner.tokenizer, resolve_chat_format(owner.tokenizer), extractor=EXTRACTOR)
+        chat = resolve_chat_format(owner.tokenizer)
+        layout = Layout(owner.tokenizer, chat, extractor=EXTRACTOR)
+        if not arguments.force_tokens:
+            owner.stop_ids |= set(end_of_turn(owner.tokenizer, chat))
         return Samples(owner, layout, examples, PROMPT)
 
     plain = PublishedSchedule(plain_model, samples(plain_model))

@@ -62,7 +62,8 @@ def get_config() -> ConfigDict:
     # --- How it reasons ------------------------------------------------------------------------
     # Longest reasoning, in tokens; greedy. [code]: 512 in the gradient, 1024 in the selection.
     config.max_new_tokens = 512
-    # Longest freely generated answer in held-out evaluation, in tokens.
+    # Longest freely generated answer in held-out evaluation, in tokens; raised where a reference
+    # answer is longer.
     config.answer_tokens = 16
 
     # --- The search ----------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def entry() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the finished steps are in the log", file=sys.stderr)
+        print("interrupted; the log, if one was begun, holds the finished steps", file=sys.stderr)
         return 130
     return 0
 

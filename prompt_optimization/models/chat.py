@@ -99,6 +99,15 @@ def resolve_chat_format(
     return ChatFormat("tokenizer", prefix, suffix, trims)
 
 
+def end_of_turn(tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> list[int]:
+    """The special token that the format writes where the user's turn ends, if it writes one.
+
+    Chat models end their own turns with it, whether or not their configuration calls it EOS.
+    """
+    ids = tokenizer(chat.suffix, add_special_tokens=False)["input_ids"]
+    return [int(i) for i in ids[:1] if i in tokenizer.all_special_ids]
+
+
 def _plain_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
     # For base models: question and prompt, a blank line, the reasoning.
     return ChatFormat("plain", _missing_bos(tokenizer, ""), "\n\n", False)
@@ -126,6 +135,11 @@ def _fschat_format(tokenizer: PreTrainedTokenizerBase, name: str) -> ChatFormat:
     conversation.append_message(conversation.roles[0], _MARKER)
     conversation.append_message(conversation.roles[1], None)
     prefix, suffix = conversation.get_prompt().split(_MARKER)
+    if not suffix:
+        raise InputError(
+            f"conversation template '{name}' writes nothing between the user's words and the "
+            "answer; use another with --config.conversation_templates"
+        )
     return ChatFormat(name, _missing_bos(tokenizer, prefix) + prefix, suffix, trims=False)
 
 

@@ -29,7 +29,8 @@ class Decoding:
 
     Attributes:
         max_new_tokens: limit of the reasoning, in tokens.
-        answer_tokens: limit of the freely generated answer, in tokens; 0 skips it.
+        answer_tokens: limit of the freely generated answer, in tokens; raised where a reference
+            answer is longer; 0 skips the answer.
         temperature: divides the logits under the answer loss.
     """
 
@@ -163,7 +164,10 @@ class Engine:
         answers: list[str | None] = [None] * len(pool)
         if decoding.answer_tokens:
             kv.crop(end)
-            answers = [*self._answer(samples, pool, kv, unread, decoding.answer_tokens)]
+            # Room for the longest answer of all and for the token that ends it.
+            longest = max(len(tail.answer) for tail in samples.tails) + 1
+            limit = max(decoding.answer_tokens, longest)
+            answers = [*self._answer(samples, pool, kv, unread, limit)]
         return [
             Outcome(reasoning, *rest_of)
             for reasoning, *rest_of in zip(
@@ -235,7 +239,7 @@ class Engine:
         row = torch.arange(len(pool), device=self.model.device)
         logits = self.model.extend(kv, ids, (row, valid.sum(1) - 1), valid)
         self.model.counts["prefilled"] += int(valid.sum())
-        written, _ = decode(self.model, kv, logits, limit)
+        written, _ = decode(self.model, kv.pack(), logits, limit)
         texts: list[str] = self.model.tokenizer.batch_decode(
             [list(ids) for ids in written], skip_special_tokens=True
         )

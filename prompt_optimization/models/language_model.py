@@ -22,6 +22,8 @@ class LanguageModel:
     """A model and its tokenizer on one device, with parameters frozen.
 
     Attributes:
+        stop_ids: ids that end a generation; those that model and tokenizer declare, to begin
+            with.
         counts: tokens so far, by kind: ``prefilled`` (known tokens run through the model),
             ``decoded`` (tokens chosen by it) and ``differentiated`` (tokens of backward passes).
     """
@@ -32,14 +34,12 @@ class LanguageModel:
         tokenizer: PreTrainedTokenizerBase,
         *,
         name: str,
-        stop_ids: Sequence[int] = (),
     ) -> None:
         """
         Args:
             model: any transformers causal language model; it is put in eval mode and frozen.
             tokenizer: its tokenizer.
             name: how logs call it.
-            stop_ids: ids that end a generation, besides those the model itself declares.
         """
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -49,7 +49,6 @@ class LanguageModel:
             model.config.eos_token_id,
             getattr(model.generation_config, "eos_token_id", None),
             tokenizer.eos_token_id,
-            list(stop_ids),
         ]
         self.stop_ids = frozenset(
             int(one)

@@ -93,7 +93,7 @@ def load_language_model(
         **(model_arguments or {}),
     )
     _check_match(name, model, tokenizer)
-    return LanguageModel(model.to(device), tokenizer, name=name, stop_ids=_end_of_turn(tokenizer))
+    return LanguageModel(model.to(device), tokenizer, name=name)
 
 
 def _source(name: str) -> dict[str, str]:
@@ -123,7 +123,7 @@ def _load(kind: Any, source: dict[str, str], trust_remote_code: bool, **argument
     name = source.get("gguf_file") or source["pretrained_model_name_or_path"]
     try:
         return kind.from_pretrained(**source, trust_remote_code=trust_remote_code, **arguments)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, TypeError) as error:
         causes = _causes(error)
         if any(isinstance(cause, GatedRepoError) for cause in causes):
             reason = (
@@ -158,20 +158,6 @@ def _check_match(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> N
             f"the tokenizer '{tokenizer.name_or_path}' has {tokenizer.vocab_size} tokens but "
             f"model '{name}' has {rows}; give the model's own with --config.tokenizer_paths"
         )
-
-
-def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The special token that the chat template writes when a turn ends.
-
-    Chat models end their answers with it, whether or not their configuration calls it EOS.
-    """
-    if tokenizer.chat_template is None:
-        return []
-    marker = "\ue000"
-    text = tokenizer.apply_chat_template([{"role": "user", "content": marker}], tokenize=False)
-    assert isinstance(text, str)
-    after = tokenizer(text.partition(marker)[2], add_special_tokens=False)["input_ids"]
-    return [int(i) for i in after[:1] if i in tokenizer.all_special_ids]
 
 
 def _devices() -> str:

@@ -15,7 +15,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.layout import BoundaryError, Ids, Layout, Tail
-from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.memory import RowBudget, is_out_of_memory
 from prompt_optimization.tasks.examples import Example
 
 
@@ -80,18 +80,19 @@ class Samples:
         """The text of each prompt, or None where no text means exactly these ids."""
         return self.layout.spell(self.examples[0].question, self.questions[0], prompts)
 
-    def check_room(self, prompt_tokens: int, new_tokens: int) -> None:
+    def check_room(self, prompt_tokens: int, new_tokens: int, answer_tokens: int) -> None:
         """Refuse samples that cannot fit the model.
 
         Raises:
-            InputError: a sample with ``prompt_tokens`` of prompt and ``new_tokens`` of reasoning
-                is longer than the model's context.
+            InputError: a sample with ``prompt_tokens`` of prompt, ``new_tokens`` of reasoning
+                and an answer of ``answer_tokens`` is longer than the model's context.
         """
         limit = self.model.context
         if limit is None:
             return
         for question, tail, example in zip(self.questions, self.tails, self.examples, strict=True):
-            fixed = len(question) + len(self.suffix) + len(tail.extractor) + len(tail.answer)
+            fixed = len(question) + len(self.suffix) + len(tail.extractor)
+            fixed += max(len(tail.answer) + 1, answer_tokens)
             needed = fixed + prompt_tokens + new_tokens
             if needed > limit:
                 raise InputError(
@@ -126,7 +127,25 @@ class PrefixCache:
 
     @torch.no_grad()
     def reach(self, ids: Ids, budget: RowBudget) -> None:
-        """Make the cache hold ``question + ids``, computing only what it lacks."""
+        """Make the cache hold ``question + ids``, computing only what it lacks.
+
+        Args:
+            budget: questions read at once.
+
+        Raises:
+            InputError: the cache of all samples does not fit the memory.
+        """
+        try:
+            self._reach(ids, budget)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"the device's memory does not hold the cache of {len(self._questions)} samples; "
+                "use fewer (--config.n_train_data, n_dev_data, n_test_data) or a smaller model"
+            ) from None
+
+    def _reach(self, ids: Ids, budget: RowBudget) -> None:
         if self._kv is None:
             self._read_questions(budget)
         kv = self.kv

@@ -66,7 +66,7 @@ class RunLog:
         Raises:
             InputError: the folder cannot be written; the log on disk stays as it was.
         """
-        text = json.dumps(self.data, ensure_ascii=False, allow_nan=False, indent=1)
+        text = json.dumps(self.data, ensure_ascii=False, allow_nan=False, indent=1, default=str)
         temporary = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class RunLog:
                     os.unlink(temporary)
             raise InputError(
                 f"the log '{self.path}' cannot be written ({error.strerror}); free space or "
-                "choose another place with --config.result_prefix"
+                "choose another place with --config.result_prefix or --config.logfile"
             ) from None
 
 

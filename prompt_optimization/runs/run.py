@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.chat import resolve_chat_format
+from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
 from prompt_optimization.models.engine import Engine
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids, Layout
@@ -37,7 +37,8 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
     # --- Settings: refused here, before anything is loaded, when they cannot work ---
     settings = run_settings(config, defaults)
     params = settings.params
-    path = Path(params["logfile"]) if params["logfile"] else log_path(params["result_prefix"])
+    logfile = params["logfile"]
+    path = Path(logfile).expanduser() if logfile else log_path(params["result_prefix"])
     check_writable(path)
     device = resolve_device(settings.model.device)
     dtype = resolve_dtype(settings.model.dtype, device)
@@ -72,6 +73,7 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
     chat = resolve_chat_format(
         model.tokenizer, settings.model.template, settings.model.template_arguments
     )
+    model.stop_ids |= set(end_of_turn(model.tokenizer, chat))
     layout = Layout(
         model.tokenizer,
         chat,
@@ -94,7 +96,7 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
         )
     longest_prompt = max(len(initial), settings.search.max_prompt_tokens)
     for split in samples.values():
-        split.check_room(longest_prompt, params["max_new_tokens"])
+        split.check_room(longest_prompt, params["max_new_tokens"], params["answer_tokens"])
 
     # --- Log ---
     tables = {"train": train_table} | ({"test": test_table} if test_table else {})
@@ -110,10 +112,14 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
     except (InputError, FloatingPointError) as error:
         log.finish("failed", error=str(error))
         if isinstance(error, FloatingPointError):
-            step = len(log.data["steps"])
+            kind = log.data["environment"]["dtype"]
             raise InputError(
-                f"{error} in step {step} with dtype {log.data['environment']['dtype']}; the "
-                f"finished steps are in '{path}'; try --config.dtype=float32"
+                f"{error}, after {len(log.data['steps'])} steps in {kind}, which are in '{path}'; "
+                + (
+                    "check the model's weights"
+                    if kind == "float32"
+                    else "try --config.dtype=float32"
+                )
             ) from error
         raise
     except BaseException:
@@ -139,6 +145,7 @@ def _search_and_evaluate(
     display.begin(log.path, settings.search.steps, len(samples["train"]))
     initial = search.begin()
     log.data["initial"] = _scored(initial)
+    log.data["best"] = [log.data["initial"]]
     log.write()
     display.initial(initial)
     for step in search.run():
@@ -165,9 +172,11 @@ def _search_and_evaluate(
     chosen = best[0]
     evaluation: dict[str, Any] = {"dev": None, "test": None}
     if "dev" in samples:
-        on_dev = held_out("dev", [initial, *(s for s in best if s.ids != initial.ids)])
-        winner = best_on([on_dev[scored.ids] for scored in best])
-        chosen = next(scored for scored in best if on_dev[scored.ids] is winner)
+        # The initial prompt stands for election too: a search may find nothing better.
+        contenders = [initial, *(scored for scored in best if scored.ids != initial.ids)]
+        on_dev = held_out("dev", contenders)
+        winner = best_on(list(on_dev.values()))
+        chosen = next(scored for scored in contenders if on_dev[scored.ids] is winner)
         evaluation["dev"] = {
             "initial": on_dev[initial.ids].record(),
             "best": [on_dev[scored.ids].record() for scored in best],
@@ -196,7 +205,7 @@ def _test(
     (result,) = evaluate_prompts(
         engine, samples["dev"], [(incumbent.text, incumbent.ids)], settings.held_out
     )
-    log.data["tests"].append({"step": len(log.data["steps"]), **result.record()})
+    log.data["tests"].append({"step": len(log.data["steps"]) - 1, **result.record()})
     log.write()
 
 

@@ -5,6 +5,7 @@ Everything that can be refused without loading a model is refused here.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -142,6 +143,10 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
         for key, why in NO_EFFECT.items()
         if params[key] != defaults[key]
     ]
+    if params["anneal"] and params["accept"] != "anneal":
+        warnings.append(f"--config.anneal has no effect under accept={params['accept']}")
+    if params["test_steps"] and not params["n_dev_data"]:
+        warnings.append("--config.test_steps has no effect without dev rows")
     if len(params["devices"]) > 1:
         warnings.append(f"only the first device, {params['devices'][0]}, is used")
     return RunSettings(
@@ -163,12 +168,14 @@ def check_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".probe-"):
             pass
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise InputError(
-            f"results folder '{path.parent}' cannot be written ({error.strerror}); choose "
-            "another with --config.result_prefix"
+            f"log '{path}' cannot be written ({error.strerror}); choose another place with "
+            "--config.result_prefix or --config.logfile"
         ) from None
 
 

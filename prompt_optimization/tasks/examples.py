@@ -28,13 +28,11 @@ class Example:
     """One question with its reference answer.
 
     ``row`` counts the table's rows from 0, without the header, for messages and logs.
-    ``prompt`` is only set by files that carry a prompt per row.
     """
 
     question: str
     answer: str
     row: int
-    prompt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,10 +124,10 @@ def split_rows(
         n_dev = min(n_dev, max(1, len(pool) - n_test)) if n_dev else 0
         dev, test_pool = pool[:n_dev], pool[n_dev:]
     else:
-        source, test_pool = test, unseen(test.examples)
+        source, test_pool = test, test.examples
         dev = rest[:n_dev]
-        seen.update(example.question for example in dev)
-        test_pool = unseen(test_pool)
+    seen.update(example.question for example in dev)
+    test_pool = unseen(test_pool)
     if n_dev and not dev:
         raise InputError(
             f"'{train.path}' has no rows left for the dev split after {n_train} training rows "
@@ -208,12 +206,10 @@ def _example(path: Path, number: int, row: dict[str, object]) -> Example:
     answer = _cell(path, number, row, ANSWER_COLUMNS, "answer")
     # The published code writes "(A)" as "A": the extractor asks for the bare letter.
     letter = _BRACKETED_LETTER.fullmatch(answer)
-    prompt = row.get("prompt")
     return Example(
         question=question,
         answer=letter.group(1) if letter else answer,
         row=number,
-        prompt=prompt if isinstance(prompt, str) and prompt.strip() else None,
     )
 
 

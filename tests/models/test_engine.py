@@ -124,11 +124,13 @@ def test_free_answers_continue_the_extractor(
     samples = make_samples(model)
     (prompt,) = prompts_of(samples, PROMPTS[:1])
     (outcomes,) = Engine(model, 64).run(samples, [prompt], decoding)
+    # The limit leaves room for the longest reference answer and the token that ends it.
+    limit = max(decoding.answer_tokens, 1 + max(len(tail.answer) for tail in samples.tails))
     for sample, outcome in enumerate(outcomes):
         ids = [*samples.questions[sample], *prompt, *samples.suffix, *outcome.reasoning]
         ids += samples.tails[sample].extractor
         start = len(ids)
-        while len(ids) - start < decoding.answer_tokens:
+        while len(ids) - start < limit:
             token = int(plain.logits(model, ids)[-1].argmax())
             if token in model.stop_ids:
                 break

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.chat import ChatFormat, resolve_chat_format
+from prompt_optimization.models.chat import ChatFormat, end_of_turn, resolve_chat_format
 from prompt_optimization.models.layout import BoundaryError, Layout
 from prompt_optimization.tasks.examples import Example
 from tests.conftest import FAMILIES, byte_level_tokenizer, sentencepiece_tokenizer
@@ -79,6 +79,20 @@ def test_tokenizer_and_fschat_templates_give_the_same_ids(family: str) -> None:
     own, fschat = layout_for(family), layout_for(family, family)
     assert own.chat.name == "tokenizer" and fschat.chat.name == family
     assert own.heads([question], prompt) == fschat.heads([question], prompt)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("template", ["auto", None])
+def test_end_of_turn_is_a_stop(family: str, template: str | None) -> None:
+    tokenizer = MADE[family]
+    ids = end_of_turn(tokenizer, resolve_chat_format(tokenizer, template or family))
+    assert tokenizer.decode(ids) == {"llama-3": "<|eot_id|>", "gemma-2": "<end_of_turn>"}[family]
+    assert end_of_turn(tokenizer, ChatFormat("plain", "", "\n\n", trims=False)) == []
+
+
+def test_a_template_that_marks_no_turn_is_refused() -> None:
+    with pytest.raises(InputError, match="'raw' writes nothing between"):
+        resolve_chat_format(MADE["llama-3"], "raw")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -35,7 +35,7 @@ def test_local_folder(saved_model: Path) -> None:
     assert not model.model.training
     assert not any(parameter.requires_grad for parameter in model.model.parameters())
     stops = {model.tokenizer.decode([i]) for i in model.stop_ids}
-    assert stops == {"<|end_of_text|>", "<|eot_id|>"}
+    assert stops == {"<|end_of_text|>"}
 
 
 def test_tokenizer_without_pad_token_works(saved_model: Path) -> None:

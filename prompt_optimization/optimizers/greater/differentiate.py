@@ -51,7 +51,7 @@ def token_gradients(
         indices: the samples, with one of ``reasonings`` each.
         prompt: the prompt's ids; the token at ``position`` is where the loss is linearised.
         tokens: the proposed ids.
-        prefix_budget: rows at once where the prefix cache has to be read.
+        prefix_budget: questions at once where the prefix cache has to be read.
         budget: rows at once in a forward and backward pass.
 
     Returns:
