@@ -10,7 +10,7 @@ From `experiments/`::
 Needs a GPU with about 28 GB of memory in bfloat16 and access to
 the gated weights (`hf auth login`).
 Expect (published, Gemma-2-9B): BBH mean 71.7 zero-shot, 76.6 optimised.
-Our own numbers come with benchmarks/; none has been measured on this model yet.
+No number of ours has been measured on this model yet.
 """
 
 from ml_collections import ConfigDict

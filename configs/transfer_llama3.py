@@ -10,7 +10,7 @@ From `experiments/`::
 Needs a GPU with about 24 GB of memory in bfloat16 and access to
 the gated weights (`hf auth login`).
 Expect (published, Llama-3-8B): BBH mean 62.2 zero-shot, 68.7 optimised.
-Our own numbers come with benchmarks/; none has been measured on this model yet.
+No number of ours has been measured on this model yet.
 """
 
 from ml_collections import ConfigDict
