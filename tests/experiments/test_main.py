@@ -213,7 +213,10 @@ def test_ctrl_c_leaves_a_readable_log(flags: dict[str, Any], tmp_path: Path) -> 
             process.send_signal(signal.SIGINT)
             break
         time.sleep(0.05)
-    _, stderr = process.communicate(timeout=60)
+    try:
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()  # a child that did not stop must not outlive the test
     assert process.returncode == 130 and "Traceback" not in stderr
     log = only_log(tmp_path)
     assert log["status"] == "interrupted" and len(log["steps"]) >= 2
