@@ -13,7 +13,11 @@ from dataclasses import dataclass
 import torch
 
 from prompt_optimization.models.kv import KVRows
-from prompt_optimization.models.language_model import LanguageModel, pad_right
+from prompt_optimization.models.language_model import (
+    LanguageModel,
+    at_least_float32,
+    pad_right,
+)
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.models.samples import Samples
@@ -145,7 +149,9 @@ class Engine:
         which = torch.tensor([s for _, s in pool], device=self.model.device)
         rest = [[*prompts[p][shared:], *samples.suffix] for p, _ in pool]
         left = len(prompts[pool[0][0]]) - shared
-        kv = prefix.kv.select(which, spare=len(rest[0]) + decoding.max_new_tokens)
+        tails = [samples.tails[s] for _, s in pool]
+        behind = 1 + max(len(tail.extractor) + len(tail.answer) for tail in tails)
+        kv = prefix.kv.select(which, spare=len(rest[0]) + decoding.max_new_tokens + behind)
         ids = torch.tensor(rest, device=self.model.device)
         logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0))
         pieces = [prefix.nll[which], nll]
@@ -153,7 +159,7 @@ class Engine:
             pieces.insert(1, -prefix.log_probs[which].gather(1, ids[:, :1]))
         prompt_nll = torch.cat(pieces, dim=1).mean(1).tolist()
 
-        reasonings, kv = decode(self.model, kv, logits, decoding.max_new_tokens)
+        reasonings, kv = decode(self.model, kv, logits, decoding.max_new_tokens, spare=behind)
         # The last token of a row that met the limit was chosen but never read.
         unread = [
             reasoning[-1:] if len(reasoning) == decoding.max_new_tokens else ()
@@ -209,10 +215,11 @@ class Engine:
         where = torch.tensor(places, device=self.model.device).unbind(1)
         logits = self.model.extend(kv, ids, (where[0], where[1]), valid)
         self.model.counts["prefilled"] += int(valid.sum())
-        _check_finite(logits, where[0])
         answers = ids[where[0], where[1] + 1]
-        losses = torch.nn.functional.cross_entropy(logits / temperature, answers, reduction="none")
-        wrong = (logits.argmax(-1) != answers).float()
+        wrong = (_first_choice(logits, where[0]) != answers).float()
+        losses = torch.nn.functional.cross_entropy(
+            at_least_float32(logits) / temperature, answers, reduction="none"
+        )
         count = torch.zeros(len(pool), device=self.model.device)
         count.index_add_(0, where[0], torch.ones_like(losses))
         loss = torch.zeros_like(count).index_add_(0, where[0], losses) / count
@@ -239,7 +246,9 @@ class Engine:
         row = torch.arange(len(pool), device=self.model.device)
         logits = self.model.extend(kv, ids, (row, valid.sum(1) - 1), valid)
         self.model.counts["prefilled"] += int(valid.sum())
-        written, _ = decode(self.model, kv.pack(), logits, limit)
+        if self.model.local:
+            kv = KVRows.join([kv], spare=limit)
+        written, _ = decode(self.model, kv, logits, limit)
         texts: list[str] = self.model.tokenizer.batch_decode(
             [list(ids) for ids in written], skip_special_tokens=True
         )
@@ -248,13 +257,14 @@ class Engine:
 
 @torch.no_grad()
 def decode(
-    model: LanguageModel, kv: KVRows, logits: torch.Tensor, limit: int
+    model: LanguageModel, kv: KVRows, logits: torch.Tensor, limit: int, spare: int = 0
 ) -> tuple[list[Ids], KVRows]:
     """Continue every row greedily until it ends itself or has ``limit`` tokens.
 
     Args:
         kv: the rows; used up by the call.
         logits: [rows, vocabulary] behind each row's last token.
+        spare: columns that the caller will append afterwards.
 
     Returns:
         per row the chosen ids without the one that ended it, and the rows' cache in the same
@@ -270,8 +280,7 @@ def decode(
     origin = torch.arange(kv.rows, device=device)
     going = torch.ones(kv.rows, dtype=torch.bool, device=device)
     for step in range(limit):
-        _check_finite(logits, origin)
-        chosen = logits.argmax(-1)
+        chosen = _first_choice(logits, origin)
         going &= ~torch.isin(chosen, stops)
         for row, token, alive in zip(origin.tolist(), chosen.tolist(), going.tolist(), strict=True):
             if alive:
@@ -283,15 +292,17 @@ def decode(
         if kv.rows - alive_rows >= max(1, COMPACTION_SHARE * kv.rows):
             parked.append((origin[~going], kv.select((~going).nonzero()[:, 0])))
             keep = going.nonzero()[:, 0]
-            kv, chosen, origin = kv.select(keep, limit - step), chosen[keep], origin[keep]
+            kv = kv.select(keep, limit - step + spare)
+            chosen, origin = chosen[keep], origin[keep]
             going = going[keep]
         row = torch.arange(kv.rows, device=device)
         logits = model.extend(kv, chosen[:, None], (row, torch.zeros_like(row)), going[:, None])
     if parked:
-        parked.append((origin, kv))
-        order = torch.cat([rows for rows, _ in parked]).argsort()
-        kv = KVRows.join([part for _, part in parked]).select(order)
-    return [tuple(ids) for ids in written], kv.pack()
+        places, parts = zip(*parked, (origin, kv), strict=True)
+        kv = KVRows.join(parts, places, spare)
+    elif model.local:
+        kv = KVRows.join([kv], spare=spare)
+    return [tuple(ids) for ids in written], kv
 
 
 def _shared_prefix(prompts: Sequence[Ids]) -> Ids:
@@ -302,7 +313,13 @@ def _shared_prefix(prompts: Sequence[Ids]) -> Ids:
     return shortest[:length]
 
 
-def _check_finite(logits: torch.Tensor, rows: torch.Tensor) -> None:
-    finite = torch.isfinite(logits).all(-1)
+def _first_choice(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The likeliest token behind each of ``logits`` [n, vocabulary], which belong to ``rows`` [n].
+
+    A NaN anywhere is the maximum, so one pass over the logits both chooses and checks.
+    """
+    best = logits.max(-1)
+    finite = torch.isfinite(best.values)
     if not bool(finite.all()):
         raise NotFiniteError(int(rows[~finite][0]))
+    return best.indices

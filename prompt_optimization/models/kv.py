@@ -8,6 +8,7 @@ padded row equals attention over the row alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -36,8 +37,8 @@ class GrowingLayer(DynamicLayer):
             self.dtype, self.device = key_states.dtype, key_states.device
             self.is_initialized = True
             self.capacity = max(self.capacity, end)
-            self.keys = _room(key_states, self.capacity)
-            self.values = _room(value_states, self.capacity)
+            self.keys = _room(key_states, len(key_states), self.capacity)
+            self.values = _room(value_states, len(value_states), self.capacity)
         elif end > self.capacity:
             self.capacity = end + end // 4
             self.keys = _moved(self.keys, self.length, self.capacity)
@@ -115,63 +116,61 @@ class KVRows:
             self.positions.index_select(0, index),
         )
 
-    def pack(self) -> KVRows:
-        """The same rows with each one's columns side by side at the right end.
+    @staticmethod
+    def join(
+        parts: Sequence[KVRows], places: Sequence[torch.Tensor] | None = None, spare: int = 0
+    ) -> KVRows:
+        """All rows of ``parts``, each one's columns side by side at the right end.
 
         Local attention counts columns, so a gap inside a row would narrow its window.
+
+        Args:
+            places: per part the number that each of its rows gets; one part behind the other
+                when left out.
+            spare: room for more columns in rows that have to be moved.
         """
-        counts = self.mask.sum(1)
-        width = int(counts.max())
+        counts = [part.mask.sum(1) for part in parts]
+        width = max(int(count.max()) for count in counts)
+        if places is None:
+            if len(parts) == 1 and parts[0]._packed(counts[0], width):
+                return parts[0]
+            ends = torch.tensor([0, *(part.rows for part in parts)]).cumsum(0).tolist()
+            device = parts[0].mask.device
+            places = [torch.arange(a, b, device=device) for a, b in pairwise(ends)]
+        rows = sum(part.rows for part in parts)
+        mask = parts[0].mask.new_zeros(rows, width)
+        positions = parts[0].positions.new_zeros(rows)
+        buffers = [[_room(b, rows, width + spare) for b in pair] for pair in parts[0]._buffers()]
+        for part, place in zip(parts, places, strict=True):
+            narrow = min(width, part.columns)
+            # A stable sort puts the unused columns first and keeps the others in order.
+            order = part.mask.int().argsort(dim=1, stable=True)[:, part.columns - narrow :]
+            mask[place, width - narrow :] = part.mask.gather(1, order)
+            positions[place] = part.positions
+            for pair, sources in zip(buffers, part._buffers(), strict=True):
+                for joined, source in zip(pair, sources, strict=True):
+                    index = order[:, None, :, None].expand(-1, source.shape[1], -1, source.shape[3])
+                    joined[place, :, width - narrow : width] = source.gather(2, index)
+                    # Zeros, because 0 x NaN is NaN and a masked column has a weight of zero.
+                    joined[place, :, : width - narrow] = 0
+        return KVRows(_cache(buffers, width), mask, positions)
+
+    def _packed(self, counts: torch.Tensor, width: int) -> bool:
         edge = torch.arange(self.columns, device=self.mask.device)
-        if bool((self.mask == (edge >= self.columns - counts[:, None])).all()):
-            return self
-        # A stable sort puts the unused columns first and keeps the others in order.
-        order = self.mask.int().argsort(dim=1, stable=True)[:, self.columns - width :]
-
-        def gather(buffer: torch.Tensor) -> torch.Tensor:
-            index = order[:, None, :, None].expand(-1, buffer.shape[1], -1, buffer.shape[3])
-            return buffer.gather(2, index)
-
-        return KVRows(
-            _cache([[gather(buffer) for buffer in pair] for pair in self._buffers()], width),
-            self.mask.gather(1, order),
-            self.positions,
-        )
-
-    @staticmethod
-    def join(parts: Sequence[KVRows], spare: int = 0) -> KVRows:
-        """All rows of ``parts`` in order, padded on the left to one width."""
-        if len(parts) == 1:
-            return parts[0]
-        columns = max(part.columns for part in parts)
-        mask = torch.cat(
-            [
-                torch.nn.functional.pad(part.mask, (columns - part.columns, 0), value=False)
-                for part in parts
-            ]
-        )
-        layers = []
-        for pairs in zip(*(part._buffers() for part in parts), strict=True):
-            layers.append(
-                [
-                    _stack(list(buffers), [part.columns for part in parts], columns, spare)
-                    for buffers in zip(*pairs, strict=True)
-                ]
-            )
-        return KVRows(_cache(layers, columns), mask, torch.cat([part.positions for part in parts]))
+        behind = edge >= self.columns - counts[:, None]
+        return width == self.columns and bool((self.mask == behind).all())
 
     def _buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(layer.keys, layer.values) for layer in self.cache.layers]
 
 
-def _room(like: torch.Tensor, capacity: int) -> torch.Tensor:
-    # Zeros, not empty: a masked column is multiplied by a weight of zero, and 0 x NaN is NaN.
-    rows, heads, _, width = like.shape
-    return like.new_zeros(rows, heads, capacity, width)
+def _room(like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    # Left as it is: a column is written before it is read. Filling it would cost as much again.
+    return like.new_empty(rows, like.shape[1], columns, like.shape[3])
 
 
 def _moved(buffer: torch.Tensor, length: int, capacity: int) -> torch.Tensor:
-    moved = _room(buffer, capacity)
+    moved = _room(buffer, len(buffer), capacity)
     moved[:, :, :length] = buffer[:, :, :length]
     return moved
 
@@ -179,23 +178,9 @@ def _moved(buffer: torch.Tensor, length: int, capacity: int) -> torch.Tensor:
 def _select(
     buffer: torch.Tensor, index: torch.Tensor, start: int, stop: int, spare: int
 ) -> torch.Tensor:
-    rows, (_, heads, _, width) = len(index), buffer.shape
-    chosen = buffer.new_zeros(rows, heads, stop - start + spare, width)
+    chosen = _room(buffer, len(index), stop - start + spare)
     chosen[:, :, : stop - start] = buffer[:, :, start:stop].index_select(0, index)
     return chosen
-
-
-def _stack(
-    buffers: list[torch.Tensor], lengths: list[int], columns: int, spare: int
-) -> torch.Tensor:
-    _, heads, _, width = buffers[0].shape
-    rows = sum(buffer.shape[0] for buffer in buffers)
-    stacked = buffers[0].new_zeros(rows, heads, columns + spare, width)
-    row = 0
-    for buffer, length in zip(buffers, lengths, strict=True):
-        stacked[row : row + buffer.shape[0], :, columns - length : columns] = buffer[:, :, :length]
-        row += buffer.shape[0]
-    return stacked
 
 
 def _cache(layers: Sequence[Sequence[torch.Tensor]], length: int) -> Cache:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from prompt_optimization.models.kv import KVRows
 
@@ -24,6 +24,7 @@ class LanguageModel:
     Attributes:
         stop_ids: ids that end a generation; those that model and tokenizer declare, to begin
             with.
+        local: some layers attend to a window of nearby columns only.
         counts: tokens so far, by kind: ``prefilled`` (known tokens run through the model),
             ``decoded`` (tokens chosen by it) and ``differentiated`` (tokens of backward passes).
     """
@@ -62,6 +63,7 @@ class LanguageModel:
         )
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self.counts: Counter[str] = Counter()
+        self.local = _attends_locally(model.config.get_text_config())
         self._picked: tuple[torch.Tensor, torch.Tensor] | None = None
         model.get_output_embeddings().register_forward_pre_hook(self._pick)
 
@@ -91,7 +93,7 @@ class LanguageModel:
             valid: [rows, columns] bool, False for filler; all real when left out.
 
         Returns:
-            logits [n, vocabulary] in float32 or better.
+            logits [n, vocabulary] in the model's precision.
         """
         shape = new.shape[:2]
         if valid is None:
@@ -111,7 +113,7 @@ class LanguageModel:
         finally:
             self._picked = None
         kv.grow(valid)
-        logits = at_least_float32(output.logits)
+        logits: torch.Tensor = output.logits
         return logits.view(-1, logits.shape[-1])
 
     @torch.no_grad()
@@ -144,7 +146,7 @@ class LanguageModel:
                 torch.arange(width, device=self.device).repeat(rows),
             )
             part = None if valid is None else valid[:, start:stop]
-            logits = self.extend(kv, ids[:, start:stop], where, part)
+            logits = at_least_float32(self.extend(kv, ids[:, start:stop], where, part))
             follow = ids[:, start + 1 : stop + 1].reshape(-1)
             loss = torch.nn.functional.cross_entropy(logits, follow, reduction="none")
             losses.append(loss.view(rows, width))
@@ -152,7 +154,7 @@ class LanguageModel:
         last = torch.full_like(row, columns - 1 - start)
         part = None if valid is None else valid[:, start:]
         logits = self.extend(kv, ids[:, start:], (row, last), part)
-        nll = torch.cat(losses, dim=1) if losses else logits.new_zeros(rows, 0)
+        nll = torch.cat(losses, dim=1) if losses else at_least_float32(logits.new_zeros(rows, 0))
         return logits, nll
 
     def _pick(
@@ -169,6 +171,13 @@ class LanguageModel:
         (hidden,) = arguments
         rows, columns = self._picked
         return (hidden[rows, columns].unsqueeze(0),)
+
+
+def _attends_locally(config: PreTrainedConfig) -> bool:
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return any(kind != "full_attention" for kind in kinds)
+    return getattr(config, "sliding_window", None) is not None
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:

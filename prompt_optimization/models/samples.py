@@ -13,7 +13,11 @@ import torch
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.kv import KVRows
-from prompt_optimization.models.language_model import LanguageModel, pad_left
+from prompt_optimization.models.language_model import (
+    LanguageModel,
+    at_least_float32,
+    pad_left,
+)
 from prompt_optimization.models.layout import BoundaryError, Ids, Layout, Tail
 from prompt_optimization.models.memory import RowBudget, is_out_of_memory
 from prompt_optimization.tasks.examples import Example
@@ -166,7 +170,7 @@ class PrefixCache:
             return
         self.ids = ids
         self.nll = torch.cat([self.nll[:, :shared], nll], dim=1)
-        self.log_probs = logits.log_softmax(-1)
+        self.log_probs = at_least_float32(logits).log_softmax(-1)
 
     def _read_questions(self, budget: RowBudget) -> None:
         logits = []
@@ -179,7 +183,7 @@ class PrefixCache:
 
         self._kv = KVRows.join(budget.chunks(self._questions, read))
         self._columns = self._kv.columns
-        self.log_probs = torch.cat(logits).log_softmax(-1)
+        self.log_probs = at_least_float32(torch.cat(logits)).log_softmax(-1)
         self.nll = self.log_probs.new_zeros(len(self._questions), 0)
 
     def _tensor(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -199,7 +199,7 @@ def test_logits_that_are_no_numbers_stop_the_run(make_model: Any, make_samples: 
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_selected_joined_and_cropped_rows_attend_as_before(
@@ -223,7 +223,21 @@ def test_selected_joined_and_cropped_rows_attend_as_before(
         columns = parts[0].columns
         model.read(parts[0], torch.full((cut, 2), 9))
         parts[0].crop(columns)
-    joined = KVRows.join(parts, spare)
+    if data.draw(st.booleans(), label="gaps"):
+        # The first part's rows read two more tokens, some of them only one: a gap.
+        both = torch.tensor(data.draw(st.lists(st.booleans(), min_size=cut, max_size=cut)))
+        model.read(parts[0], torch.full((cut, 2), 9), valid=torch.stack([both, both | True], 1))
+        for ids_, two in zip(held, both.tolist(), strict=False):
+            ids_ += [9, 9] if two else [9]
+    places = None
+    if data.draw(st.booleans(), label="shuffled"):
+        order = data.draw(st.permutations(range(len(rows))), label="order")
+        places = torch.tensor(order).split([part.rows for part in parts])
+        held = [held[order.index(place)] for place in range(len(rows))]
+    joined = KVRows.join(parts, places, spare)
+    counts = joined.mask.sum(1)
+    edge = torch.arange(joined.columns) >= joined.columns - counts[:, None]
+    assert torch.equal(joined.mask, edge) and counts.max() == joined.columns
     for _ in range(2):
         new = data.draw(st.lists(token, min_size=len(rows), max_size=len(rows)))
         logits, _ = model.read(joined, torch.tensor(new)[:, None])

@@ -119,7 +119,9 @@ def _input_gradients(
         inputs = torch.cat([edited, vectors[:, 1:]], dim=1)
         logits = model.extend(kv, inputs, (where[0], where[1]), valid)
         losses = torch.nn.functional.cross_entropy(
-            logits / temperature[:, None], ids[where[0], where[1] + 1], reduction="none"
+            at_least_float32(logits) / temperature[:, None],
+            ids[where[0], where[1] + 1],
+            reduction="none",
         )
         # Rows do not touch each other, so the gradient of the sum holds every row's own.
         (gradient,) = torch.autograd.grad((losses * scale).sum(), edited)
