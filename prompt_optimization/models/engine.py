@@ -19,12 +19,20 @@ from prompt_optimization.models.language_model import (
     pad_right,
 )
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.memory import RowBudget
-from prompt_optimization.models.samples import Samples
+from prompt_optimization.models.memory import RowBudget, free_bytes
+from prompt_optimization.models.samples import Samples, common_length
 
 # Finished rows are taken out of the pool when at least this share of it has finished: moving the
 # others costs about as much as one decoding step of the whole pool.
 COMPACTION_SHARE = 0.25
+
+# Rows decoded side by side where memory cannot be measured, and at most where it can.
+DEFAULT_ROWS = 128
+MEASURED_ROWS = 2048
+# Taking rows out and putting them together again holds the cache twice for a moment; the share of
+# free memory that is planned with leaves room for activations and fragmentation.
+KV_COPIES = 2
+FREE_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -73,13 +81,16 @@ class NotFiniteError(FloatingPointError):
 class Engine:
     """Runs prompts over samples with one model."""
 
-    def __init__(self, model: LanguageModel, max_rows: int) -> None:
+    def __init__(self, model: LanguageModel, max_rows: int = 0) -> None:
         """
         Args:
-            max_rows: rows decoded side by side; halves by itself when memory runs out.
+            max_rows: rows decoded side by side; 0 is as many as the free memory should hold
+                where the device can be asked for it, and 128 elsewhere. Halves by itself when
+                memory runs out.
         """
         self.model = model
-        self.budget = RowBudget(max_rows)
+        self.measures = max_rows == 0 and free_bytes(model.device) is not None
+        self.budget = RowBudget(max_rows or (MEASURED_ROWS if self.measures else DEFAULT_ROWS))
 
     @torch.no_grad()
     def run(
@@ -106,8 +117,9 @@ class Engine:
         """
         assert prompts and all(prompts)
         indices = range(len(samples)) if indices is None else indices
-        shared = _shared_prefix(prompts)
-        samples.prefix.reach(shared, self.budget)
+        # What stands in the cache is used; what does not is read by the rows themselves.
+        shared = min(common_length(samples.prefix.ids, prompt) for prompt in prompts)
+        samples.prefix.reach(samples.prefix.ids[:shared], self.budget)
         # Rows with equally many tokens to read share a batch without padding; among them the
         # longest come first, so that a lack of memory shows at once.
         rows = sorted(
@@ -117,7 +129,7 @@ class Engine:
 
         def run_pool(pool: Sequence[tuple[int, int]]) -> list[Outcome]:
             try:
-                return self._run_pool(samples, prompts, pool, len(shared), decoding)
+                return self._run_pool(samples, prompts, pool, shared, decoding)
             except NotFiniteError as error:
                 prompt, sample = pool[error.row]
                 text = self.model.tokenizer.decode(list(prompts[prompt]))
@@ -132,10 +144,28 @@ class Engine:
             while stop < len(rows) and len(prompts[rows[stop][0]]) == width:
                 stop += 1
             group = rows[start:stop]
-            done = self.budget.map(group, run_pool)
+            limit = self._rows_that_fit(samples, width - shared, decoding)
+            done = self.budget.map(group, run_pool, limit)
             outcomes.update(zip(group, done, strict=True))
             start = stop
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
+
+    def _rows_that_fit(self, samples: Samples, left: int, decoding: Decoding) -> int | None:
+        """How many rows the device's free memory should hold; None where it cannot be asked.
+
+        Args:
+            left: prompt tokens to read.
+        """
+        free = free_bytes(self.model.device) if self.measures else None
+        if free is None:
+            return None
+        kv = samples.prefix.kv
+        longest = max(len(tail.extractor) + len(tail.answer) for tail in samples.tails)
+        columns = kv.columns + left + len(samples.suffix) + decoding.max_new_tokens + longest + 1
+        # Scoring holds the logits of all answers at once, in three float32 copies.
+        answer = max(len(tail.answer) for tail in samples.tails)
+        row = KV_COPIES * columns * kv.column_bytes + answer * self.model.vocabulary * 12
+        return max(1, int(FREE_SHARE * free) // row)
 
     def _run_pool(
         self,
@@ -303,14 +333,6 @@ def decode(
     elif model.local:
         kv = KVRows.join([kv], spare=spare)
     return [tuple(ids) for ids in written], kv
-
-
-def _shared_prefix(prompts: Sequence[Ids]) -> Ids:
-    shortest = min(prompts, key=len)
-    length = 0
-    while length < len(shortest) and all(p[length] == shortest[length] for p in prompts):
-        length += 1
-    return shortest[:length]
 
 
 def _first_choice(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -83,6 +83,15 @@ class KVRows:
     def columns(self) -> int:
         return self.mask.shape[1]
 
+    @property
+    def column_bytes(self) -> int:
+        """Memory of one column of one row, in bytes."""
+        return sum(
+            buffer.shape[1] * buffer.shape[3] * buffer.element_size()
+            for pair in self._buffers()
+            for buffer in pair
+        )
+
     def grow(self, valid: torch.Tensor) -> None:
         """Note that the model has just written ``valid`` [rows, new] columns."""
         self.mask = torch.cat([self.mask, valid], dim=1)

@@ -18,6 +18,15 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that ``device`` can still give to tensors, in bytes; None where it cannot be asked."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    # What torch has reserved without using it is free as well.
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 class RowBudget:
     """How many rows go through a model at once.
 
@@ -31,19 +40,31 @@ class RowBudget:
         self.halvings = 0
 
     def map(
-        self, items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]
+        self,
+        items: Sequence[Item],
+        work: Callable[[Sequence[Item]], Sequence[Result]],
+        limit: int | None = None,
     ) -> list[Result]:
         """``work`` over chunks of ``items``, one result an item; all results in order.
+
+        Args:
+            limit: of these rows no more than so many at once.
 
         Raises:
             InputError: not even a single row fits.
         """
-        return [result for chunk in self.chunks(items, work) for result in chunk]
+        return [result for chunk in self.chunks(items, work, limit) for result in chunk]
 
     def chunks(
-        self, items: Sequence[Item], work: Callable[[Sequence[Item]], Result]
+        self,
+        items: Sequence[Item],
+        work: Callable[[Sequence[Item]], Result],
+        limit: int | None = None,
     ) -> list[Result]:
         """``work`` over chunks of ``items``; one result a chunk.
+
+        Args:
+            limit: of these rows no more than so many at once.
 
         Raises:
             InputError: not even a single row fits.
@@ -51,7 +72,8 @@ class RowBudget:
         results: list[Result] = []
         start = 0
         while start < len(items):
-            chunk = items[start : start + self.rows]
+            rows = self.rows if limit is None else min(self.rows, limit)
+            chunk = items[start : start + rows]
             try:
                 results.append(work(chunk))
                 start += len(chunk)

@@ -152,39 +152,41 @@ class PrefixCache:
     def _reach(self, ids: Ids, budget: RowBudget) -> None:
         if self._kv is None:
             self._read_questions(budget)
-        kv = self.kv
-        shared = 0
-        while shared < min(len(ids), len(self.ids)) and ids[shared] == self.ids[shared]:
-            shared += 1
+        shared = common_length(self.ids, ids)
         if shared < len(self.ids):
-            # One token is read again, because the distribution behind it was not kept.
-            kv.crop(self._columns + shared - 1)
-            fresh = [(*question, *ids[:shared])[-1:] + ids[shared:] for question in self._questions]
-            logits, nll = self._model.read(kv, self._tensor(fresh), scored=len(fresh[0]) - 1)
-        elif shared < len(ids):
-            fresh = [ids[shared:]] * kv.rows
-            first = -self.log_probs[:, ids[shared]][:, None]
-            logits, rest = self._model.read(kv, self._tensor(fresh), scored=len(fresh[0]) - 1)
-            nll = torch.cat([first, rest], dim=1)
-        else:
-            return
+            # The distribution behind the last shared token was not kept: that token comes again.
+            self.kv.crop(self._columns + shared - 1)
+            self._read([(*question, *ids[:shared])[-1] for question in self._questions])
+            self.nll = self.nll[:, :shared]
+        for token in ids[shared:]:
+            self.nll = torch.cat([self.nll, -self.log_probs[:, token, None]], dim=1)
+            self._read([token] * self.kv.rows)
         self.ids = ids
-        self.nll = torch.cat([self.nll[:, :shared], nll], dim=1)
-        self.log_probs = at_least_float32(logits).log_softmax(-1)
 
     def _read_questions(self, budget: RowBudget) -> None:
-        logits = []
-
         def read(questions: Sequence[Ids]) -> KVRows:
             ids, valid = pad_left(questions, self._model.filler, self._model.device)
             kv = KVRows.empty(len(questions), self._model.device)
-            logits.append(self._model.read(kv, ids, valid=valid)[0])
+            self._model.read(kv, ids, valid=valid)
             return kv
 
-        self._kv = KVRows.join(budget.chunks(self._questions, read))
-        self._columns = self._kv.columns
-        self.log_probs = at_least_float32(torch.cat(logits)).log_softmax(-1)
-        self.nll = self.log_probs.new_zeros(len(self._questions), 0)
+        beginnings = [question[:-1] for question in self._questions]
+        kv = KVRows.join(budget.chunks(beginnings, read))
+        self._kv, self._columns = kv, kv.columns + 1
+        self._read([question[-1] for question in self._questions])
+        self.nll = self.log_probs.new_zeros(kv.rows, 0)
 
-    def _tensor(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        return torch.tensor(ids, dtype=torch.long, device=self._model.device)
+    def _read(self, tokens: Sequence[int]) -> None:
+        """One more token per sample, always by itself: the cache is then the same to the last bit
+        whichever way it was reached, and so is a search that resumes."""
+        ids = torch.tensor(tokens, dtype=torch.long, device=self._model.device)
+        logits, _ = self._model.read(self.kv, ids[:, None])
+        self.log_probs = at_least_float32(logits).log_softmax(-1)
+
+
+def common_length(one: Ids, other: Ids) -> int:
+    """How many tokens the two have in common at their beginning."""
+    length = 0
+    while length < min(len(one), len(other)) and one[length] == other[length]:
+        length += 1
+    return length

@@ -73,7 +73,8 @@ class Display:
         )
         verdict = "[green]taken[/]" if step.accepted else "[dim]kept [/]"
         tried = ", ".join(
-            f"{escape(repr(tokenizer.decode([c.token])))} {c.scored.evaluation.objective:.3f}"
+            f"{escape(repr(tokenizer.decode([c.token])))} "
+            f"{'>' if c.scored.evaluation.capped else ''}{c.scored.evaluation.objective:.3f}"
             for c in step.candidates
         )
         done = step.index + 1

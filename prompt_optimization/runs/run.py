@@ -223,6 +223,15 @@ def _scored(scored: Scored) -> dict[str, Any]:
     }
 
 
+def _per_sample(scored: Scored) -> dict[str, Any]:
+    """Nothing for a candidate that was given up: its samples are some of them, in no order."""
+    outcomes = () if scored.evaluation.capped else scored.evaluation.outcomes
+    return {
+        "losses": [outcome.loss for outcome in outcomes],
+        "wrong": [int(outcome.mistake) for outcome in outcomes],
+    }
+
+
 def _step(step: Step, model: LanguageModel) -> dict[str, Any]:
     decode = model.tokenizer.decode
     return {
@@ -235,14 +244,18 @@ def _step(step: Step, model: LanguageModel) -> dict[str, Any]:
             {"token": token, "text": decode([token]), "gradient": gradient}
             for token, gradient in zip(step.proposals, step.gradients, strict=False)
         ],
+        "capped": {
+            "candidates": sum(c.scored.evaluation.capped for c in step.candidates),
+            "rows": sum(step.samples - c.scored.samples for c in step.candidates),
+        },
         "shortlist": [
             {
                 "token": candidate.token,
                 "text": decode([candidate.token]),
                 "gradient": candidate.gradient,
                 **_scored(candidate.scored),
-                "losses": [outcome.loss for outcome in candidate.scored.evaluation.outcomes],
-                "wrong": [int(outcome.mistake) for outcome in candidate.scored.evaluation.outcomes],
+                "capped": candidate.scored.evaluation.capped,
+                **_per_sample(candidate.scored),
             }
             for candidate in step.candidates
         ],

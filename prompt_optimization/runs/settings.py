@@ -56,12 +56,13 @@ AT_LEAST = {
     "topq": 1,
     "intersect_q": 1,
     "min_proposals": 1,
+    "sample_chunk": 0,
     "shortlist_size": 1,
     "max_prompt_tokens": 2,
     "progressive_group": 1,
     "early_stopping_steps": 1,
     "top_prompts": 1,
-    "max_rows": 1,
+    "max_rows": 0,
     "gradient_rows": 1,
 }
 
@@ -145,6 +146,11 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
     ]
     if params["anneal"] and params["accept"] != "anneal":
         warnings.append(f"--config.anneal has no effect under accept={params['accept']}")
+    if params["sample_chunk"] and (params["accept"] != "improve" or params["period_rule"] != "off"):
+        warnings.append(
+            "--config.sample_chunk gives up no candidate under "
+            f"accept={params['accept']}, period_rule={params['period_rule']}"
+        )
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("--config.test_steps has no effect without dev rows")
     if len(params["devices"]) > 1:
@@ -236,6 +242,7 @@ def _search_settings(params: dict[str, Any]) -> SearchSettings:
         loss_threshold=params["loss_threshold"],
         early_stopping_steps=params["early_stopping_steps"],
         stop_on_success=params["stop_on_success"],
+        sample_chunk=params["sample_chunk"],
         max_prompt_tokens=params["max_prompt_tokens"],
         top_prompts=params["top_prompts"],
         seed=params["seed"],

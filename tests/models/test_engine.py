@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models import engine as engine_module
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
@@ -161,6 +162,46 @@ def test_memory_shortage_halves_the_pool_and_changes_nothing(
     for row, other in zip(got, expected, strict=True):
         assert [o.reasoning for o in row] == [o.reasoning for o in other]
         assert [o.loss for o in row] == pytest.approx([o.loss for o in other], rel=1e-4)
+
+
+def test_the_pool_fits_the_free_memory(
+    make_model: Any, make_samples: Any, monkeypatch: Any
+) -> None:
+    model = make_model("llama-3")
+    samples = make_samples(model)
+    expected = Engine(model).run(samples, prompts_of(samples), Decoding(6))
+    seen: list[torch.Size] = []
+    forward = model.model.forward
+
+    def watched(*args: Any, attention_mask: torch.Tensor, **rest: Any) -> Any:
+        seen.append(attention_mask.shape)
+        return forward(*args, attention_mask=attention_mask, **rest)
+
+    model.model.forward = watched
+    pools = []
+    for free in (10**12, 4 * 10**5, 1):
+        monkeypatch.setattr(engine_module, "free_bytes", lambda device, free=free: free)
+        seen.clear()
+        got = Engine(model).run(samples, prompts_of(samples), Decoding(6))
+        cost = samples.prefix.kv.column_bytes
+        pools.append(max(rows for rows, _ in seen))
+        assert all(rows == 1 or rows * columns * cost <= free for rows, columns in seen)
+        assert [[o.reasoning for o in row] for row in got] == [
+            [o.reasoning for o in row] for row in expected
+        ]
+    assert pools[0] > pools[1] > pools[2] == 1
+
+
+def test_a_column_costs_what_it_takes(family: str, make_model: Any, make_samples: Any) -> None:
+    samples = make_samples(make_model(family))
+    samples.prefix.reach((), RowBudget(64))
+    kv = samples.prefix.kv.select(range(len(samples)))
+    held = sum(
+        buffer.nelement() * buffer.element_size()
+        for layer in kv.cache.layers
+        for buffer in (layer.keys, layer.values)
+    )
+    assert kv.column_bytes * kv.rows * kv.columns == held
 
 
 def test_budget_halves_for_good() -> None:

@@ -105,6 +105,41 @@ def test_nothing_is_evaluated_twice(make_search: Any) -> None:
     assert search.evaluator.reused > 0
 
 
+@pytest.mark.parametrize("objective", ["loss", "mistakes"])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_giving_up_candidates_changes_nothing_else(
+    make_search: Any, size: int, objective: str
+) -> None:
+    settings = settings_for(accept="improve", steps=24, top_prompts=4, objective=objective)
+    whole, capped = (
+        make_search(dataclasses.replace(settings, sample_chunk=chunk)) for chunk in (0, size)
+    )
+    for one, other in zip(whole.run(), capped.run(), strict=True):
+        assert other.incumbent.text == one.incumbent.text
+        assert other.accepted == one.accepted
+        assert other.incumbent.evaluation.objective == pytest.approx(
+            one.incumbent.evaluation.objective, abs=1e-5
+        )
+        assert (other.proposals, other.position) == (one.proposals, one.position)
+        for a, b in zip(one.candidates, other.candidates, strict=True):
+            assert a.scored.ids == b.scored.ids
+            if b.scored.evaluation.capped:
+                # What was given up was neither taken nor kept, and its bound is one.
+                assert b.scored.samples < 6 and b.scored != other.incumbent
+                assert b.scored.evaluation.objective <= a.scored.evaluation.objective + 1e-5
+    assert [s.ids for s in whole.state.best] == [s.ids for s in capped.state.best]
+    if (objective, size) == ("loss", 1):
+        decoded = [s.engine.model.counts["decoded"] for s in (whole, capped)]
+        assert decoded[1] < decoded[0], "something should have been given up"
+
+
+def test_nothing_is_given_up_where_that_could_matter(make_search: Any) -> None:
+    for rule in ("anneal", "always"):
+        search = make_search(settings_for(accept=rule, steps=12, top_prompts=1, sample_chunk=1))
+        for step in search.run():
+            assert not any(c.scored.evaluation.capped for c in step.candidates)
+
+
 def test_positions_advance_append_and_wrap(make_search: Any) -> None:
     search = make_search(settings_for(accept="always", steps=40), prompt=" think step by step")
     length = len(search.initial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import Counter, defaultdict
@@ -21,6 +22,7 @@ from prompt_optimization.optimizers.greater.propose import banned_ids, propose
 from prompt_optimization.optimizers.greater.select import (
     accepts,
     choose,
+    hardest_first,
     shortlist,
     until_period,
 )
@@ -67,7 +69,8 @@ class Step:
         topk: proposals per sample, after widening.
         proposals: proposed ids; ``gradients`` are their coordinates, in the same order.
         candidates: the shortlist in the gradient's order, evaluated.
-        chosen: index into ``candidates``; None when nothing could be proposed.
+        chosen: index into ``candidates``; None when nothing could be proposed or every candidate
+            was given up.
         accepted: whether the chosen one became the incumbent.
         incumbent: the prompt after the step.
         events: what else happened (a group of samples added, the search started over).
@@ -242,7 +245,9 @@ class GreaterSearch:
                     )
                     best = best if at is None else best[: at + 1]
                 texts = self.samples.spell([edited(token) for token in best])
-                evaluations = self.evaluator.evaluate([edited(t) for t in best], active)
+                evaluations = self.evaluator.race(
+                    [edited(t) for t in best], self._chunks(state), self._ceiling(state)
+                )
                 slope = dict(zip(tokens, gradients, strict=True))
                 for token, text, evaluation in zip(best, texts, evaluations, strict=True):
                     assert text is not None
@@ -251,7 +256,8 @@ class GreaterSearch:
 
         chosen, accepted = self._decide(state, candidates, position)
         self._advance(state, position, appended, accepted)
-        events = self._follow_goals(state, [c.scored for c in candidates])
+        finished = [c.scored for c in candidates if not c.scored.evaluation.capped]
+        events = self._follow_goals(state, finished)
         step = Step(
             index=state.step,
             position=position,
@@ -323,13 +329,37 @@ class GreaterSearch:
         (evaluation,) = self.evaluator.evaluate([prompt], self.state.active)
         return evaluation.reasonings
 
+    def _chunks(self, state: State) -> list[Sequence[int]]:
+        """The active samples in the order in which candidates are tried on them."""
+        size = self.settings.sample_chunk
+        if not size:
+            return [range(state.active)]
+        outcomes = state.incumbent.evaluation.outcomes
+        order = hardest_first([o.mistake for o in outcomes], [o.loss for o in outcomes])
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def _ceiling(self, state: State) -> float:
+        """The objective above which a candidate changes nothing any more.
+
+        It must be good enough neither to be taken, which only the rule ``improve`` settles before
+        its objective is known, nor to be among the best prompts.
+        """
+        s = self.settings
+        kept = [scored for scored in state.best if scored.samples == state.active]
+        if s.accept != "improve" or s.period_rule != "off" or len(kept) < s.top_prompts:
+            return math.inf
+        worst = max(scored.evaluation.objective for scored in kept)
+        return max(worst, state.incumbent.evaluation.objective)
+
     def _decide(
         self, state: State, candidates: Sequence[Candidate], position: int
     ) -> tuple[int | None, bool]:
         s = self.settings
-        if not candidates:
+        finished = [i for i, c in enumerate(candidates) if not c.scored.evaluation.capped]
+        if not finished:
             return None, False
-        chosen = choose([c.scored.evaluation.objective for c in candidates], s.ties)
+        objectives = [candidates[i].scored.evaluation.objective for i in finished]
+        chosen = finished[choose(objectives, s.ties)]
         if s.period_rule == "published":
             at = until_period(
                 [self._ends_sentence(c.token) for c in candidates], position, len(self.initial)

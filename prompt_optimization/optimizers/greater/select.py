@@ -19,6 +19,15 @@ def shortlist(gradient: torch.Tensor, tokens: Sequence[int], size: int) -> list[
     return [tokens[i] for i in order]
 
 
+def hardest_first(wrong: Sequence[bool], losses: Sequence[float]) -> list[int]:
+    """Samples in the order in which a prompt is most likely to fail on them.
+
+    Args:
+        wrong, losses: what another prompt did, sample by sample.
+    """
+    return sorted(range(len(wrong)), key=lambda sample: (not wrong[sample], -losses[sample]))
+
+
 def choose(objectives: Sequence[float], ties: str) -> int:
     """Index of the lowest objective; among equals the ``first`` or the ``last``."""
     lowest = min(objectives)

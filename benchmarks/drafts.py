@@ -1,0 +1,82 @@
+"""How much of a candidate's reasoning does the incumbent's foretell?
+
+A one-token edit may leave the reasoning as it was. If so, the incumbent's reasoning could be read
+as a draft of the candidate's, in one go, up to the first token that differs. This runs a real
+search and measures how long that common beginning is: what a draft could save at most.
+
+    python -m benchmarks.drafts --data data/BBH/one_step_arithmetic.json --new-tokens 32
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+
+from rich.console import Console
+
+from benchmarks.workload import (
+    PROMPT,
+    build_model,
+    build_samples,
+    command,
+    parser,
+    read_examples,
+)
+from prompt_optimization.models.engine import Decoding, Engine
+from prompt_optimization.models.samples import common_length
+from prompt_optimization.optimizers.greater.differentiate import LossWeights
+from prompt_optimization.optimizers.greater.search import GreaterSearch
+from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
+
+
+def options() -> argparse.Namespace:
+    made = parser("Common beginning of the incumbent's and the candidates' reasoning.")
+    made.add_argument("--samples", type=int, default=24)
+    made.add_argument("--new-tokens", type=int, default=64)
+    made.add_argument("--steps", type=int, default=12)
+    made.add_argument("--dtype", default="auto")
+    return made.parse_args()
+
+
+def main() -> int:
+    given = options()
+    model = build_model(given, given.dtype)
+    samples = build_samples(model, read_examples(given.data, given.samples))
+    settings = SearchSettings(
+        steps=given.steps,
+        topk=10,
+        topq=6,
+        gradient=LossWeights(),
+        decoding=Decoding(given.new_tokens),
+        objective="mistakes",
+        progressive=False,
+        **(BEHAVIOURS["sound"] | {"accept": "improve"}),
+    )
+    search = GreaterSearch(
+        Engine(model, given.max_rows), samples, PROMPT, settings, given.gradient_rows
+    )
+    incumbent = search.begin()
+    shares, whole = [], []
+    for step in search.run():
+        for candidate in step.candidates:
+            for draft, reasoning in zip(
+                incumbent.evaluation.reasonings,
+                candidate.scored.evaluation.reasonings,
+                strict=True,
+            ):
+                shares.append(common_length(draft, reasoning) / max(1, len(reasoning)))
+                whole.append(draft == reasoning)
+        incumbent = step.incumbent
+    quarters = statistics.quantiles(shares, n=4)
+    Console(highlight=False, width=100).print(
+        f"{model.name}, {given.samples} samples, {given.new_tokens} new tokens, "
+        f"{len(shares)} candidate reasonings in {given.steps} steps: the incumbent's foretells "
+        f"{100 * statistics.mean(shares):.0f} % of the tokens on average "
+        f"(quartiles {', '.join(f'{100 * q:.0f}' for q in quarters)} %); "
+        f"{100 * statistics.mean(whole):.0f} % are the same to the end"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)

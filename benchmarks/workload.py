@@ -1,0 +1,190 @@
+"""What a benchmark runs: a model, samples, a prompt to edit, and how to see memory and time."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
+from prompt_optimization.models.embedded import EMBEDDED_NAME
+from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.layout import Ids, Layout
+from prompt_optimization.models.loading import load_language_model, resolve_device, resolve_dtype
+from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.samples import Samples
+from prompt_optimization.optimizers.greater.propose import top_tokens
+from prompt_optimization.tasks.examples import Example, read_table
+
+ROOT = Path(__file__).resolve().parents[1]
+PROMPT = " proper logical reasoning and think step by step. Finally give the actual correct answer."
+EXTRACTOR = (
+    "Therefore, the final answer (use exactly this format: $NUMBER$, where NUMBER is a positive "
+    "integer) is $"
+)
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama3-8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    },
+    "llama32-1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "tie_word_embeddings": True,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step's work: candidates replace the token at ``position`` of ``prompt``."""
+
+    prompt: Ids
+    position: int
+    tokens: tuple[int, ...]
+    new_tokens: int
+
+    @property
+    def candidates(self) -> list[Ids]:
+        p, i = self.prompt, self.position
+        return [(*p[:i], token, *p[i + 1 :]) for token in self.tokens]
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that all benchmarks share."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--model", default=EMBEDDED_NAME)
+    made.add_argument("--data", default=str(ROOT / "data" / "BBH" / "object_counting.json"))
+    made.add_argument("--device", default="auto")
+    made.add_argument("--repeats", type=int, default=3)
+    made.add_argument("--shape", choices=sorted(SHAPES), help="with --random-weights")
+    made.add_argument(
+        "--random-weights", action="store_true", help="a model of the shape, for timing only"
+    )
+    made.add_argument("--force-tokens", action="store_true", help="no row ends by itself")
+    made.add_argument("--max-rows", type=int, default=128)
+    made.add_argument("--gradient-rows", type=int, default=4)
+    return made
+
+
+def command(body: Callable[[], int]) -> None:
+    """Run ``body``; bad input is one sentence and exit code 2."""
+    try:
+        sys.exit(body())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def build_model(options: argparse.Namespace, dtype_name: str) -> LanguageModel:
+    """The named model, or one of a known shape with random weights."""
+    device = resolve_device(options.device)
+    dtype = resolve_dtype(dtype_name, device)
+    if options.random_weights != bool(options.shape):
+        raise InputError("--random-weights and --shape go together; give both or neither")
+    if not options.random_weights:
+        model = load_language_model(options.model, device=device, dtype=dtype)
+    else:
+        embedded = load_language_model(EMBEDDED_NAME, device=torch.device("cpu"), dtype=dtype)
+        torch.manual_seed(0)
+        config = LlamaConfig(**SHAPES[options.shape], max_position_embeddings=8192)
+        with torch.device(device):
+            net = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = LanguageModel(net, embedded.tokenizer, name=f"{options.shape}, random weights")
+    chat = resolve_chat_format(model.tokenizer)
+    model.stop_ids |= set(end_of_turn(model.tokenizer, chat))
+    if options.force_tokens:
+        model.stop_ids = frozenset()
+    return model
+
+
+def build_samples(model: LanguageModel, examples: list[Example], prompt: str = PROMPT) -> Samples:
+    chat = resolve_chat_format(model.tokenizer)
+    return Samples(model, Layout(model.tokenizer, chat, extractor=EXTRACTOR), examples, prompt)
+
+
+def read_examples(path: str, count: int) -> list[Example]:
+    """The first ``count`` rows.
+
+    Raises:
+        InputError: the file has fewer.
+    """
+    examples = read_table(path).examples
+    if len(examples) < count:
+        raise InputError(f"'{path}' has {len(examples)} rows, not {count}; ask for fewer samples")
+    return list(examples[:count])
+
+
+def build_work(samples: Samples, prompt: str, position: int, tokens: int, new_tokens: int) -> Work:
+    """Candidates are what the model itself would rather write at ``position``."""
+    ids = samples.prompt_ids(prompt)
+    if not 0 <= position < len(ids):
+        raise InputError(f"position {position} is outside the prompt's {len(ids)} tokens")
+    samples.prefix.reach(ids[:position], RowBudget(128))
+    banned = torch.zeros(samples.model.vocabulary, dtype=torch.bool)
+    banned[ids[position]] = True
+    (likely,) = top_tokens(samples.prefix.log_probs.mean(0, keepdim=True), banned, tokens)
+    return Work(ids, position, tuple(likely), new_tokens)
+
+
+class PeakMemory:
+    """Highest memory beyond what was in use at the start, in GiB: of the device on CUDA, of the
+    process on Linux, and not a number elsewhere."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif sys.platform == "linux":
+            # What earlier work has freed but not given back would hide what this work needs.
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")
+        self._start = self._read("VmRSS", torch.cuda.memory_allocated)
+
+    def gib(self) -> float:
+        return self._read("VmHWM", torch.cuda.max_memory_allocated) - self._start
+
+    def _read(self, field: str, cuda: Callable[[torch.device], int]) -> float:
+        if self._device.type == "cuda":
+            return cuda(self._device) / 2**30
+        if sys.platform != "linux":
+            return float("nan")
+        status = Path("/proc/self/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith(field))
+        return int(line.split()[1]) / 2**20
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def machine(device: torch.device) -> str:
+    """Versions and hardware, for the record."""
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    else:
+        where = f"{torch.get_num_threads()} threads, {platform.machine()}"
+    return (
+        f"{where}; torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"Python {platform.python_version()}"
+    )
