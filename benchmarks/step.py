@@ -38,6 +38,9 @@ def options() -> argparse.Namespace:
     made.add_argument("--new-tokens", type=int, default=64)
     made.add_argument("--shortlist", type=int, default=3)
     made.add_argument("--position", type=int, default=3)
+    made.add_argument(
+        "--collect", action="store_true", help="let (a) collect garbage as the released code does"
+    )
     made.add_argument("--published-dtype", default="float32")
     made.add_argument("--dtypes", default="float32,auto", help="of the engine, by commas")
     return made.parse_args()
@@ -55,7 +58,7 @@ def main() -> int:
             models[dtype] = build_model(given, str(dtype).removeprefix("torch."))
 
     published = PublishedSchedule(
-        models[published_dtype], build_samples(models[published_dtype], examples)
+        models[published_dtype], build_samples(models[published_dtype], examples), given.collect
     )
     engines = {
         dtype: EngineSchedule(

@@ -81,8 +81,8 @@ def parser(description: str) -> argparse.ArgumentParser:
         "--random-weights", action="store_true", help="a model of the shape, for timing only"
     )
     made.add_argument("--force-tokens", action="store_true", help="no row ends by itself")
-    made.add_argument("--max-rows", type=int, default=128)
-    made.add_argument("--gradient-rows", type=int, default=4)
+    made.add_argument("--max-rows", type=int, default=0)
+    made.add_argument("--gradient-rows", type=int, default=2)
     return made
 
 

@@ -127,8 +127,16 @@ def get_config() -> ConfigDict:
     config.early_stopping_steps = 150
     # Accept what is worse by delta with probability exp(-delta / T), T = 1 - (k + 1) / n_steps.
     config.anneal = False
-    # End the search when every training sample is right.
+    # Ends of the search besides n_steps, each off at zero or empty; the log says which one it
+    # was: every training sample right [code]; seconds spent in steps; tokens decoded; reasonings
+    # evaluated; best objective below this; steps without a better prompt; a file that exists.
     config.stop_on_success = False
+    config.max_seconds = 0.0
+    config.max_decoded_tokens = 0
+    config.max_evaluations = 0
+    config.stop_objective = 0.0
+    config.stop_plateau = 0
+    config.stop_file = ""
     # Score the incumbent on dev every so many steps; 0 never.
     config.test_steps = 0
     # Best prompts that are kept and scored on dev after the search. [code]: 10.
@@ -137,11 +145,18 @@ def get_config() -> ConfigDict:
     # --- Memory --------------------------------------------------------------------------------
     # Rows (prompt x sample) decoded side by side, and samples in one backward pass. Both halve
     # by themselves when the memory runs out. max_rows=0: as many as the free memory should hold on
-    # a GPU, 128 on a CPU.
+    # a GPU, 128 on a CPU. gradient_rows=0: 8 on a GPU, 2 on a CPU, where more only take memory.
     config.max_rows = 0
-    config.gradient_rows = 4
+    config.gradient_rows = 0
 
     # --- What remains --------------------------------------------------------------------------
+    # Go on with the unfinished run of this result_prefix (or logfile): 'no' starts a new one,
+    # 'True' asks for one, 'auto' goes on where there is one and starts one where there is none,
+    # 'force' goes on even though settings, data or model have changed. A finished run is left
+    # alone under 'auto'.
+    config.resume = "no"
+    # torch's deterministic algorithms, for GPUs whose fast ones are not; on a CPU they all are.
+    config.deterministic = False
     # The log is <result_prefix>_<date>-<time>.json, or exactly logfile when that is given.
     config.result_prefix = "results/run"
     config.logfile = ""

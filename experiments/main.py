@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from configs.template import get_config as template_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.run import run
+from prompt_optimization.runs.signals import Interrupted, interruptible
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 
@@ -77,16 +79,24 @@ def main(_: Sequence[str]) -> None:
 
 
 def entry() -> int:
-    """Run and return the exit code: 2 for what the user can mend, 130 after Ctrl-C."""
+    """Run and return the exit code: 2 for what the user can mend, 130 after Ctrl-C, 143 after
+    SIGTERM."""
     try:
-        app.run(main, flags_parser=parse)
+        with interruptible():
+            app.run(main, flags_parser=parse)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; the log, if one was begun, holds the finished steps", file=sys.stderr)
-        return 130
+    except Interrupted as interruption:
+        print(f"interrupted; go on with: {resume_command(sys.argv)}", file=sys.stderr)
+        return interruption.code
     return 0
+
+
+def resume_command(arguments: Sequence[str]) -> str:
+    """The command that goes on with the run that ``arguments`` began."""
+    kept = [one for one in arguments if not re.match(r"--?config\.resume\b", one)]
+    return shlex.join(["python", *kept, "--config.resume=auto"])
 
 
 if __name__ == "__main__":

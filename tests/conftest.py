@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,15 @@ def saved_model(
     ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     yield folder
+
+
+@pytest.fixture(scope="session")
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "task.json"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["goal", "target", "final_target"])
+        for round_ in range(8):
+            for question, answer in QUESTIONS:
+                writer.writerow([f"Question {round_}. {question}", answer, answer])
+    return path

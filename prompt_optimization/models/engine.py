@@ -120,6 +120,8 @@ class Engine:
         # What stands in the cache is used; what does not is read by the rows themselves.
         shared = min(common_length(samples.prefix.ids, prompt) for prompt in prompts)
         samples.prefix.reach(samples.prefix.ids[:shared], self.budget)
+        if self.measures and samples.pool_rows is None:
+            samples.pool_rows = self._rows_that_fit(samples, max(map(len, prompts)), decoding)
         # Rows with equally many tokens to read share a batch without padding; among them the
         # longest come first, so that a lack of memory shows at once.
         rows = sorted(
@@ -144,24 +146,19 @@ class Engine:
             while stop < len(rows) and len(prompts[rows[stop][0]]) == width:
                 stop += 1
             group = rows[start:stop]
-            limit = self._rows_that_fit(samples, width - shared, decoding)
-            done = self.budget.map(group, run_pool, limit)
+            done = self.budget.map(group, run_pool, samples.pool_rows)
             outcomes.update(zip(group, done, strict=True))
             start = stop
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
 
-    def _rows_that_fit(self, samples: Samples, left: int, decoding: Decoding) -> int | None:
-        """How many rows the device's free memory should hold; None where it cannot be asked.
-
-        Args:
-            left: prompt tokens to read.
-        """
-        free = free_bytes(self.model.device) if self.measures else None
-        if free is None:
-            return None
+    def _rows_that_fit(self, samples: Samples, prompt_tokens: int, decoding: Decoding) -> int:
+        """How many rows the device's free memory should hold."""
+        free = free_bytes(self.model.device)
+        assert free is not None
         kv = samples.prefix.kv
         longest = max(len(tail.extractor) + len(tail.answer) for tail in samples.tails)
-        columns = kv.columns + left + len(samples.suffix) + decoding.max_new_tokens + longest + 1
+        columns = kv.columns + prompt_tokens + len(samples.suffix) + decoding.max_new_tokens
+        columns += longest + 1
         # Scoring holds the logits of all answers at once, in three float32 copies.
         answer = max(len(tail.answer) for tail in samples.tails)
         row = KV_COPIES * columns * kv.column_bytes + answer * self.model.vocabulary * 12

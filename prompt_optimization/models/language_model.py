@@ -14,8 +14,8 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from prompt_optimization.models.kv import KVRows
 
-# Upper bound for one block of logits in elements (float32: 256 MiB).
-LOGITS_BLOCK = 64 * 2**20
+# Upper bound for one block of logits in elements (float32: 64 MiB).
+LOGITS_BLOCK = 16 * 2**20
 
 
 class LanguageModel:

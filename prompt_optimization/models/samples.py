@@ -31,6 +31,8 @@ class Samples:
         questions: ids before the prompt, per sample.
         suffix: ids between prompt and reasoning, the same for all.
         tails: extractor and answer ids, per sample.
+        pool_rows: how many rows of these samples fit the memory together, once that was
+            estimated; it stays as it is, because other pools round differently.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Samples:
         self.suffix: Ids = heads[0].suffix
         self.tails: list[Tail] = layout.tails(examples)
         self.prefix = PrefixCache(model, self.questions)
+        self.pool_rows: int | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -122,6 +125,11 @@ class PrefixCache:
         self.ids: Ids = ()
         self.log_probs = torch.empty(0)
         self.nll = torch.empty(0)
+
+    @property
+    def started(self) -> bool:
+        """Whether the questions have been read."""
+        return self._kv is not None
 
     @property
     def kv(self) -> KVRows:

@@ -30,6 +30,7 @@ class Display:
         )
         self.verbose = verbose
         self._steps = 0
+        self._before = 0
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self._task: Any = None
@@ -56,12 +57,15 @@ class Display:
             self._task = self._progress.add_task("reading questions", total=steps, left="")
             self._progress.start()
 
-    def initial(self, scored: Scored) -> None:
+    def standing(self, incumbent: Scored, done: int) -> None:
+        """Where the search begins, or goes on behind ``done`` steps."""
+        self._before = done
         if self.verbose:
+            name = f"{done:>4}/{self._steps}" if done else "initial"
             self.console.print(
-                f"[bold]initial[/]  {_numbers(scored)}  {escape(scored.text.strip())}"
+                f"[bold]{name}[/]  {_numbers(incumbent)}  {escape(incumbent.text.strip())}"
             )
-        self._show("step 1", 0)
+        self._show(f"step {done + 1}", done)
 
     def step(self, step: Step, best: Scored, tokenizer: PreTrainedTokenizerBase) -> None:
         if not self.verbose:
@@ -90,10 +94,12 @@ class Display:
             self.console.print(f"[cyan]           {escape(event)}[/]")
         self._show(f"best {best.evaluation.objective:.3f}", done)
 
-    def searched(self) -> None:
+    def searched(self, reason: str | None = None) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+        if reason:
+            self.note(f"search ended: {reason}")
 
     def evaluating(self, split: str, prompts: int, rows: int) -> None:
         self.note(f"{split}: {prompts} prompts on {rows} rows the search has not seen")
@@ -139,11 +145,12 @@ class Display:
 
     def _show(self, text: str, done: int) -> None:
         if self._progress is not None:
-            left = f"{self._left(done)} left" if done else ""
+            left = f"{self._left(done)} left" if done > self._before else ""
             self._progress.update(self._task, description=text, completed=done, left=left)
 
     def _left(self, done: int) -> str:
-        seconds = (time.monotonic() - self._started) / done * (self._steps - done)
+        each = (time.monotonic() - self._started) / (done - self._before)
+        seconds = each * (self._steps - done)
         minutes, seconds = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -36,6 +37,7 @@ def describe(
         "seed": seed,
         "git_revision": _git_revision(),
         "model": model.name,
+        "weights": _fingerprint(model.model),
         "stop_ids": sorted(model.stop_ids),
         "chat_template": {
             "name": chat.name,
@@ -48,6 +50,19 @@ def describe(
             for name, table in tables.items()
         },
     }
+
+
+def _fingerprint(model: torch.nn.Module) -> str:
+    """A hash of all parameters: their bits, summed up as integers, one sum a tensor."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.state_dict().items()):
+        # Views of the same width; what has no such integer type is taken byte by byte.
+        width = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(parameter.element_size())
+        bits = parameter.detach().contiguous().view(width or torch.uint8)
+        digest.update(
+            f"{name} {tuple(parameter.shape)} {int(bits.sum(dtype=torch.int64))};".encode()
+        )
+    return digest.hexdigest()
 
 
 def _git_revision() -> str | None:

@@ -2,20 +2,22 @@
 
 It holds ``params``, ``environment``, ``status``, the llm-attacks lists ``controls``, ``losses``,
 ``runtimes`` and ``tests`` that existing consumers read, then ``steps``, ``best`` and
-``evaluation``. Every change writes the whole file aside and renames it into place.
+``evaluation``. Every change writes the whole file aside and renames it into place. Two runs of
+the same config on the same machine differ in ``sessions``, ``runtimes`` and the steps' ``seconds``
+only.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
+import socket
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.runs.files import remove_leftovers, write_whole
 
 FORMAT = 1
 
@@ -23,28 +25,60 @@ FORMAT = 1
 class RunLog:
     """A log file and its content."""
 
-    def __init__(self, path: Path, params: dict[str, Any], environment: dict[str, Any]) -> None:
-        """Create the file.
+    def __init__(self, path: Path, data: dict[str, Any]) -> None:
+        self.path = path
+        self.data = data
+
+    @classmethod
+    def create(cls, path: Path, params: dict[str, Any], environment: dict[str, Any]) -> RunLog:
+        """Begin a run.
 
         Raises:
             InputError: the folder cannot be made or written.
         """
-        self.path = path
-        self.data: dict[str, Any] = {
-            "format": FORMAT,
-            "status": "running",
-            "params": params,
-            "environment": environment,
-            "controls": [],
-            "losses": [],
-            "runtimes": [],
-            "tests": [],
-            "initial": None,
-            "steps": [],
-            "best": [],
-            "evaluation": None,
-        }
-        self.write()
+        log = cls(
+            path,
+            {
+                "format": FORMAT,
+                "status": "running",
+                "ended": None,
+                "sessions": [],
+                "params": params,
+                "environment": environment,
+                "controls": [],
+                "losses": [],
+                "runtimes": [],
+                "tests": [],
+                "initial": None,
+                "steps": [],
+                "best": [],
+                "evaluation": None,
+            },
+        )
+        log._begin_session([])
+        log.write()
+        return log
+
+    @classmethod
+    def resume(cls, path: Path, data: dict[str, Any], steps: int, forced: list[str]) -> RunLog:
+        """Go on with a run whose first ``steps`` steps count.
+
+        Args:
+            forced: the differences that the user has decided to ignore.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        remove_leftovers(path)
+        for key in ("controls", "losses", "runtimes", "steps"):
+            del data[key][steps:]
+        data["tests"] = [test for test in data["tests"] if test["step"] < steps]
+        data.update(status="running", evaluation=None)
+        data.pop("error", None)
+        log = cls(path, data)
+        log._begin_session(forced)
+        log.write()
+        return log
 
     def step(self, record: dict[str, Any], best: list[dict[str, Any]]) -> None:
         """Add one finished step."""
@@ -61,32 +95,47 @@ class RunLog:
         self.write()
 
     def write(self) -> None:
-        """Write the whole log aside, then put it in place.
+        """Put the log on the disk as it is now.
 
         Raises:
-            InputError: the folder cannot be written; the log on disk stays as it was.
+            InputError: it cannot be written; the log on disk stays as it was.
         """
         text = json.dumps(self.data, ensure_ascii=False, allow_nan=False, indent=1, default=str)
-        temporary = None
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=self.path.parent, prefix=".log-", delete=False
-            ) as file:
-                temporary = file.name
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, self.path)
-        except OSError as error:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-            raise InputError(
-                f"the log '{self.path}' cannot be written ({error.strerror}); free space or "
-                "choose another place with --config.result_prefix or --config.logfile"
-            ) from None
+        write_whole(self.path, text.encode())
+
+    def _begin_session(self, forced: list[str]) -> None:
+        session = {
+            "started": datetime.now().isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "first_step": len(self.data["steps"]),
+        }
+        self.data["sessions"].append(session | ({"forced": forced} if forced else {}))
+
+
+def read_log(path: Path) -> dict[str, Any]:
+    """The content of a log.
+
+    Raises:
+        InputError: the file cannot be read, is no log, or a newer version wrote it.
+    """
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        number = int(data["format"])
+        assert isinstance(data["steps"], list) and isinstance(data["status"], str)
+    except OSError as error:
+        raise InputError(f"log '{path}' cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AssertionError):
+        raise InputError(
+            f"'{path}' is no log of a run, or damaged; move it away or choose another "
+            "--config.result_prefix"
+        ) from None
+    if number > FORMAT:
+        raise InputError(
+            f"log '{path}' has format {number} and this version knows up to {FORMAT}; use the "
+            "version that wrote it, or a newer one"
+        )
+    return data
 
 
 def log_path(prefix: str) -> Path:
@@ -98,9 +147,3 @@ def log_path(prefix: str) -> Path:
         path = Path(f"{prefix}_{stamp}-{number}.json").expanduser()
         number += 1
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

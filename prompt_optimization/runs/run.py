@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from collections import Counter
 from typing import Any
 
+import torch
 from ml_collections import ConfigDict
 
 from prompt_optimization.errors import InputError
@@ -18,12 +20,23 @@ from prompt_optimization.models.loading import (
     resolve_dtype,
 )
 from prompt_optimization.models.samples import Samples
-from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored, Step
+from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored
+from prompt_optimization.optimizers.greater.snapshot import restore, snapshot
+from prompt_optimization.runs.checkpoint import (
+    Checkpoint,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+)
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe
 from prompt_optimization.runs.evaluation import HeldOut, best_on, compare, evaluate_prompts
-from prompt_optimization.runs.log import RunLog, log_path
+from prompt_optimization.runs.lock import RunLock
+from prompt_optimization.runs.log import RunLog
+from prompt_optimization.runs.records import scored_record, step_record
+from prompt_optimization.runs.resume import Place, differences, locate
 from prompt_optimization.runs.settings import RunSettings, check_writable, run_settings
+from prompt_optimization.runs.signals import Interrupted
 from prompt_optimization.tasks.examples import read_table, split_rows
 
 
@@ -33,17 +46,29 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
     Raises:
         InputError: something the user gave cannot be used. Steps that are finished by then stay
             readable in the log, whose status says ``failed``.
+        Interrupted: a signal ended the run; the log's status says ``interrupted``.
     """
     # --- Settings: refused here, before anything is loaded, when they cannot work ---
     settings = run_settings(config, defaults)
-    params = settings.params
-    logfile = params["logfile"]
-    path = Path(logfile).expanduser() if logfile else log_path(params["result_prefix"])
-    check_writable(path)
-    device = resolve_device(settings.model.device)
-    dtype = resolve_dtype(settings.model.dtype, device)
+    place = locate(settings.params)
+    check_writable(place.log)
     for warning in settings.warnings:
         display.warn(warning)
+    if place.finished:
+        assert place.data is not None
+        display.note(f"this run is finished already: {place.log.resolve()}")
+        return RunLog(place.log, place.data)
+    with RunLock(place.log):
+        return _run(settings, place, display)
+
+
+def _run(settings: RunSettings, place: Place, display: Display) -> RunLog:
+    params = settings.params
+    device = resolve_device(settings.model.device)
+    dtype = resolve_dtype(settings.model.dtype, device)
+    if params["deterministic"]:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
 
     # --- Task: three splits that share no question ---
     train_table = read_table(params["train_data"])
@@ -98,15 +123,18 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
     for split in samples.values():
         split.check_room(longest_prompt, params["max_new_tokens"], params["answer_tokens"])
 
-    # --- Log ---
+    # --- Log: a new one, or the one to go on with ---
     tables = {"train": train_table} | ({"test": test_table} if test_table else {})
-    log = RunLog(path, params, describe(model, chat, tables, params["seed"]))
-    log.data["environment"]["rows"] = {
+    environment = describe(model, chat, tables, params["seed"])
+    environment["rows"] = {
         name: [example.row for example in split.examples] for name, split in samples.items()
     }
+    log, checkpoint = _open_log(settings, place, environment, display)
+    work = _Work(settings, model, samples, log, display)
     try:
-        _search_and_evaluate(settings, model, samples, log, display)
-    except KeyboardInterrupt:
+        work.search(checkpoint)
+        work.evaluate()
+    except (KeyboardInterrupt, Interrupted):
         log.finish("interrupted")
         raise
     except (InputError, FloatingPointError) as error:
@@ -114,7 +142,8 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
         if isinstance(error, FloatingPointError):
             kind = log.data["environment"]["dtype"]
             raise InputError(
-                f"{error}, after {len(log.data['steps'])} steps in {kind}, which are in '{path}'; "
+                f"{error}, after {len(log.data['steps'])} steps in {kind}, which are in "
+                f"'{log.path}'; "
                 + (
                     "check the model's weights"
                     if kind == "float32"
@@ -125,144 +154,175 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
     except BaseException:
         log.finish("failed", error="see the traceback on the screen")
         raise
+    checkpoint_path(log.path).unlink(missing_ok=True)
     return log
 
 
-def _search_and_evaluate(
-    settings: RunSettings,
-    model: LanguageModel,
-    samples: dict[str, Samples],
-    log: RunLog,
-    display: Display,
-) -> None:
+def _open_log(
+    settings: RunSettings, place: Place, environment: dict[str, Any], display: Display
+) -> tuple[RunLog, Checkpoint | None]:
+    """The run's log, and where it stood when it is an old one.
+
+    Raises:
+        InputError: the old run had other settings, data or model, or cannot go on.
+    """
     params = settings.params
-    engine = Engine(model, params["max_rows"])
-    search = GreaterSearch(
-        engine, samples["train"], settings.prompt, settings.search, params["gradient_rows"]
-    )
-
-    # --- Search ---
-    display.begin(log.path, settings.search.steps, len(samples["train"]))
-    initial = search.begin()
-    log.data["initial"] = _scored(initial)
-    log.data["best"] = [log.data["initial"]]
-    log.write()
-    display.initial(initial)
-    for step in search.run():
-        assert search.state is not None
-        log.step(_step(step, model), [_scored(scored) for scored in search.state.best])
-        display.step(step, search.state.best[0], model.tokenizer)
-        if params["test_steps"] and (step.index + 1) % params["test_steps"] == 0:
-            _test(settings, engine, samples, step.incumbent, log)
-    assert search.state is not None
-    if search.succeeded:
-        display.note("every training sample is answered rightly: stopped")
-    display.searched()
-
-    # --- Held-out evaluation ---
-    def held_out(split: str, prompts: list[Scored]) -> dict[Ids, HeldOut]:
-        display.evaluating(split, len(prompts), len(samples[split]))
-        pairs = [(scored.text, scored.ids) for scored in prompts]
-        results = evaluate_prompts(
-            engine, samples[split], pairs, settings.held_out, display.evaluated
+    if place.data is None:
+        return RunLog.create(place.log, params, environment), None
+    different = differences(place.data, params, environment)
+    if different and params["resume"] != "force":
+        raise InputError(
+            f"the run in '{place.log}' cannot go on like this: {'; '.join(different)}; set it "
+            "back, or go on all the same with --config.resume=force"
         )
-        return {ids: result for (_, ids), result in zip(pairs, results, strict=True)}
-
-    best = search.state.best
-    chosen = best[0]
-    evaluation: dict[str, Any] = {"dev": None, "test": None}
-    if "dev" in samples:
-        # The initial prompt stands for election too: a search may find nothing better.
-        contenders = [initial, *(scored for scored in best if scored.ids != initial.ids)]
-        on_dev = held_out("dev", contenders)
-        winner = best_on(list(on_dev.values()))
-        chosen = next(scored for scored in contenders if on_dev[scored.ids] is winner)
-        evaluation["dev"] = {
-            "initial": on_dev[initial.ids].record(),
-            "best": [on_dev[scored.ids].record() for scored in best],
-        }
-    if "test" in samples:
-        on_test = held_out("test", [initial] if chosen.ids == initial.ids else [initial, chosen])
-        evaluation["test"] = {
-            "initial": on_test[initial.ids].record(),
-            "best": on_test[chosen.ids].record(),
-            "difference": compare(on_test[initial.ids], on_test[chosen.ids]),
-        }
-    evaluation["chosen"] = chosen.text
-    log.finish("finished", evaluation=evaluation, tokens=dict(model.counts))
-    display.end(initial, chosen, evaluation, log.path)
+    for words in different:
+        display.warn(f"{words}; going on all the same")
+    packages = place.data["environment"]["packages"]
+    for package, version in environment["packages"].items():
+        if packages.get(package) != version:
+            display.warn(f"{package} was {packages.get(package)} and is {version}")
+    path = checkpoint_path(place.log)
+    if not place.data["steps"] and not path.exists():
+        # Killed before there was anything to go on from.
+        return RunLog.resume(place.log, place.data, 0, different), None
+    checkpoint = load_checkpoint(path)
+    steps = checkpoint.search.values["step"]
+    display.note(f"going on with {place.log.resolve()} behind step {steps}")
+    return RunLog.resume(place.log, place.data, steps, different), checkpoint
 
 
-def _test(
-    settings: RunSettings,
-    engine: Engine,
-    samples: dict[str, Samples],
-    incumbent: Scored,
-    log: RunLog,
-) -> None:
-    if "dev" not in samples:
-        return
-    (result,) = evaluate_prompts(
-        engine, samples["dev"], [(incumbent.text, incumbent.ids)], settings.held_out
-    )
-    log.data["tests"].append({"step": len(log.data["steps"]) - 1, **result.record()})
-    log.write()
+class _Work:
+    """Search, then held-out evaluation, with a checkpoint after every piece of either."""
 
+    def __init__(
+        self,
+        settings: RunSettings,
+        model: LanguageModel,
+        samples: dict[str, Samples],
+        log: RunLog,
+        display: Display,
+    ) -> None:
+        params = settings.params
+        self.settings = settings
+        self.model = model
+        self.samples = samples
+        self.log = log
+        self.display = display
+        self.engine = Engine(model, params["max_rows"])
+        self.optimizer = GreaterSearch(
+            self.engine,
+            samples["train"],
+            settings.prompt,
+            settings.search,
+            params["gradient_rows"] or (8 if model.device.type == "cuda" else 2),
+            settings.stoppers,
+        )
+        self.held_out: dict[str, list[HeldOut]] = {}
 
-def _scored(scored: Scored) -> dict[str, Any]:
-    evaluation = scored.evaluation
-    return {
-        "prompt": scored.text,
-        "ids": list(scored.ids),
-        "found_at_step": scored.step,
-        "samples": scored.samples,
-        "objective": evaluation.objective,
-        "loss": evaluation.loss,
-        "mistakes": evaluation.mistakes,
-        "nll": evaluation.nll,
-    }
+    def search(self, checkpoint: Checkpoint | None) -> None:
+        """Begin, or go on from ``checkpoint``, and make steps until a stopper ends it."""
+        optimizer, log, display = self.optimizer, self.log, self.display
+        display.begin(log.path, self.settings.search.steps, len(self.samples["train"]))
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        else:
+            log.data["initial"] = scored_record(optimizer.begin())
+            log.data["best"] = [log.data["initial"]]
+            log.write()
+            self._save()
+        assert optimizer.state is not None
+        display.standing(optimizer.state.incumbent, optimizer.state.step)
+        if optimizer.ended is None:
+            for step in optimizer.run():
+                best = optimizer.state.best
+                log.step(step_record(step, self.model), [scored_record(each) for each in best])
+                display.step(step, best[0], self.model.tokenizer)
+                every = self.settings.params["test_steps"]
+                if every and (step.index + 1) % every == 0:
+                    self._test(step.incumbent)
+                self._save()
+            self._save()
+        log.data["ended"] = optimizer.ended
+        display.searched(optimizer.ended)
 
-
-def _per_sample(scored: Scored) -> dict[str, Any]:
-    """Nothing for a candidate that was given up: its samples are some of them, in no order."""
-    outcomes = () if scored.evaluation.capped else scored.evaluation.outcomes
-    return {
-        "losses": [outcome.loss for outcome in outcomes],
-        "wrong": [int(outcome.mistake) for outcome in outcomes],
-    }
-
-
-def _step(step: Step, model: LanguageModel) -> dict[str, Any]:
-    decode = model.tokenizer.decode
-    return {
-        "step": step.index,
-        "position": step.position,
-        "appended": step.appended,
-        "samples": step.samples,
-        "topk": step.topk,
-        "proposals": [
-            {"token": token, "text": decode([token]), "gradient": gradient}
-            for token, gradient in zip(step.proposals, step.gradients, strict=False)
-        ],
-        "capped": {
-            "candidates": sum(c.scored.evaluation.capped for c in step.candidates),
-            "rows": sum(step.samples - c.scored.samples for c in step.candidates),
-        },
-        "shortlist": [
-            {
-                "token": candidate.token,
-                "text": decode([candidate.token]),
-                "gradient": candidate.gradient,
-                **_scored(candidate.scored),
-                "capped": candidate.scored.evaluation.capped,
-                **_per_sample(candidate.scored),
+    def evaluate(self) -> None:
+        """Elect the best prompt on dev and measure it and the initial one on test."""
+        state = self.optimizer.state
+        assert state is not None
+        initial, best = state.initial, state.best
+        chosen = best[0]
+        evaluation: dict[str, Any] = {"dev": None, "test": None}
+        if "dev" in self.samples:
+            # The initial prompt stands for election too: a search may find nothing better.
+            contenders = [initial, *(scored for scored in best if scored.ids != initial.ids)]
+            on_dev = self._score("dev", contenders)
+            winner = best_on(list(on_dev.values()))
+            chosen = next(scored for scored in contenders if on_dev[scored.ids] is winner)
+            evaluation["dev"] = {
+                "initial": on_dev[initial.ids].record(),
+                "best": [on_dev[scored.ids].record() for scored in best],
             }
-            for candidate in step.candidates
-        ],
-        "chosen": step.chosen,
-        "accepted": step.accepted,
-        "incumbent": _scored(step.incumbent),
-        "events": list(step.events),
-        "seconds": step.seconds,
-        "tokens": step.tokens,
-    }
+        if "test" in self.samples:
+            finalists = [initial] if chosen.ids == initial.ids else [initial, chosen]
+            on_test = self._score("test", finalists)
+            evaluation["test"] = {
+                "initial": on_test[initial.ids].record(),
+                "best": on_test[chosen.ids].record(),
+                "difference": compare(on_test[initial.ids], on_test[chosen.ids]),
+            }
+        evaluation["chosen"] = chosen.text
+        self.log.finish("finished", evaluation=evaluation, tokens=dict(self.model.counts))
+        self.display.end(initial, chosen, evaluation, self.log.path)
+
+    def _score(self, split: str, prompts: list[Scored]) -> dict[Ids, HeldOut]:
+        """Results of ``prompts`` on ``split``; those that are known already are not made again."""
+        self.display.evaluating(split, len(prompts), len(self.samples[split]))
+        known = self.held_out.setdefault(split, [])
+        for result in known:
+            self.display.evaluated(result)
+
+        def keep(result: HeldOut) -> None:
+            known.append(result)
+            self._save()
+            self.display.evaluated(result)
+
+        pairs = [(scored.text, scored.ids) for scored in prompts[len(known) :]]
+        evaluate_prompts(self.engine, self.samples[split], pairs, self.settings.held_out, keep)
+        return {scored.ids: result for scored, result in zip(prompts, known, strict=True)}
+
+    def _test(self, incumbent: Scored) -> None:
+        if "dev" not in self.samples:
+            return
+        (result,) = evaluate_prompts(
+            self.engine,
+            self.samples["dev"],
+            [(incumbent.text, incumbent.ids)],
+            self.settings.held_out,
+        )
+        step = len(self.log.data["steps"]) - 1
+        self.log.data["tests"].append({"step": step, **result.record()})
+        self.log.write()
+
+    def _save(self) -> None:
+        save_checkpoint(
+            checkpoint_path(self.log.path),
+            Checkpoint(
+                search=snapshot(self.optimizer),
+                held_out=self.held_out,
+                read=[name for name, split in self.samples.items() if split.prefix.started],
+                pool_rows={name: split.pool_rows for name, split in self.samples.items()},
+                counts=dict(self.model.counts),
+                ended=self.optimizer.ended,
+            ),
+        )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        restore(self.optimizer, checkpoint.search)
+        self.optimizer.ended = checkpoint.ended
+        self.held_out = checkpoint.held_out
+        for name, split in self.samples.items():
+            split.pool_rows = checkpoint.pool_rows[name]
+            if name in checkpoint.read and not split.prefix.started:
+                split.prefix.reach((), self.engine.budget)
+        # Last: what was just read once more has been counted already.
+        self.model.counts = Counter(checkpoint.counts)

@@ -18,8 +18,10 @@ from ml_collections import ConfigDict
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
+from prompt_optimization.optimizers import stoppers
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
+from prompt_optimization.optimizers.stoppers import Stopper
 
 # Keys that existing commands may set, although nothing here depends on them.
 NO_EFFECT = {
@@ -33,6 +35,7 @@ NO_EFFECT = {
 }
 
 CHOICES = {
+    "resume": ("no", "True", "auto", "force"),
     "behaviour": tuple(BEHAVIOURS),
     "objective": ("mistakes", "loss"),
     "accept": ("anneal", "improve", "always"),
@@ -61,9 +64,14 @@ AT_LEAST = {
     "max_prompt_tokens": 2,
     "progressive_group": 1,
     "early_stopping_steps": 1,
+    "max_seconds": 0,
+    "max_decoded_tokens": 0,
+    "max_evaluations": 0,
+    "stop_objective": 0,
+    "stop_plateau": 0,
     "top_prompts": 1,
     "max_rows": 0,
-    "gradient_rows": 1,
+    "gradient_rows": 0,
 }
 
 
@@ -90,6 +98,7 @@ class RunSettings:
     model: ModelSettings
     search: SearchSettings
     prompt: str
+    stoppers: tuple[Stopper, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -108,6 +117,9 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
     """
     params: dict[str, Any] = config.to_dict()
     _resolve_behaviour(params)
+    params["resume"] = {"False": "no", "true": "True", "false": "no"}.get(
+        params["resume"], params["resume"]
+    )
     for key, choices in CHOICES.items():
         if params[key] not in choices:
             raise InputError(
@@ -160,6 +172,7 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
         model=_model_settings(params),
         search=_search_settings(params),
         prompt=Layout.normalise(params["control_init"]),
+        stoppers=_stoppers(params),
         warnings=tuple(warnings),
     )
 
@@ -216,6 +229,25 @@ def _model_settings(params: dict[str, Any]) -> ModelSettings:
     )
 
 
+def _stoppers(params: dict[str, Any]) -> tuple[Stopper, ...]:
+    """What ends the search besides its number of steps; a key at its zero stands for nothing."""
+    made: list[Stopper] = []
+    for key, stopper in (
+        ("max_seconds", stoppers.max_seconds),
+        ("max_decoded_tokens", stoppers.max_decoded),
+        ("max_evaluations", stoppers.max_evaluations),
+        ("stop_objective", stoppers.objective_below),
+        ("stop_plateau", stoppers.plateau),
+    ):
+        if params[key]:
+            made.append(stopper(params[key]))
+    if params["stop_on_success"]:
+        made.append(stoppers.solved())
+    if params["stop_file"]:
+        made.append(stoppers.stop_file(Path(params["stop_file"]).expanduser()))
+    return tuple(made)
+
+
 def _search_settings(params: dict[str, Any]) -> SearchSettings:
     return SearchSettings(
         steps=params["n_steps"],
@@ -241,7 +273,6 @@ def _search_settings(params: dict[str, Any]) -> SearchSettings:
         allow_non_ascii=params["allow_non_ascii"],
         loss_threshold=params["loss_threshold"],
         early_stopping_steps=params["early_stopping_steps"],
-        stop_on_success=params["stop_on_success"],
         sample_chunk=params["sample_chunk"],
         max_prompt_tokens=params["max_prompt_tokens"],
         top_prompts=params["top_prompts"],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,22 +16,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import QUESTIONS
-
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ROOT / "experiments"
-
-
-@pytest.fixture(scope="session")
-def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "task.json"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["goal", "target", "final_target"])
-        for round_ in range(8):
-            for question, answer in QUESTIONS:
-                writer.writerow([f"Question {round_}. {question}", answer, answer])
-    return path
 
 
 @pytest.fixture
@@ -64,14 +50,14 @@ def main(flags: dict[str, Any], config: str = "./configs/transfer_llama3.py") ->
 
 
 def only_log(folder: Path) -> dict[str, Any]:
-    (path,) = (folder / "results").iterdir()
+    (path,) = (folder / "results").glob("*.json")
     log: dict[str, Any] = json.loads(path.read_text())
     return log
 
 
 def without_times(log: dict[str, Any]) -> dict[str, Any]:
     steps = [{k: v for k, v in step.items() if k != "seconds"} for step in log["steps"]]
-    return {**log, "steps": steps, "runtimes": None, "params": None}
+    return {**log, "steps": steps, "runtimes": None, "params": None, "sessions": None}
 
 
 def test_a_run_and_its_log(flags: dict[str, Any], tmp_path: Path) -> None:
@@ -195,7 +181,10 @@ def test_missing_config(config: str) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
-def test_ctrl_c_leaves_a_readable_log(flags: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_run_to_go_on_with(
+    flags: dict[str, Any], tmp_path: Path, number: signal.Signals
+) -> None:
     arguments = [f"--config.{key}={value}" for key, value in (flags | {"n_steps": 10_000}).items()]
     process = subprocess.Popen(
         [sys.executable, "main.py", "--config=./configs/transfer_llama3.py", *arguments],
@@ -210,16 +199,27 @@ def test_ctrl_c_leaves_a_readable_log(flags: dict[str, Any], tmp_path: Path) -> 
     while process.poll() is None:
         logs = list(tmp_path.glob("results/*.json"))
         if logs and len(json.loads(logs[0].read_text())["steps"]) >= 2:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
         time.sleep(0.05)
     try:
         _, stderr = process.communicate(timeout=60)
     finally:
         process.kill()  # a child that did not stop must not outlive the test
-    assert process.returncode == 130 and "Traceback" not in stderr
+    assert process.returncode == 128 + number and "Traceback" not in stderr
     log = only_log(tmp_path)
-    assert log["status"] == "interrupted" and len(log["steps"]) >= 2
+    done = len(log["steps"])
+    assert log["status"] == "interrupted" and done >= 2
+
+    # The printed command, with fewer steps to go, ends that same run.
+    command = shlex.split(stderr.strip().removeprefix("interrupted; go on with: "))
+    command = [sys.executable, *command[1:], f"--config.n_steps={done + 1}"]
+    again = subprocess.run(command, cwd=EXPERIMENTS, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    log = only_log(tmp_path)
+    assert log["status"] == "finished" and len(log["steps"]) == done + 1
+    assert [session["first_step"] for session in log["sessions"]] == [0, done]
+    assert {path.suffix for path in (tmp_path / "results").iterdir()} == {".json"}
 
 
 def test_a_broken_model_is_named_and_the_log_kept(

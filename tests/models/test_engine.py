@@ -181,6 +181,7 @@ def test_the_pool_fits_the_free_memory(
     pools = []
     for free in (10**12, 4 * 10**5, 1):
         monkeypatch.setattr(engine_module, "free_bytes", lambda device, free=free: free)
+        samples.pool_rows = None
         seen.clear()
         got = Engine(model).run(samples, prompts_of(samples), Decoding(6))
         cost = samples.prefix.kv.column_bytes

@@ -9,6 +9,7 @@ import pytest
 
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.samples import Samples
+from prompt_optimization.optimizers import stoppers
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.search import GreaterSearch, Step
 from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
@@ -191,11 +192,12 @@ def test_progressive_goals_add_samples(make_search: Any) -> None:
 
 
 def test_stop_on_success(make_search: Any) -> None:
-    search = make_search(settings_for(stop_on_success=True, steps=50))
+    search = make_search(settings_for(steps=50))
+    search.stoppers = (stoppers.solved(), *search.stoppers)
     search.begin()
     right = dataclasses.replace(search.state.incumbent.evaluation, mistakes=0.0)
     search.state.incumbent = dataclasses.replace(search.state.incumbent, evaluation=right)
-    assert list(search.run()) == []
+    assert list(search.run()) == [] and search.ended == "every training sample is right"
 
 
 def test_few_samples_do_not_crash(make_search: Any) -> None:

@@ -23,7 +23,7 @@ def record(number: int) -> dict[str, object]:
 
 
 def test_keys_and_growth(tmp_path: Path) -> None:
-    log = RunLog(tmp_path / "deep" / "run.json", {"n_steps": 2}, {"seed": 0})
+    log = RunLog.create(tmp_path / "deep" / "run.json", {"n_steps": 2}, {"seed": 0})
     log.step(record(0), [{"prompt": " think"}])
     data = json.loads(log.path.read_text())
     assert data["status"] == "running" and data["params"] == {"n_steps": 2}
@@ -41,7 +41,7 @@ from pathlib import Path
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.log import RunLog
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-log = RunLog(Path({str(tmp_path / "run.json")!r}), {{}}, {{}})
+log = RunLog.create(Path({str(tmp_path / "run.json")!r}), {{}}, {{}})
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
     for number in range(1000):
@@ -66,7 +66,7 @@ def test_names_do_not_collide(tmp_path: Path) -> None:
 
 
 def test_not_a_number_is_never_written(tmp_path: Path) -> None:
-    log = RunLog(tmp_path / "run.json", {}, {})
+    log = RunLog.create(tmp_path / "run.json", {}, {})
     with pytest.raises(ValueError):
         log.finish("finished", evaluation=float("nan"))
     assert json.loads(log.path.read_text())["status"] == "running"

@@ -64,6 +64,7 @@ class Evaluator:
         self.nll_weight = nll_weight
         self.remembered: OrderedDict[Ids, dict[int, Outcome]] = OrderedDict()
         self.reused = 0
+        self.computed = 0
 
     def evaluate(self, prompts: Sequence[Ids], active: int) -> list[Evaluation]:
         """Evaluations of ``prompts`` on the first ``active`` samples."""
@@ -107,6 +108,7 @@ class Evaluator:
                 unknown[missing].append(prompt)
         for missing, group in unknown.items():
             results = self.engine.run(self.samples, group, self.decoding, missing)
+            self.computed += len(group) * len(missing)
             for prompt, outcomes in zip(group, results, strict=True):
                 self.remembered[prompt].update(zip(missing, outcomes, strict=True))
 

@@ -27,6 +27,7 @@ from prompt_optimization.optimizers.greater.select import (
     until_period,
 )
 from prompt_optimization.optimizers.greater.settings import SearchSettings
+from prompt_optimization.optimizers.stoppers import Progress, Stopper, first_reason, max_steps
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,19 @@ class Step:
 
 @dataclass
 class State:
-    """All that changes from step to step."""
+    """All that changes from step to step; the last three are totals over all steps."""
 
     incumbent: Scored
     position: int
     active: int
     rng: random.Random
+    initial: Scored
     step: int = 0
     best: list[Scored] = field(default_factory=list)
     since_best: int = 0
+    seconds: float = 0.0
+    decoded: int = 0
+    evaluations: int = 0
 
 
 class GreaterSearch:
@@ -117,11 +122,13 @@ class GreaterSearch:
         prompt: str,
         settings: SearchSettings,
         gradient_rows: int,
+        stoppers: Sequence[Stopper] = (),
     ) -> None:
         """
         Args:
             prompt: the initial prompt's text, in ``Layout.normalise``'s form.
             gradient_rows: samples at once in a backward pass.
+            stoppers: what else ends the search, besides ``settings.steps``.
         """
         self.engine = engine
         self.samples = samples
@@ -139,6 +146,8 @@ class GreaterSearch:
         self.banned = banned_ids(
             model.tokenizer, model.vocabulary, allow_non_ascii=settings.allow_non_ascii
         )
+        self.stoppers = (*stoppers, max_steps(settings.steps))
+        self.ended: str | None = None
         self._text = prompt
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self.state: State | None = None
@@ -151,27 +160,32 @@ class GreaterSearch:
             active = min(s.progressive_group, active)
         (evaluation,) = self.evaluator.evaluate([self.initial], active)
         scored = Scored(self._text, self.initial, evaluation, step=-1)
-        self.state = State(scored, position=0, active=active, rng=random.Random(s.seed))
+        self.state = State(scored, 0, active, random.Random(s.seed), initial=scored)
         self._remember([scored])
         return scored
 
     def run(self) -> Iterator[Step]:
-        """Steps until the budget is used up or the search has succeeded."""
+        """Steps until a stopper ends the search; ``ended`` then holds its reason."""
         if self.state is None:
             self.begin()
-        assert self.state is not None
-        while self.state.step < self.settings.steps and not self.succeeded:
+        while (ended := first_reason(self.stoppers, self.progress)) is None:
             yield self.step()
+        self.ended = ended
 
     @property
-    def succeeded(self) -> bool:
-        """``stop_on_success``: every training sample is answered rightly."""
-        state, s = self.state, self.settings
-        return (
-            s.stop_on_success
-            and state is not None
-            and state.active == len(self.samples)
-            and state.incumbent.evaluation.mistakes == 0
+    def progress(self) -> Progress:
+        state = self.state
+        assert state is not None, "begin() comes first"
+        best = state.best[0]
+        everyone = state.active == len(self.samples)
+        return Progress(
+            steps=state.step,
+            seconds=state.seconds,
+            decoded=state.decoded,
+            evaluations=state.evaluations,
+            objective=best.evaluation.objective,
+            since_best=state.step - 1 - best.step,
+            solved=everyone and state.incumbent.evaluation.mistakes == 0,
         )
 
     def step(self) -> Step:
@@ -180,6 +194,7 @@ class GreaterSearch:
         assert state is not None, "begin() comes first"
         self._seconds.clear()
         tokens_before = Counter(self.engine.model.counts)
+        computed_before = self.evaluator.computed
         active = state.active
         position, appended = self._place(state)
         before = state.incumbent.ids[:position]
@@ -275,6 +290,9 @@ class GreaterSearch:
             tokens=dict(Counter(self.engine.model.counts) - tokens_before),
         )
         state.step += 1
+        state.seconds += sum(step.seconds.values())
+        state.decoded += step.tokens.get("decoded", 0)
+        state.evaluations += self.evaluator.computed - computed_before
         return step
 
     def _place(self, state: State) -> tuple[int, bool]:

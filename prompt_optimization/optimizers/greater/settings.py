@@ -56,7 +56,6 @@ class SearchSettings:
         loss_threshold: objective below which a group counts as solved.
         early_stopping_steps: steps without a new best after which a group is added or, when all
             samples are in use, the position starts over.
-        stop_on_success: end when no sample is wrong any more.
         sample_chunk: evaluate candidates on so many samples at a time and give up those that can no
             longer be taken nor kept; 0 evaluates all at once.
         max_prompt_tokens: the prompt does not grow beyond this.
@@ -86,7 +85,6 @@ class SearchSettings:
     allow_non_ascii: bool = False
     loss_threshold: float = 0.12
     early_stopping_steps: int = 150
-    stop_on_success: bool = False
     sample_chunk: int = 0
     max_prompt_tokens: int = 64
     top_prompts: int = 10

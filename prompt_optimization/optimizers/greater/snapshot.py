@@ -1,0 +1,118 @@
+"""Everything a search needs to go on elsewhere as if it had never stopped.
+
+A snapshot is plain values and a list of outcomes, which the incumbent, the best prompts and the
+memory of evaluations name by number. What it leaves out can be computed from it to the last bit:
+the prefix cache depends on its tokens alone, not on how it was reached.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prompt_optimization.models.engine import Outcome
+from prompt_optimization.optimizers.greater.evaluator import Evaluation
+from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored, State
+
+TOTALS = ("position", "active", "step", "since_best", "seconds", "decoded", "evaluations")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A search between two steps: JSON values, and the outcomes they refer to by index."""
+
+    values: dict[str, Any]
+    outcomes: list[Outcome]
+
+
+def snapshot(search: GreaterSearch) -> Snapshot:
+    """Take down where ``search`` stands."""
+    state = search.state
+    assert state is not None, "begin() comes first"
+    outcomes: list[Outcome] = []
+    numbers: dict[int, int] = {}
+
+    def number(outcome: Outcome) -> int:
+        if id(outcome) not in numbers:
+            numbers[id(outcome)] = len(outcomes)
+            outcomes.append(outcome)
+        return numbers[id(outcome)]
+
+    def record(scored: Scored) -> dict[str, Any]:
+        evaluation = scored.evaluation
+        return {
+            "text": scored.text,
+            "ids": scored.ids,
+            "step": scored.step,
+            "objective": evaluation.objective,
+            "loss": evaluation.loss,
+            "mistakes": evaluation.mistakes,
+            "nll": evaluation.nll,
+            "outcomes": [number(outcome) for outcome in evaluation.outcomes],
+        }
+
+    evaluator = search.evaluator
+    values = {
+        **{name: getattr(state, name) for name in TOTALS},
+        "rng": state.rng.getstate(),
+        "initial": record(state.initial),
+        "incumbent": record(state.incumbent),
+        "best": [record(scored) for scored in state.best],
+        "memory": [
+            [prompt, [[sample, number(outcome)] for sample, outcome in known.items()]]
+            for prompt, known in evaluator.remembered.items()
+        ],
+        "reused": evaluator.reused,
+        "computed": evaluator.computed,
+        "rows": [search.engine.budget.rows, search.engine.budget.halvings],
+        "gradient_rows": [search.gradient_budget.rows, search.gradient_budget.halvings],
+        "pool_rows": search.samples.pool_rows,
+        "prefix": search.samples.prefix.ids,
+    }
+    return Snapshot(values, outcomes)
+
+
+def restore(search: GreaterSearch, taken: Snapshot) -> None:
+    """Bring ``search``, made from the same settings and samples, to where ``taken`` was taken."""
+    values, outcomes = taken.values, taken.outcomes
+
+    def scored(record: dict[str, Any]) -> Scored:
+        evaluation = Evaluation(
+            record["objective"],
+            record["loss"],
+            record["mistakes"],
+            record["nll"],
+            tuple(outcomes[i] for i in record["outcomes"]),
+        )
+        return Scored(record["text"], tuple(record["ids"]), evaluation, record["step"])
+
+    rng = random.Random()
+    rng.setstate(_tuples(values["rng"]))
+    search.state = State(
+        initial=scored(values["initial"]),
+        incumbent=scored(values["incumbent"]),
+        best=[scored(record) for record in values["best"]],
+        rng=rng,
+        **{name: values[name] for name in TOTALS},
+    )
+    evaluator = search.evaluator
+    evaluator.remembered = OrderedDict(
+        (tuple(prompt), {sample: outcomes[i] for sample, i in known})
+        for prompt, known in values["memory"]
+    )
+    evaluator.reused, evaluator.computed = values["reused"], values["computed"]
+    for budget, name in (
+        (search.engine.budget, "rows"),
+        (search.gradient_budget, "gradient_rows"),
+    ):
+        budget.rows, budget.halvings = values[name]
+    search.samples.pool_rows = values["pool_rows"]
+    search.samples.prefix.reach(tuple(values["prefix"]), search.engine.budget)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists back to the tuples that JSON has no word for."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, Sequence) else value

@@ -1,0 +1,67 @@
+"""Files that are whole at every moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.runs.signals import shielded
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` aside, make sure that it is on the disk, and put it in ``path``'s place.
+
+    Signals that would stop the run wait until this is done.
+
+    Raises:
+        InputError: it cannot be written; what stood in its place stays as it was.
+    """
+    temporary = None
+    with shielded():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A rename asks for the folder's permission only; a file's own must count as well.
+            if path.exists() and not path.stat().st_mode & 0o222:
+                raise PermissionError(13, "it is read-only")
+            with tempfile.NamedTemporaryFile(
+                dir=path.parent, prefix=f".{path.name}-", delete=False
+            ) as file:
+                temporary = file.name
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+            raise InputError(
+                f"'{path}' cannot be written ({error.strerror}); free space or choose another "
+                "place with --config.result_prefix or --config.logfile"
+            ) from None
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed writers of ``path``, and of what lies beside it, have left aside."""
+    for leftover in path.parent.glob(f".{path.name}*-*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

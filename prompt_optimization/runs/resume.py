@@ -1,0 +1,122 @@
+"""Which run does a command mean, and may it go on?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.runs.log import log_path, read_log
+
+# Keys that a session may change: where and how a run is shown, and when it ends.
+FREE = {
+    "resume", "result_prefix", "logfile", "verbose", "devices",
+    "max_seconds", "max_decoded_tokens", "max_evaluations", "stop_objective", "stop_plateau",
+    "stop_file",
+}  # fmt: skip
+
+# Parts of the log's environment that must be the same, with what to do when they are not.
+FIXED = {
+    "model": "the model's name",
+    "weights": "the model's weights",
+    "dtype": "the model's precision",
+    "stop_ids": "the tokens that end a reasoning",
+    "chat_template": "the chat template",
+    "data": "the task file",
+    "rows": "the chosen rows",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The log of a run, and what it holds already: None for a new one."""
+
+    log: Path
+    data: dict[str, Any] | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.data is not None and self.data["status"] == "finished"
+
+
+def locate(params: dict[str, Any]) -> Place:
+    """The run that ``logfile`` or else ``result_prefix`` names, under ``resume``.
+
+    Raises:
+        InputError: there is nothing to resume, or a new run would overwrite a log.
+    """
+    resume, prefix = params["resume"], params["result_prefix"]
+    if params["logfile"]:
+        log = Path(params["logfile"]).expanduser()
+        found = [Place(log, read_log(log))] if log.is_file() and log.stat().st_size else []
+        if found and resume == "no":
+            raise InputError(
+                f"log '{log}' exists; go on with it by --config.resume=True, or choose another "
+                "--config.logfile"
+            )
+        fresh = Place(log)
+    else:
+        found = [] if resume == "no" else [Place(log, read_log(log)) for log in _logs(prefix)]
+        fresh = Place(log_path(prefix))
+    if resume == "no":
+        return fresh
+    unfinished = [place for place in found if not place.finished]
+    if unfinished:
+        return unfinished[-1]
+    if resume == "auto":
+        return found[-1] if found else fresh
+    raise InputError(
+        f"there is {'only a finished' if found else 'no'} run of "
+        f"'{params['logfile'] or prefix}' to go on with; start one with --config.resume=no"
+    )
+
+
+def differences(
+    data: dict[str, Any], params: dict[str, Any], environment: dict[str, Any]
+) -> list[str]:
+    """What differs from the run in the log ``data`` and would lead it elsewhere; a phrase each."""
+    free = set(FREE)
+    if params["accept"] != "anneal":
+        free.add("n_steps")  # only annealing looks ahead to the last step
+    before, now = data["params"], json.loads(json.dumps(params, default=str))
+    found = [
+        f"--config.{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        for key in sorted({*before, *now} - free)
+        if before.get(key) != now.get(key)
+    ]
+    was, is_ = data["environment"], json.loads(json.dumps(environment, default=str))
+    for key, words in FIXED.items():
+        for name, old, new in _leaves(key, was.get(key), is_.get(key)):
+            if old != new:
+                found.append(f"{words} changed ({name} was {_short(old)} and is {_short(new)})")
+                break
+    return found
+
+
+def _logs(prefix: str) -> list[Path]:
+    """The logs of runs with this prefix, oldest first."""
+    start = Path(prefix).expanduser()
+    pattern = re.compile(re.escape(start.name) + r"_(\d{8}-\d{6})(?:-(\d+))?\.json")
+    found = []
+    for path in start.parent.glob("*.json"):
+        match = pattern.fullmatch(path.name)
+        if match:
+            found.append((match.group(1), int(match.group(2) or 0), path))
+    return [path for _, _, path in sorted(found)]
+
+
+def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new} - {"file"}):
+            yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
+    else:
+        yield name, old, new
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
