@@ -27,7 +27,10 @@ def get_config() -> ConfigDict:
     config.n_dev_data = 100
     config.n_test_data = 100
     # Text behind the reasoning that makes the model state its answer in the reference's form.
+    # Empty: that of the task whose name the file has, where the answer stands behind a 'dollar' or
+    # between 'stars' (the published ones for Llama-3 and Gemma-2).
     config.extractor_text = ""
+    config.extractor_style = "dollar"
     # Text between question and prompt [paper, 4.1], and between reasoning and extractor [code].
     config.connector = ". Use"
     config.extractor_separator = " "

@@ -21,5 +21,6 @@ from configs.template import get_config as template_config
 def get_config() -> ConfigDict:
     config = template_config()
     config.model_paths = ("google/gemma-2-9b-it",)
+    config.extractor_style = "stars"
     config.max_new_tokens = 1024
     return config

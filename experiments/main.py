@@ -15,7 +15,7 @@ from configs.template import get_config as template_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.run import run
-from prompt_optimization.runs.signals import Interrupted, interruptible
+from prompt_optimization.signals import Interrupted, interruptible
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 

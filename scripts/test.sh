@@ -9,4 +9,5 @@ cd "$root"
 # As modules: scripts in bin/ name the path at which the environment was made.
 "$venv/bin/python" -m ruff check .
 "$venv/bin/python" -m mypy
+"$venv/bin/shellcheck" -x scripts/*.sh experiments/*.sh
 exec "$venv/bin/python" -m pytest "$@"

@@ -148,23 +148,21 @@ class Layout:
         # An anchor in front keeps tokenizers from treating the tail as the start of a document;
         # special tokens never merge with their neighbours.
         anchor = str(self.tokenizer.eos_token or self.tokenizer.bos_token or "")
-        bare = (
-            self._behind(anchor, opening),
-            self._behind(anchor, opening.rstrip()),
+        encoded = self.tokenizer(
+            [anchor + opening + example.answer for example in examples],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
         )
-        tails = []
-        for example in examples:
-            text = anchor + opening + example.answer
-            encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-            offsets = encoded["offset_mapping"]
-            ids = tuple(encoded["input_ids"])
-            skip = sum(end <= len(anchor) for _, end in offsets)
-            start = sum(end <= len(anchor) + len(opening) for _, end in offsets)
-            tails.append(Tail(extractor=ids[skip:start], answer=ids[start:]))
-        for kept in bare:
+        for text in (opening, opening.rstrip()):
+            kept = self._behind(anchor, text)
+            tails = [
+                self._tail(tuple(ids), offsets, len(anchor), len(anchor) + len(text))
+                for ids, offsets in zip(
+                    encoded["input_ids"], encoded["offset_mapping"], strict=True
+                )
+            ]
             if all(tail.extractor == kept for tail in tails):
                 return tails
-        kept = bare[0] if tails[0].extractor == bare[0] else bare[1]
         wrong, example = next(
             (tail, example)
             for tail, example in zip(tails, examples, strict=True)
@@ -204,6 +202,13 @@ class Layout:
         except BoundaryError:
             return False
         return head.question == question and head.prompt == prompt
+
+    @staticmethod
+    def _tail(ids: Ids, offsets: Sequence[tuple[int, int]], first: int, last: int) -> Tail:
+        """The tokens between the characters ``first`` and ``last``, and those behind."""
+        skip = sum(end <= first for _, end in offsets)
+        start = sum(end <= last for _, end in offsets)
+        return Tail(extractor=ids[skip:start], answer=ids[start:])
 
     def _behind(self, anchor: str, text: str) -> Ids:
         encoded = self.tokenizer(

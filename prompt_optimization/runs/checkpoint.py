@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.files import write_whole
 from prompt_optimization.models.engine import Outcome
 from prompt_optimization.optimizers.greater.snapshot import Snapshot
 from prompt_optimization.runs.evaluation import HeldOut
-from prompt_optimization.runs.files import write_whole
 
 FORMAT = 1
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.runs.files import remove_leftovers, write_whole
+from prompt_optimization.files import remove_leftovers, write_whole
 
 FORMAT = 1
 

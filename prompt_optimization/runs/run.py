@@ -36,7 +36,7 @@ from prompt_optimization.runs.log import RunLog
 from prompt_optimization.runs.records import scored_record, step_record
 from prompt_optimization.runs.resume import Place, differences, locate
 from prompt_optimization.runs.settings import RunSettings, check_writable, run_settings
-from prompt_optimization.runs.signals import Interrupted
+from prompt_optimization.signals import Interrupted
 from prompt_optimization.tasks.examples import read_table, split_rows
 
 

@@ -22,6 +22,7 @@ from prompt_optimization.optimizers import stoppers
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
 from prompt_optimization.optimizers.stoppers import Stopper
+from prompt_optimization.tasks.registry import STYLES, task_of
 
 # Keys that existing commands may set, although nothing here depends on them.
 NO_EFFECT = {
@@ -42,6 +43,7 @@ CHOICES = {
     "period_rule": ("off", "published"),
     "placeholder": ("proposal", "underscore"),
     "ties": ("first", "last"),
+    "extractor_style": STYLES,
     "attack": ("gcg",),
 }
 
@@ -140,10 +142,13 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
     if not params["train_data"]:
         raise InputError("no training data; give a task file with --config.train_data")
     if not params["extractor_text"].strip():
-        raise InputError(
-            "no extractor; give the text that asks for the final answer with "
-            "--config.extractor_text"
-        )
+        task = task_of(Path(params["train_data"]).stem)
+        if task is None:
+            raise InputError(
+                "no extractor; give the text that asks for the final answer with "
+                "--config.extractor_text (only the paper's tasks have one of their own)"
+            )
+        params["extractor_text"] = task.extractor(params["extractor_style"])
     if not params["control_init"].strip():
         raise InputError("the initial prompt is empty; give one with --config.control_init")
     if params["num_train_models"] != 1:

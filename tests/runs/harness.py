@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from configs.template import get_config
-from prompt_optimization.runs import files
+from prompt_optimization import files
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.log import RunLog
 from prompt_optimization.runs.run import run

@@ -20,7 +20,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.runs.checkpoint import checkpoint_path, load_checkpoint
 from prompt_optimization.runs.lock import RunLock
-from prompt_optimization.runs.signals import Interrupted, interruptible, shielded
+from prompt_optimization.signals import Interrupted, interruptible, shielded
 from tests.runs.harness import carry_out, without_times
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,13 +8,20 @@ import tempfile
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.runs.signals import shielded
+from prompt_optimization.signals import shielded
+
+RESULTS_ELSEWHERE = (
+    "free space or choose another place with --config.result_prefix or --config.logfile"
+)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, mend: str = RESULTS_ELSEWHERE) -> None:
     """Write ``data`` aside, make sure that it is on the disk, and put it in ``path``'s place.
 
     Signals that would stop the run wait until this is done.
+
+    Args:
+        mend: what the user can do when it fails.
 
     Raises:
         InputError: it cannot be written; what stood in its place stays as it was.
@@ -40,10 +47,7 @@ def write_whole(path: Path, data: bytes) -> None:
             if temporary is not None:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
-            raise InputError(
-                f"'{path}' cannot be written ({error.strerror}); free space or choose another "
-                "place with --config.result_prefix or --config.logfile"
-            ) from None
+            raise InputError(f"'{path}' cannot be written ({error.strerror}); {mend}") from None
 
 
 def remove_leftovers(path: Path) -> None:

@@ -1,0 +1,199 @@
+#!/usr/bin/env bash
+# Shared by the run_*.sh sweeps: a queue of tasks over device slots, one process a task.
+#
+# Settings, all from the environment:
+#   TASKS          names, by spaces; the sweep's own list when left out
+#   CONFIG         config file, from experiments/; the sweep's own when left out
+#   DATA           folder of task files; data/official/BBH when it is there, else data/BBH
+#   GPUS           device numbers, by spaces; all that nvidia-smi lists, or none: one CPU slot
+#   GPUS_PER_TASK  devices of one task (1)
+#   RESULTS        folder of logs (results/<sweep>)
+#   RESUME         auto: finished tasks are skipped, unfinished ones go on; or what --config.resume
+#                  takes
+#   EXTRA          further flags for every task, by spaces
+#   DRY_RUN        1 prints the commands and runs nothing
+#   PYTHON         the interpreter; the set-up's .venv when it is there
+
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit
+root=$(cd .. && pwd)
+
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python
+    [ ! -x "$root/.venv/bin/python" ] || PYTHON=$root/.venv/bin/python
+fi
+
+# The 21 tasks of the paper's table 1.
+# shellcheck disable=SC2034  # for the sweeps
+BBH_TASKS="boolean_expressions causal_judgement date_understanding disambiguation_qa
+formal_fallacies geometric_shapes hyperbaton logical_deduction_five_objects movie_recommendation
+multistep_arithmetic_two navigate object_counting penguins_in_a_table
+reasoning_about_colored_objects ruin_names salient_translation_error_detection snarks
+sports_understanding temporal_sequences tracking_shuffled_objects_five_objects web_of_lies"
+
+# Those of them that are answered by an option's letter.
+# shellcheck disable=SC2034  # for the sweeps
+BBH_CHOICE_TASKS="date_understanding disambiguation_qa geometric_shapes hyperbaton
+logical_deduction_five_objects movie_recommendation penguins_in_a_table
+reasoning_about_colored_objects ruin_names salient_translation_error_detection snarks
+temporal_sequences tracking_shuffled_objects_five_objects"
+
+fail() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+# The task's file, or nothing when there is none.
+task_file() {
+    local file
+    case $1 in
+        gsm8k) file=$DATA/../GSM8K/gsm8k_train.json ;;
+        folio) file=$DATA/../FOLIO/folio_train.json ;;
+        *) file=$DATA/$1.json ;;
+    esac
+    [ ! -f "$file" ] || echo "$file"
+}
+
+# Splits that differ from 50/100/100.
+task_flags() {
+    case $1 in
+        gsm8k)
+            echo "--config.test_data=$DATA/../GSM8K/gsm8k_test.json --config.n_train_data=100" \
+                "--config.n_test_data=1319"
+            ;;
+        folio) echo "--config.test_data=$DATA/../FOLIO/folio_test.json --config.n_test_data=204" ;;
+        # 146 rows in all.
+        penguins_in_a_table) echo "--config.n_dev_data=24 --config.n_test_data=72" ;;
+    esac
+}
+
+finished() {
+    local log
+    for log in "$RESULTS/$1"_*.json; do
+        if [ -f "$log" ] && grep -q '^ "status": "finished"' "$log"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# sweep NAME CONFIG TASKS: see above.
+sweep() {
+    local name=$1
+    CONFIG=${CONFIG:-$2}
+    TASKS=${TASKS:-$3}
+    RESULTS=${RESULTS:-results/$name}
+    RESUME=${RESUME:-auto}
+    GPUS_PER_TASK=${GPUS_PER_TASK:-1}
+    [ -f "$CONFIG" ] || fail "config '$CONFIG' does not exist; give one with CONFIG="
+    [[ $GPUS_PER_TASK =~ ^[1-9][0-9]*$ ]] || fail "GPUS_PER_TASK='$GPUS_PER_TASK' is no number"
+    if [ -z "${DATA:-}" ]; then
+        DATA=$root/data/official/BBH
+        if [ ! -d "$DATA" ]; then
+            DATA=$root/data/BBH
+            echo "note: generated look-alike tasks; fetch the official ones with" \
+                "python scripts/fetch_data.py bbh gsm8k folio"
+        fi
+    fi
+    [ -d "$DATA" ] || fail "folder '$DATA' does not exist; give one with DATA="
+
+    # --- Slots: groups of devices, or one for the CPU ---
+    local -a devices slots=() pids=() running=()
+    if [ -z "${GPUS+set}" ] && command -v nvidia-smi >/dev/null; then
+        GPUS=$(nvidia-smi --query-gpu=index --format=csv,noheader | tr '\n' ' ')
+    fi
+    read -ra devices <<<"${GPUS:-}"
+    local i
+    for ((i = 0; i + GPUS_PER_TASK <= ${#devices[@]}; i += GPUS_PER_TASK)); do
+        slots+=("$(IFS=,; echo "${devices[*]:i:GPUS_PER_TASK}")")
+    done
+    if [ ${#slots[@]} -eq 0 ]; then
+        [ ${#devices[@]} -eq 0 ] || fail "GPUS='$GPUS' are fewer than GPUS_PER_TASK=$GPUS_PER_TASK"
+        slots=(cpu)
+    fi
+
+    # --- Queue ---
+    local task
+    local -a queue=() missing=() skipped=()
+    for task in $TASKS; do
+        if [ -z "$(task_file "$task")" ]; then
+            missing+=("$task")
+        elif [ "$RESUME" = auto ] && finished "$task"; then
+            skipped+=("$task")
+        else
+            queue+=("$task")
+        fi
+    done
+    [ ${#missing[@]} -eq 0 ] || echo "no file in $DATA for: ${missing[*]}"
+    [ ${#skipped[@]} -eq 0 ] || echo "finished already: ${skipped[*]}"
+    mkdir -p "$RESULTS"
+    trap 'stop_children' INT TERM
+
+    local next=0 failed=0 busy slot
+    while :; do
+        busy=0
+        for slot in "${!slots[@]}"; do
+            if [ -n "${pids[slot]:-}" ]; then
+                if kill -0 "${pids[slot]}" 2>/dev/null; then
+                    busy=1
+                    continue
+                fi
+                if wait "${pids[slot]}"; then
+                    echo "done    ${running[slot]}"
+                else
+                    failed=$((failed + 1))
+                    echo "FAILED  ${running[slot]}; the end of $RESULTS/${running[slot]}.out:"
+                    tail -n 5 "$RESULTS/${running[slot]}.out" | sed 's/^/    /'
+                fi
+                unset 'pids[slot]'
+            fi
+            if [ $next -lt ${#queue[@]} ]; then
+                start "${queue[next]}" "${slots[slot]}"
+                next=$((next + 1))
+            fi
+        done
+        [ $busy -eq 1 ] || [ $next -lt ${#queue[@]} ] || [ -n "${pids[*]:-}" ] || break
+        [ -n "${DRY_RUN:-}" ] || sleep 0.5
+    done
+    trap - INT TERM
+    [ -n "${DRY_RUN:-}" ] ||
+        "$PYTHON" -m prompt_optimization.runs.summary "$RESULTS"
+    [ $failed -eq 0 ] || echo "$failed of ${#queue[@]} tasks failed"
+    exit $((failed < 125 ? failed : 125))
+}
+
+# start TASK DEVICES: in the background; its process id goes into the caller's pids[slot].
+start() {
+    local task=$1 visible=$2
+    local -a command flags extra
+    read -ra flags <<<"$(task_flags "$task")"
+    read -ra extra <<<"${EXTRA:-}"
+    command=(
+        "$PYTHON" main.py "--config=$CONFIG"
+        "--config.train_data=$(task_file "$task")" --config.extractor_text=
+        "--config.result_prefix=$RESULTS/$task" "--config.resume=$RESUME"
+        "${flags[@]}" "${extra[@]}"
+    )
+    if [ "$visible" = cpu ]; then
+        visible=
+        command+=(--config.devices=cpu)
+    fi
+    if [ -n "${DRY_RUN:-}" ]; then
+        echo "CUDA_VISIBLE_DEVICES=$visible ${command[*]@Q}"
+        return
+    fi
+    echo "start   $task on ${visible:-the CPU}"
+    CUDA_VISIBLE_DEVICES=$visible "${command[@]}" >"$RESULTS/$task.out" 2>&1 &
+    pids[slot]=$!
+    running[slot]=$task
+}
+
+stop_children() {
+    trap - INT TERM
+    echo "stopping; the same command goes on with the unfinished tasks" >&2
+    local pid
+    for pid in "${pids[@]}"; do
+        [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
+    done
+    wait
+    exit 130
+}

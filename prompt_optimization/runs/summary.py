@@ -1,0 +1,72 @@
+"""A table of a folder's runs: ``python -m prompt_optimization.runs.summary results/llama3``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.runs.log import read_log
+
+
+def newest_logs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Of every run prefix in ``folder`` the newest log, by name.
+
+    Raises:
+        InputError: the folder does not exist, or a log in it is damaged.
+    """
+    if not folder.is_dir():
+        raise InputError(f"folder '{folder}' does not exist; give one that holds logs")
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        match = re.fullmatch(r"(.+)_\d{8}-\d{6}(-\d+)?", path.stem)
+        if match:
+            found[match.group(1)] = read_log(path)
+    return found
+
+
+def summary(folder: Path) -> Table:
+    """One line a run: how far it came, and what it is worth on rows it has not seen."""
+    table = Table(title=str(folder))
+    columns = ("run", "status", "steps", "objective", "initial", "best", "difference")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("run", "status") else "right")
+    for name, log in newest_logs(folder).items():
+        initial, best = log["initial"], log["best"]
+        objective = f"{initial['objective']:.3f} -> {best[0]['objective']:.3f}" if best else ""
+        test = (log["evaluation"] or {}).get("test") or {}
+        cells = [
+            _percent(test[key]["strict"], signed=key == "difference") if key in test else ""
+            for key in ("initial", "best", "difference")
+        ]
+        table.add_row(name, log["status"], str(len(log["steps"])), objective, *cells)
+    table.caption = "strict accuracy on test rows in %, with 95 % interval"
+    return table
+
+
+def _percent(estimate: dict[str, Any], signed: bool) -> str:
+    form = "{:+.1f}" if signed else "{:.1f}"
+    value, low, high = (form.format(100 * estimate[key]) for key in ("value", "low", "high"))
+    return f"{value} ({low}, {high})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A table of a folder's runs.")
+    parser.add_argument("folder", type=Path)
+    given = parser.parse_args()
+    try:
+        Console(width=None if sys.stdout.isatty() else 140).print(summary(given.folder))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""The authors' own data: fetched from where they publish it, checked, converted.
+
+Everything is written below one folder, in the published GReaTer format (CSV inside ``.json``):
+``BBH/<task>.json``, ``GSM8K/gsm8k_train.json``, ``FOLIO/folio_test.json`` and so on. Rows keep
+their number and order, cells their text.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.files import write_whole
+
+SOURCES = {
+    "bbh": "https://raw.githubusercontent.com/suzgunm/BIG-Bench-Hard/main/bbh",
+    "gsm8k": "https://raw.githubusercontent.com/openai/grade-school-math/master/"
+    "grade_school_math/data",
+    "folio": "https://raw.githubusercontent.com/Yale-LILY/FOLIO/main/data/v0.0",
+}
+HEADER = ("goal", "target", "final_target")
+ATTEMPTS = 4
+BLOCK = 64 * 1024
+MEND = "free space or choose another folder with --out"
+
+Row = tuple[str, str, str]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """A published file: ``path`` is ``<benchmark>/<name>``, as in mirrors."""
+
+    path: str
+    sha256: str
+    bytes: int
+    rows: int
+
+    @property
+    def benchmark(self) -> str:
+        return self.path.split("/")[0]
+
+    @property
+    def url(self) -> str:
+        return f"{SOURCES[self.benchmark]}/{self.path.split('/')[1]}"
+
+    @property
+    def target(self) -> str:
+        """Where the converted file goes, below the output folder."""
+        stem = Path(self.path).stem
+        if self.benchmark == "bbh":
+            return f"BBH/{stem}.json"
+        split = {"folio-validation": "folio_test", "folio-train": "folio_train"}
+        name = split.get(stem, f"{self.benchmark}_{stem}")
+        return f"{self.benchmark.upper()}/{name}.json"
+
+
+def official_files(benchmarks: Sequence[str]) -> list[OfficialFile]:
+    """Every published file of ``benchmarks``, with the hash it must have."""
+    table = files("prompt_optimization.tasks").joinpath("official.tsv").read_text(encoding="utf-8")
+    _, *lines = table.splitlines()
+    found = []
+    for line in lines:
+        path, sha256, size, rows = line.split("\t")
+        found.append(OfficialFile(path, sha256, int(size), int(rows)))
+    return [file for file in found if file.benchmark in benchmarks]
+
+
+def fetch(
+    file: OfficialFile, out: Path, mirror: str | None, report: Report, wait: float = 1.0
+) -> Path:
+    """Download ``file``, check it and write it converted below ``out``.
+
+    Args:
+        mirror: a folder, or the URL of one, that holds the published files as ``file.path``.
+        report: told of every retry.
+        wait: seconds before the first retry; each further one waits twice as long.
+
+    Raises:
+        InputError: it cannot be had, or is not the published file.
+    """
+    target = out / file.target
+    if mirror and "://" not in mirror:
+        raw = _read_local(Path(mirror).expanduser() / file.path)
+    else:
+        url = f"{mirror.rstrip('/')}/{file.path}" if mirror else file.url
+        part = out / ".part" / file.path.replace("/", "-")
+        raw = _download(url, file, part, report, wait)
+    found = hashlib.sha256(raw).hexdigest()
+    if found != file.sha256:
+        raise InputError(
+            f"'{mirror or file.url}' gives another file than the authors published as "
+            f"'{file.path}' (sha256 {found[:12]}..., expected {file.sha256[:12]}...); use another "
+            "--mirror"
+        )
+    write_whole(target, convert(file, raw), MEND)
+    return target
+
+
+def convert(file: OfficialFile, raw: bytes) -> bytes:
+    """The published file in the GReaTer format.
+
+    Raises:
+        InputError: it has another number of rows than the authors published.
+    """
+    text = raw.decode("utf-8")
+    if file.benchmark == "bbh":
+        rows = [_bbh(record) for record in json.loads(text)["examples"]]
+    else:
+        read = {"gsm8k": _gsm8k, "folio": _folio}[file.benchmark]
+        rows = [read(json.loads(line)) for line in text.split("\n") if line.strip()]
+    if len(rows) != file.rows:
+        raise InputError(f"'{file.path}' has {len(rows)} rows, expected {file.rows}")
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(rows)
+    return written.getvalue().encode()
+
+
+def _bbh(record: dict[str, Any]) -> Row:
+    answer = record["target"]
+    letter = re.fullmatch(r"\(([A-Z])\)", answer)
+    return record["input"], answer, letter.group(1) if letter else answer
+
+
+def _gsm8k(record: dict[str, Any]) -> Row:
+    # The number behind the worked solution; its thousands separators go, as models write none.
+    answer = record["answer"]
+    return record["question"], answer, answer.rsplit("####", 1)[1].strip().replace(",", "")
+
+
+def _folio(record: dict[str, Any]) -> Row:
+    premises = "\n".join(record["premises"])
+    question = (
+        f"{premises}\nGiven these premises, is the following conclusion True, False or Uncertain?\n"
+        f"{record['conclusion']}"
+    )
+    # The training file calls Unknown what the validation file calls Uncertain.
+    label = record["label"]
+    return question, label, "Uncertain" if label == "Unknown" else label
+
+
+def _read_local(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the mirror has no '{path}' ({error.strerror}); give a folder that holds "
+            "bbh/, gsm8k/ and folio/ with --mirror"
+        ) from None
+
+
+def _download(url: str, file: OfficialFile, part: Path, report: Report, wait: float) -> bytes:
+    """The content of ``url``; what an earlier attempt has brought is kept in ``part``."""
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            report(f"{file.path}: {reason}; trying again in {wait:g} s")
+            time.sleep(wait)
+            wait *= 2
+        try:
+            _append(url, file, part)
+            raw = part.read_bytes()
+            part.unlink()
+            return raw
+        except urllib.error.HTTPError as error:
+            reason = f"HTTP {error.code} {error.reason}"
+            part.unlink(missing_ok=True)
+            if error.code in (401, 403, 404, 410):
+                break
+        except urllib.error.URLError as error:
+            reason = str(error.reason)
+        except (HTTPException, TimeoutError, ConnectionError) as error:
+            reason = str(error) or type(error).__name__
+    raise InputError(
+        f"'{url}' cannot be downloaded ({reason}); connect to the network, or give a folder or "
+        "URL that holds the published files with --mirror"
+    )
+
+
+def _append(url: str, file: OfficialFile, part: Path) -> None:
+    """Bring what ``part`` still lacks of ``url``."""
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        held = part.stat().st_size if part.exists() else 0
+        if held >= file.bytes:
+            part.unlink()
+            held = 0
+        request = urllib.request.Request(url, headers={"Range": f"bytes={held}-"} if held else {})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            # A server that ignores the range sends everything.
+            kept = held if answer.status == 206 else 0
+            with part.open("ab" if kept else "wb") as written:
+                while block := answer.read(BLOCK):
+                    written.write(block)
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError):
+        raise
+    except OSError as error:
+        raise InputError(f"'{part}' cannot be written ({error.strerror}); {MEND}") from None
+    if part.stat().st_size < file.bytes:
+        raise ConnectionError(f"{part.stat().st_size} of {file.bytes} bytes came")

@@ -1,0 +1,126 @@
+"""The tasks of the paper: in what form each one's answer is asked for, and how it is split.
+
+An extractor ends in the middle of the answer's form, so that the answer's own tokens come next.
+Two styles, because models were taught to mark answers differently: ``$`` in front, or ``**`` round
+about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STYLES = ("dollar", "stars")
+
+# What stands for the answer in each form, and what is said about it.
+_FORMS = {
+    "integer": ("NUMBER", "where NUMBER is an integer, with a minus sign if it is negative"),
+    "count": ("NUMBER", "where NUMBER is a positive integer"),
+    "letter": ("A", "where A is the letter of the right option"),
+    "brackets": ("] ) }", "only the brackets that are missing, with a space between them"),
+    "words": ("first second third", "only the sorted words, with a space between them"),
+}
+_WORDS = {
+    "True/False": ("True", "False"),
+    "Yes/No": ("Yes", "No"),
+    "yes/no": ("yes", "no"),
+    "valid/invalid": ("valid", "invalid"),
+    "True/False/Uncertain": ("True", "False", "Uncertain"),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: as in its file's name.
+        benchmark: ``bbh``, ``gsm8k`` or ``folio``.
+        answer: the form of its answers.
+        train, dev, test: rows per split (paper, section 4.1).
+    """
+
+    name: str
+    benchmark: str
+    answer: str
+    train: int = 50
+    dev: int = 100
+    test: int = 100
+
+    def extractor(self, style: str) -> str:
+        """The text behind the reasoning that asks for the answer.
+
+        Args:
+            style: one of ``STYLES``.
+        """
+        assert style in STYLES, style
+        before, after = ("$", "$") if style == "dollar" else ("**", "**")
+        if self.answer in _WORDS:
+            # A word begins a token with the space before it.
+            gap = " " if style == "dollar" else ""
+            shown = " or ".join(
+                f"{before}{gap}{word}{'' if gap else after}" for word in _WORDS[self.answer]
+            )
+            asked, opening = f"exactly {shown}", before + gap
+        else:
+            placeholder, rule = _FORMS[self.answer]
+            gap = " " if self.answer in ("brackets", "words") and style == "dollar" else ""
+            asked = f"exactly this format: {before}{gap}{placeholder}{gap}{after}, {rule}"
+            opening = before + gap
+        return f"Therefore, the final answer (use {asked}) is {opening}"
+
+
+_BBH = {
+    "boolean_expressions": "True/False",
+    "causal_judgement": "Yes/No",
+    "date_understanding": "letter",
+    "disambiguation_qa": "letter",
+    "dyck_languages": "brackets",
+    "formal_fallacies": "valid/invalid",
+    "geometric_shapes": "letter",
+    "hyperbaton": "letter",
+    "logical_deduction_five_objects": "letter",
+    "logical_deduction_seven_objects": "letter",
+    "logical_deduction_three_objects": "letter",
+    "movie_recommendation": "letter",
+    "multistep_arithmetic_two": "integer",
+    "navigate": "Yes/No",
+    "object_counting": "count",
+    "penguins_in_a_table": "letter",
+    "reasoning_about_colored_objects": "letter",
+    "ruin_names": "letter",
+    "salient_translation_error_detection": "letter",
+    "snarks": "letter",
+    "sports_understanding": "yes/no",
+    "temporal_sequences": "letter",
+    "tracking_shuffled_objects_five_objects": "letter",
+    "tracking_shuffled_objects_seven_objects": "letter",
+    "tracking_shuffled_objects_three_objects": "letter",
+    "web_of_lies": "Yes/No",
+    "word_sorting": "words",
+}
+
+# Not among the 21 of the paper's first table.
+_LEFT_OUT = {
+    "dyck_languages",
+    "logical_deduction_seven_objects",
+    "logical_deduction_three_objects",
+    "tracking_shuffled_objects_seven_objects",
+    "tracking_shuffled_objects_three_objects",
+    "word_sorting",
+}
+
+TASKS: dict[str, Task] = {
+    **{name: Task(name, "bbh", answer) for name, answer in _BBH.items()},
+    "gsm8k": Task("gsm8k", "gsm8k", "integer", train=100, dev=100, test=1319),
+    "folio": Task("folio", "folio", "True/False/Uncertain", train=50, dev=100, test=204),
+}
+
+TABLE_1_BBH: tuple[str, ...] = tuple(name for name in _BBH if name not in _LEFT_OUT)
+
+
+def task_of(file_stem: str) -> Task | None:
+    """The task that a file's name stands for: ``gsm8k_train`` is ``gsm8k``."""
+    for suffix in ("", "_train", "_test"):
+        if file_stem.endswith(suffix) and (task := TASKS.get(file_stem.removesuffix(suffix))):
+            return task
+    return None

@@ -1,0 +1,46 @@
+"""Fetch the authors' data: ``python scripts/fetch_data.py bbh gsm8k folio``.
+
+Writes data/official/BBH, GSM8K and FOLIO, which git ignores. Files that are there already are
+left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.tasks.official import SOURCES, fetch, official_files
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Fetch the data as their authors publish them.")
+    parser.add_argument("benchmarks", nargs="+", choices=sorted(SOURCES))
+    parser.add_argument("--out", type=Path, default=ROOT / "data" / "official")
+    parser.add_argument("--mirror", help="a folder or URL that holds bbh/, gsm8k/ and folio/")
+    given = parser.parse_args()
+    console = Console(stderr=True, highlight=False)
+    wanted = official_files(given.benchmarks)
+    missing = [file for file in wanted if not (given.out / file.target).exists()]
+    try:
+        for file in track(missing, "fetching", console=console, disable=not missing):
+            fetch(file, given.out, given.mirror, console.print)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    rows = sum(file.rows for file in wanted)
+    print(f"{len(wanted)} files with {rows} rows in {given.out}, {len(missing)} of them new")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

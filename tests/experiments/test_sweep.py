@@ -1,0 +1,120 @@
+"""A sweep over tasks: what fails, what is skipped, what goes on, what stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = ROOT / "experiments" / "run_llama3_all.sh"
+
+
+@pytest.fixture
+def settings(saved_model: Path, task_file: Path, tmp_path: Path) -> dict[str, str]:
+    """Two tasks and one whose file is broken, on a tiny model."""
+    data = tmp_path / "BBH"
+    data.mkdir()
+    for name in ("object_counting", "navigate"):
+        shutil.copy(task_file, data / f"{name}.json")
+    (data / "hyperbaton.json").write_text("goal,target,final_target\n")
+    flags = {
+        "model_paths": saved_model, "dtype": "float32", "n_train_data": 6, "n_dev_data": 4,
+        "n_test_data": 4, "n_steps": 2, "max_new_tokens": 4,
+    }  # fmt: skip
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHON": sys.executable,
+        "DATA": str(data),
+        "TASKS": "object_counting hyperbaton navigate snarks",
+        "GPUS": "",
+        "RESULTS": str(tmp_path / "results"),
+        "EXTRA": " ".join(f"--config.{key}={value}" for key, value in flags.items()),
+    }
+
+
+def sweep(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", str(SWEEP)], env=settings, capture_output=True, text=True)
+
+
+def status(settings: dict[str, str], task: str) -> list[str]:
+    logs = sorted(Path(settings["RESULTS"]).glob(f"{task}_*.json"))
+    return [json.loads(log.read_text())["status"] for log in logs]
+
+
+def test_a_failure_does_not_stop_the_others(settings: dict[str, str]) -> None:
+    done = sweep(settings)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAILED  hyperbaton; the end of" in done.stdout and "holds no rows" in done.stdout
+    assert f"no file in {settings['DATA']} for: snarks" in done.stdout
+    assert "1 of 3 tasks failed" in done.stdout
+    for task in ("object_counting", "navigate"):
+        assert f"done    {task}" in done.stdout and status(settings, task) == ["finished"]
+        assert f"{task}" in done.stdout.split("difference")[1], "the summary names it"
+
+    again = sweep(settings | {"TASKS": "object_counting navigate"})
+    assert again.returncode == 0
+    assert "finished already: object_counting navigate" in again.stdout
+    assert status(settings, "navigate") == ["finished"]
+
+
+def test_stopped_and_gone_on_with(settings: dict[str, str]) -> None:
+    settings |= {"TASKS": "navigate", "EXTRA": f"{settings['EXTRA']} --config.n_steps=10000"}
+    process = subprocess.Popen(
+        ["bash", str(SWEEP)],
+        env=settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    results = Path(settings["RESULTS"])
+    while process.poll() is None:
+        logs = list(results.glob("navigate_*.json"))
+        if logs and json.loads(logs[0].read_text())["steps"]:
+            process.send_signal(signal.SIGTERM)
+            break
+        time.sleep(0.05)
+    try:
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "goes on with the unfinished tasks" in stderr
+    assert status(settings, "navigate") == ["interrupted"], "no child outlives the sweep"
+    steps = len(json.loads(logs[0].read_text())["steps"])
+    done = sweep(settings | {"EXTRA": f"{settings['EXTRA']} --config.n_steps={steps + 1}"})
+    assert done.returncode == 0, done.stdout
+    assert status(settings, "navigate") == ["finished"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"CONFIG": "configs/none.py"}, "config 'configs/none.py' does not exist"),
+        ({"DATA": "/nowhere"}, "folder '/nowhere' does not exist"),
+        ({"GPUS_PER_TASK": "two"}, "GPUS_PER_TASK='two' is no number"),
+        ({"GPUS": "0", "GPUS_PER_TASK": "2"}, "fewer than GPUS_PER_TASK=2"),
+    ],
+)
+def test_bad_settings(settings: dict[str, str], changes: dict[str, Any], message: str) -> None:
+    done = sweep(settings | changes)
+    assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_dry_run_shows_the_commands(settings: dict[str, str]) -> None:
+    done = sweep(settings | {"DRY_RUN": "1", "GPUS": "0 1 2 3", "GPUS_PER_TASK": "2"})
+    commands = [line for line in done.stdout.splitlines() if line.startswith("CUDA_")]
+    assert len(commands) == 3 and done.returncode == 0
+    assert (
+        commands[0].startswith("CUDA_VISIBLE_DEVICES=0,1 ") and "--config.n_steps=2" in commands[0]
+    )
+    assert commands[1].startswith("CUDA_VISIBLE_DEVICES=2,3 ")
+    assert not list(Path(settings["RESULTS"]).glob("*.json"))

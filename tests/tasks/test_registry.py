@@ -1,0 +1,77 @@
+"""Every task asks for its own answers in a form that tells right from wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prompt_optimization.models.chat import resolve_chat_format
+from prompt_optimization.models.layout import Layout
+from prompt_optimization.tasks.answers import flexible_match, strict_match
+from prompt_optimization.tasks.examples import Example, read_table
+from prompt_optimization.tasks.official import official_files
+from prompt_optimization.tasks.registry import STYLES, TABLE_1_BBH, TASKS, task_of
+
+# Real answers of each form, and wrong ones that look much like them.
+ANSWERS = {
+    "True/False": ("True", "False"),
+    "Yes/No": ("No", "Yes"),
+    "yes/no": ("yes", "no"),
+    "valid/invalid": ("valid", "invalid"),
+    "True/False/Uncertain": ("Uncertain", "True"),
+    "letter": ("B", "A"),
+    "count": ("12", "1"),
+    "integer": ("-50", "50"),
+    "brackets": ("] ) }", "] )"),
+    "words": ("barn damp dot", "barn dot damp"),
+}
+
+
+def test_the_paper_s_tasks() -> None:
+    assert len(TASKS) == 29 and len(TABLE_1_BBH) == 21
+    published = {Path(file.path).stem for file in official_files(["bbh"])}
+    assert published == {name for name, task in TASKS.items() if task.benchmark == "bbh"}
+    assert task_of("gsm8k_train") == TASKS["gsm8k"] and task_of("object") is None
+    assert {task.answer for task in TASKS.values()} == set(ANSWERS)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("name", TASKS)
+def test_an_extractor_ends_where_the_answer_begins(
+    name: str, style: str, family: str, tokenizers: dict[str, Any]
+) -> None:
+    task = TASKS[name]
+    right, wrong = ANSWERS[task.answer]
+    tokenizer = tokenizers[family]
+    layout = Layout(tokenizer, resolve_chat_format(tokenizer), extractor=task.extractor(style))
+    examples = [Example("?", answer, row) for row, answer in enumerate((right, wrong))]
+    for tail, example in zip(layout.tails(examples), examples, strict=True):
+        assert tokenizer.decode(tail.answer).strip() == example.answer
+        text = tokenizer.decode([*tail.extractor, *tail.answer])
+        assert text.endswith(task.extractor(style) + example.answer)
+
+
+@pytest.mark.parametrize("form", ANSWERS)
+def test_right_scores_and_wrong_does_not(form: str) -> None:
+    right, wrong = ANSWERS[form]
+    for closing in ("", "$", "**", ".", " $ and so on", "\n"):
+        for match in (strict_match, flexible_match):
+            assert match(f" {right}{closing}", right), (match, closing)
+            assert not match(f" {wrong}{closing}", right), (match, closing)
+
+
+@pytest.mark.skipif("GREATER_OFFICIAL" not in os.environ, reason="needs the official data")
+@pytest.mark.parametrize("name", sorted(_ for _ in TASKS if TASKS[_].benchmark == "bbh"))
+def test_real_answers_of_every_task(name: str) -> None:
+    path = Path(os.environ["GREATER_OFFICIAL"]) / "bbh" / f"{name}.json"
+    if not path.exists():
+        pytest.skip("not among the files at hand")
+    answers = [example.answer for example in read_table(path).examples]
+    for answer, other in zip(answers, answers[1:] + answers[:1], strict=True):
+        for match in (strict_match, flexible_match):
+            assert match(f" {answer}$", answer)
+            if other != answer and not other.startswith(answer):
+                assert not match(f" {other}$", answer), (other, answer)
