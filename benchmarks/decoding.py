@@ -43,7 +43,7 @@ def options() -> argparse.Namespace:
     made.add_argument("--candidates", type=int, default=3)
     made.add_argument("--new-tokens", type=int, default=64)
     made.add_argument("--dtype", default="auto")
-    made.add_argument("--ways", default="", help="by commas; all when left out")
+    made.add_argument("--ways", default="", help="by semicolons; all when left out")
     return made.parse_args()
 
 
@@ -82,7 +82,7 @@ def main() -> int:
         "engine (prefix cached, answers scored too)": prefixed,
     }
     if given.ways:
-        ways = {name: way for name, way in ways.items() if name in given.ways.split(",")}
+        ways = {name: way for name, way in ways.items() if name in given.ways.split(";")}
 
     console = Console(highlight=False, width=100)
     console.print(

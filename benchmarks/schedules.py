@@ -205,14 +205,14 @@ class EngineSchedule:
         (outcomes,) = self.engine.run(self.samples, [work.prompt], Decoding(work.new_tokens))
         self.reasonings = [outcome.reasoning for outcome in outcomes]
         if work.position:
-            self.samples.prefix.reach(work.prompt[: work.position - 1], self.engine.budget)
+            self.samples.prefix.reach(work.prompt[: work.position - 1])
 
     def step(self, work: Work) -> Measured:
         measured, device = Measured(), self.model.device
         memory = PeakMemory(device)
         banned = torch.zeros(self.model.vocabulary, dtype=torch.bool)
         with self._counted(measured, "propose", 1):
-            self.samples.prefix.reach(work.prompt[: work.position], self.engine.budget)
+            self.samples.prefix.reach(work.prompt[: work.position])
             top_tokens(self.samples.prefix.log_probs, banned, TOPK)
         with self._counted(measured, "differentiate", 1):
             measured.gradient = token_gradients(
@@ -224,7 +224,6 @@ class EngineSchedule:
                 work.tokens,
                 self.reasonings,
                 WEIGHTS,
-                self.engine.budget,
                 self.gradient_budget,
             )
         # Reasoning and scoring share the rows' cache; they are one phase here.

@@ -21,7 +21,6 @@ from prompt_optimization.models.embedded import EMBEDDED_NAME
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids, Layout
 from prompt_optimization.models.loading import load_language_model, resolve_device, resolve_dtype
-from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.models.samples import Samples
 from prompt_optimization.optimizers.greater.propose import top_tokens
 from prompt_optimization.tasks.examples import Example, read_table
@@ -139,7 +138,7 @@ def build_work(samples: Samples, prompt: str, position: int, tokens: int, new_to
     ids = samples.prompt_ids(prompt)
     if not 0 <= position < len(ids):
         raise InputError(f"position {position} is outside the prompt's {len(ids)} tokens")
-    samples.prefix.reach(ids[:position], RowBudget(128))
+    samples.prefix.reach(ids[:position])
     banned = torch.zeros(samples.model.vocabulary, dtype=torch.bool)
     banned[ids[position]] = True
     (likely,) = top_tokens(samples.prefix.log_probs.mean(0, keepdim=True), banned, tokens)

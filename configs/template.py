@@ -84,7 +84,8 @@ def get_config() -> ConfigDict:
     config.min_proposals = 6
     # Try candidates on so many samples at a time, the hardest first, and give up those that can no
     # longer be taken nor be among the best prompts; 0: on all at once. The search goes the same
-    # way. Only under accept='improve', once there are top_prompts prompts. [measured]
+    # way, up to the rounding of other pools. Only under accept='improve', once there are
+    # top_prompts prompts. Off by default: docs/lab_notes.md.
     config.sample_chunk = 0
     # Tokens tried for real per step. [paper]: mu = 3.
     config.shortlist_size = 3

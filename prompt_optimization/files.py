@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -52,8 +53,10 @@ def write_whole(path: Path, data: bytes, mend: str = RESULTS_ELSEWHERE) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Delete what killed writers of ``path``, and of what lies beside it, have left aside."""
-    for leftover in path.parent.glob(f".{path.name}*-*"):
-        leftover.unlink(missing_ok=True)
+    ours = re.compile(rf"\.{re.escape(path.name)}(\.checkpoint)?-[a-z0-9_]{{8}}")
+    for leftover in path.parent.iterdir():
+        if ours.fullmatch(leftover.name) and leftover.is_file():
+            leftover.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

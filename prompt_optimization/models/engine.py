@@ -119,7 +119,7 @@ class Engine:
         indices = range(len(samples)) if indices is None else indices
         # What stands in the cache is used; what does not is read by the rows themselves.
         shared = min(common_length(samples.prefix.ids, prompt) for prompt in prompts)
-        samples.prefix.reach(samples.prefix.ids[:shared], self.budget)
+        samples.prefix.reach(samples.prefix.ids[:shared])
         if self.measures and samples.pool_rows is None:
             samples.pool_rows = self._rows_that_fit(samples, max(map(len, prompts)), decoding)
         # Rows with equally many tokens to read share a batch without padding; among them the
@@ -146,7 +146,8 @@ class Engine:
             while stop < len(rows) and len(prompts[rows[stop][0]]) == width:
                 stop += 1
             group = rows[start:stop]
-            done = self.budget.map(group, run_pool, samples.pool_rows)
+            limit = samples.pool_rows if self.measures else None
+            done = self.budget.map(group, run_pool, limit)
             outcomes.update(zip(group, done, strict=True))
             start = stop
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
@@ -243,15 +244,18 @@ class Engine:
         logits = self.model.extend(kv, ids, (where[0], where[1]), valid)
         self.model.counts["prefilled"] += int(valid.sum())
         answers = ids[where[0], where[1] + 1]
-        wrong = (_first_choice(logits, where[0]) != answers).float()
+        wrong = (_first_choice(logits, where[0]) != answers).tolist()
         losses = torch.nn.functional.cross_entropy(
             at_least_float32(logits) / temperature, answers, reduction="none"
-        )
-        count = torch.zeros(len(pool), device=self.model.device)
-        count.index_add_(0, where[0], torch.ones_like(losses))
-        loss = torch.zeros_like(count).index_add_(0, where[0], losses) / count
-        mistake = torch.zeros_like(count).index_add_(0, where[0], wrong) > 0
-        return loss.tolist(), mistake.tolist()
+        ).tolist()
+        # A few numbers a row, added up in their order: a GPU would add them in any.
+        start, loss, mistake = 0, [], []
+        for tail in tails:
+            stop = start + len(tail.answer)
+            loss.append(sum(losses[start:stop]) / len(tail.answer))
+            mistake.append(any(wrong[start:stop]))
+            start = stop
+        return loss, mistake
 
     def _answer(
         self,

@@ -22,6 +22,8 @@ from prompt_optimization.models.layout import BoundaryError, Ids, Layout, Tail
 from prompt_optimization.models.memory import RowBudget, is_out_of_memory
 from prompt_optimization.tasks.examples import Example
 
+QUESTIONS_AT_ONCE = 64
+
 
 class Samples:
     """Examples as the model reads them: question, suffix and tail ids, and the prefix cache.
@@ -138,17 +140,14 @@ class PrefixCache:
         return self._kv
 
     @torch.no_grad()
-    def reach(self, ids: Ids, budget: RowBudget) -> None:
+    def reach(self, ids: Ids) -> None:
         """Make the cache hold ``question + ids``, computing only what it lacks.
-
-        Args:
-            budget: questions read at once.
 
         Raises:
             InputError: the cache of all samples does not fit the memory.
         """
         try:
-            self._reach(ids, budget)
+            self._reach(ids)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -157,9 +156,9 @@ class PrefixCache:
                 "use fewer (--config.n_train_data, n_dev_data, n_test_data) or a smaller model"
             ) from None
 
-    def _reach(self, ids: Ids, budget: RowBudget) -> None:
+    def _reach(self, ids: Ids) -> None:
         if self._kv is None:
-            self._read_questions(budget)
+            self._read_questions()
         shared = common_length(self.ids, ids)
         if shared < len(self.ids):
             # The distribution behind the last shared token was not kept: that token comes again.
@@ -171,7 +170,7 @@ class PrefixCache:
             self._read([token] * self.kv.rows)
         self.ids = ids
 
-    def _read_questions(self, budget: RowBudget) -> None:
+    def _read_questions(self) -> None:
         def read(questions: Sequence[Ids]) -> KVRows:
             ids, valid = pad_left(questions, self._model.filler, self._model.device)
             kv = KVRows.empty(len(questions), self._model.device)
@@ -179,7 +178,8 @@ class PrefixCache:
             return kv
 
         beginnings = [question[:-1] for question in self._questions]
-        kv = KVRows.join(budget.chunks(beginnings, read))
+        # A budget of their own: how pools have fared must not change how questions are read.
+        kv = KVRows.join(RowBudget(QUESTIONS_AT_ONCE).chunks(beginnings, read))
         self._kv, self._columns = kv, kv.columns + 1
         self._read([question[-1] for question in self._questions])
         self.nll = self.log_probs.new_zeros(kv.rows, 0)

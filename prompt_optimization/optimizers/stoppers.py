@@ -19,8 +19,8 @@ class Progress:
         seconds: time spent in steps, over all sessions of a run.
         decoded: tokens decoded.
         evaluations: reasonings evaluated, one a prompt and sample.
-        objective: of the best prompt.
-        since_best: steps since the best prompt was found.
+        objective: of the best prompt on all training samples; infinite while some are unused.
+        since_best: steps since the best prompt was found or samples were added.
         solved: every training sample is answered rightly.
     """
 

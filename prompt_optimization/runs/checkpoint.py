@@ -35,15 +35,15 @@ class Checkpoint:
         read: splits whose questions have been read.
         pool_rows: rows that fit the memory together, by split.
         counts: tokens so far, by kind.
-        ended: why the search ended; None while it goes on.
+        run: names the run; the log's first session holds the same.
     """
 
+    run: str
     search: Snapshot
     held_out: dict[str, list[HeldOut]] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
     pool_rows: dict[str, int | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    ended: str | None = None
 
 
 def checkpoint_path(log: Path) -> Path:
@@ -76,7 +76,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "read": checkpoint.read,
         "pool_rows": checkpoint.pool_rows,
         "counts": checkpoint.counts,
-        "ended": checkpoint.ended,
+        "run": checkpoint.run,
     }
     metadata = {"format": str(FORMAT), "values": json.dumps(values, allow_nan=False)}
     write_whole(path, save(tensors, metadata))
@@ -104,6 +104,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             values: dict[str, Any] = json.loads(metadata["values"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _checkpoint(values, tensors)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"checkpoint '{path}' is missing: {damaged}") from None
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
@@ -134,5 +136,5 @@ def _checkpoint(values: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Che
         read=values["read"],
         pool_rows=values["pool_rows"],
         counts=values["counts"],
-        ended=values["ended"],
+        run=values["run"],
     )

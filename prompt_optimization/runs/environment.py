@@ -58,10 +58,10 @@ def _fingerprint(model: torch.nn.Module) -> str:
     for name, parameter in sorted(model.state_dict().items()):
         # Views of the same width; what has no such integer type is taken byte by byte.
         width = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(parameter.element_size())
-        bits = parameter.detach().contiguous().view(width or torch.uint8)
-        digest.update(
-            f"{name} {tuple(parameter.shape)} {int(bits.sum(dtype=torch.int64))};".encode()
-        )
+        bits = parameter.detach().contiguous().view(width or torch.uint8).flatten()
+        # In pieces, because a sum in another type first copies what it adds.
+        total = sum(int(piece.sum(dtype=torch.int64)) for piece in bits.split(2**24))
+        digest.update(f"{name} {tuple(parameter.shape)} {total};".encode())
     return digest.hexdigest()
 
 

@@ -26,37 +26,14 @@ class RunLock:
             InputError: another process holds the lock, or the file cannot be made.
         """
         self.path = log.with_name(f"{log.name}.lock")
-        while True:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("a+", encoding="utf-8")
-            except OSError as error:
-                raise InputError(
-                    f"'{self.path}' cannot be written ({error.strerror}); choose another place "
-                    "with --config.result_prefix or --config.logfile"
-                ) from None
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = self._owner()
-                self._file.close()
-                raise InputError(
-                    f"another process works on '{log}' ({owner}); wait for it, or give this run "
-                    "another --config.result_prefix"
-                ) from None
-            if self._is_current():
-                break
-            self._file.close()  # its owner removed it between open and lock
-        self._file.truncate(0)
-        json.dump(
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "since": datetime.now().isoformat(timespec="seconds"),
-            },
-            self._file,
-        )
-        self._file.flush()
+        try:
+            self._take(log)
+            self._sign()
+        except OSError as error:
+            raise InputError(
+                f"'{self.path}' cannot be locked ({error.strerror}); choose another place with "
+                "--config.result_prefix or --config.logfile"
+            ) from None
 
     def __enter__(self) -> RunLock:
         return self
@@ -69,6 +46,35 @@ class RunLock:
     ) -> None:
         self.path.unlink(missing_ok=True)
         self._file.close()
+
+    def _take(self, log: Path) -> None:
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+", encoding="utf-8")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = self._owner()
+                self._file.close()
+                raise InputError(
+                    f"another process works on '{log}' ({owner}); wait for it, or give this run "
+                    "another --config.result_prefix"
+                ) from None
+            if self._is_current():
+                return
+            self._file.close()  # its owner removed it between open and lock
+
+    def _sign(self) -> None:
+        self._file.truncate(0)
+        json.dump(
+            {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "since": datetime.now().isoformat(timespec="seconds"),
+            },
+            self._file,
+        )
+        self._file.flush()
 
     def _is_current(self) -> bool:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.files import remove_leftovers, write_whole
 
 FORMAT = 1
+LISTS = ("sessions", "controls", "losses", "runtimes", "tests", "steps", "best")
 
 
 class RunLog:
@@ -56,8 +58,15 @@ class RunLog:
             },
         )
         log._begin_session([])
+        log.data["sessions"][0]["run"] = uuid.uuid4().hex
         log.write()
         return log
+
+    @property
+    def run(self) -> str:
+        """Names the run among all others."""
+        name: str = self.data["sessions"][0]["run"]
+        return name
 
     @classmethod
     def resume(cls, path: Path, data: dict[str, Any], steps: int, forced: list[str]) -> RunLog:
@@ -122,10 +131,12 @@ def read_log(path: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         number = int(data["format"])
-        assert isinstance(data["steps"], list) and isinstance(data["status"], str)
+        assert isinstance(data["status"], str) and data["sessions"][0]["run"]
+        assert all(isinstance(data[key], dict) for key in ("params", "environment"))
+        assert all(isinstance(data[key], list) for key in LISTS)
     except OSError as error:
         raise InputError(f"log '{path}' cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AssertionError):
+    except (ValueError, LookupError, TypeError, AssertionError):
         raise InputError(
             f"'{path}' is no log of a run, or damaged; move it away or choose another "
             "--config.result_prefix"

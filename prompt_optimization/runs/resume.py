@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from typing import Any
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.log import log_path, read_log
 
-# Keys that a session may change: where and how a run is shown, and when it ends.
+# Keys that a session may change: where it runs and is shown, its memory, and when it ends.
 FREE = {
     "resume", "result_prefix", "logfile", "verbose", "devices",
     "max_seconds", "max_decoded_tokens", "max_evaluations", "stop_objective", "stop_plateau",
-    "stop_file",
+    "stop_file", "stop_on_success", "max_rows", "gradient_rows",
 }  # fmt: skip
 
 # Parts of the log's environment that must be the same, with what to do when they are not.
@@ -38,6 +39,10 @@ class Place:
     log: Path
     data: dict[str, Any] | None = None
 
+    def read_again(self) -> Place:
+        """The same place as it is now, to be asked for once its lock is held."""
+        return Place(self.log, read_log(self.log)) if self.log.exists() else Place(self.log)
+
     @property
     def finished(self) -> bool:
         return self.data is not None and self.data["status"] == "finished"
@@ -52,7 +57,13 @@ def locate(params: dict[str, Any]) -> Place:
     resume, prefix = params["resume"], params["result_prefix"]
     if params["logfile"]:
         log = Path(params["logfile"]).expanduser()
-        found = [Place(log, read_log(log))] if log.is_file() and log.stat().st_size else []
+        try:
+            exists = log.is_file() and log.stat().st_size > 0
+        except OSError as error:
+            raise InputError(
+                f"log '{log}' cannot be read ({error.strerror}); choose another --config.logfile"
+            ) from None
+        found = [Place(log, read_log(log))] if exists else []
         if found and resume == "no":
             raise InputError(
                 f"log '{log}' exists; go on with it by --config.resume=True, or choose another "
@@ -99,10 +110,10 @@ def differences(
 
 def _logs(prefix: str) -> list[Path]:
     """The logs of runs with this prefix, oldest first."""
-    start = Path(prefix).expanduser()
-    pattern = re.compile(re.escape(start.name) + r"_(\d{8}-\d{6})(?:-(\d+))?\.json")
+    folder, start = os.path.split(os.path.expanduser(prefix))
+    pattern = re.compile(re.escape(start) + r"_(\d{8}-\d{6})(?:-(\d+))?\.json")
     found = []
-    for path in start.parent.glob("*.json"):
+    for path in Path(folder).glob("*.json"):
         match = pattern.fullmatch(path.name)
         if match:
             found.append((match.group(1), int(match.group(2) or 0), path))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from prompt_optimization.models.loading import (
 )
 from prompt_optimization.models.samples import Samples
 from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored
-from prompt_optimization.optimizers.greater.snapshot import restore, snapshot
+from prompt_optimization.optimizers.greater.snapshot import carry_over, restore, snapshot
 from prompt_optimization.runs.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -50,19 +52,28 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
     """
     # --- Settings: refused here, before anything is loaded, when they cannot work ---
     settings = run_settings(config, defaults)
-    place = locate(settings.params)
-    check_writable(place.log)
+    params = settings.params
     for warning in settings.warnings:
         display.warn(warning)
-    if place.finished:
-        assert place.data is not None
-        display.note(f"this run is finished already: {place.log.resolve()}")
-        return RunLog(place.log, place.data)
-    with RunLock(place.log):
-        return _run(settings, place, display)
+    with ExitStack() as locks:
+        if params["resume"] != "no" and not params["logfile"]:
+            # Two that would go on with the same run must not both find none.
+            check_writable(Path(f"{params['result_prefix']}_").expanduser())
+            locks.enter_context(RunLock(Path(params["result_prefix"]).expanduser()))
+        place = locate(params)
+        check_writable(place.log)
+        if place.data is not None:
+            locks.enter_context(RunLock(place.log))
+            place = place.read_again()
+        if place.finished:
+            assert place.data is not None
+            checkpoint_path(place.log).unlink(missing_ok=True)
+            display.note(f"this run is finished already: {place.log.resolve()}")
+            return RunLog(place.log, place.data)
+        return _run(settings, place, locks, display)
 
 
-def _run(settings: RunSettings, place: Place, display: Display) -> RunLog:
+def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display) -> RunLog:
     params = settings.params
     device = resolve_device(settings.model.device)
     dtype = resolve_dtype(settings.model.dtype, device)
@@ -129,10 +140,15 @@ def _run(settings: RunSettings, place: Place, display: Display) -> RunLog:
     environment["rows"] = {
         name: [example.row for example in split.examples] for name, split in samples.items()
     }
-    log, checkpoint = _open_log(settings, place, environment, display)
+    if place.data is None:
+        locks.enter_context(RunLock(place.log))
+        checkpoint_path(place.log).unlink(missing_ok=True)
+        log, old, changed = RunLog.create(place.log, params, environment), None, False
+    else:
+        log, old, changed = _reopen(settings, place.log, place.data, environment, display)
     work = _Work(settings, model, samples, log, display)
     try:
-        work.search(checkpoint)
+        work.search(old, changed)
         work.evaluate()
     except (KeyboardInterrupt, Interrupted):
         log.finish("interrupted")
@@ -158,37 +174,46 @@ def _run(settings: RunSettings, place: Place, display: Display) -> RunLog:
     return log
 
 
-def _open_log(
-    settings: RunSettings, place: Place, environment: dict[str, Any], display: Display
-) -> tuple[RunLog, Checkpoint | None]:
-    """The run's log, and where it stood when it is an old one.
+def _reopen(
+    settings: RunSettings,
+    path: Path,
+    data: dict[str, Any],
+    environment: dict[str, Any],
+    display: Display,
+) -> tuple[RunLog, Checkpoint | None, bool]:
+    """The log of an unfinished run, where it stood, and whether anything has changed since.
 
     Raises:
-        InputError: the old run had other settings, data or model, or cannot go on.
+        InputError: the run had other settings, data or model, or cannot go on.
     """
     params = settings.params
-    if place.data is None:
-        return RunLog.create(place.log, params, environment), None
-    different = differences(place.data, params, environment)
+    different = differences(data, params, environment)
     if different and params["resume"] != "force":
         raise InputError(
-            f"the run in '{place.log}' cannot go on like this: {'; '.join(different)}; set it "
+            f"the run in '{path}' cannot go on like this: {'; '.join(different)}; set it "
             "back, or go on all the same with --config.resume=force"
         )
     for words in different:
         display.warn(f"{words}; going on all the same")
-    packages = place.data["environment"]["packages"]
+    packages = data["environment"]["packages"]
     for package, version in environment["packages"].items():
         if packages.get(package) != version:
             display.warn(f"{package} was {packages.get(package)} and is {version}")
-    path = checkpoint_path(place.log)
-    if not place.data["steps"] and not path.exists():
-        # Killed before there was anything to go on from.
-        return RunLog.resume(place.log, place.data, 0, different), None
-    checkpoint = load_checkpoint(path)
-    steps = checkpoint.search.values["step"]
-    display.note(f"going on with {place.log.resolve()} behind step {steps}")
-    return RunLog.resume(place.log, place.data, steps, different), checkpoint
+    saved = checkpoint_path(path)
+    if not data["steps"] and not saved.exists():
+        checkpoint, steps = None, 0  # killed before there was anything to go on from
+    else:
+        checkpoint = load_checkpoint(saved)
+        steps = checkpoint.search.values["step"]
+        if checkpoint.run != data["sessions"][0]["run"] or steps > len(data["steps"]):
+            raise InputError(
+                f"checkpoint '{saved}' belongs to another run than '{path}'; move it away and "
+                "start anew with --config.resume=no"
+            )
+        display.note(f"going on with {path.resolve()} behind step {steps}")
+    if different:
+        data.update(params=params, environment=environment)
+    return RunLog.resume(path, data, steps, different), checkpoint, bool(different)
 
 
 class _Work:
@@ -219,28 +244,35 @@ class _Work:
         )
         self.held_out: dict[str, list[HeldOut]] = {}
 
-    def search(self, checkpoint: Checkpoint | None) -> None:
-        """Begin, or go on from ``checkpoint``, and make steps until a stopper ends it."""
+    def search(self, checkpoint: Checkpoint | None, changed: bool) -> None:
+        """Begin, or go on from ``checkpoint``, and make steps until a stopper ends it.
+
+        Args:
+            changed: settings, data or model are others than the checkpoint's.
+        """
         optimizer, log, display = self.optimizer, self.log, self.display
         display.begin(log.path, self.settings.search.steps, len(self.samples["train"]))
-        if checkpoint is not None:
-            self._restore(checkpoint)
+        if checkpoint is None:
+            optimizer.begin()
+        elif changed:
+            carry_over(optimizer, checkpoint.search)
         else:
-            log.data["initial"] = scored_record(optimizer.begin())
-            log.data["best"] = [log.data["initial"]]
-            log.write()
+            self._restore(checkpoint)
+        state = optimizer.state
+        assert state is not None
+        log.data["initial"] = scored_record(state.initial)
+        log.data["best"] = [scored_record(each) for each in state.best]
+        log.write()
+        if checkpoint is None or changed:
             self._save()
-        assert optimizer.state is not None
-        display.standing(optimizer.state.incumbent, optimizer.state.step)
-        if optimizer.ended is None:
-            for step in optimizer.run():
-                best = optimizer.state.best
-                log.step(step_record(step, self.model), [scored_record(each) for each in best])
-                display.step(step, best[0], self.model.tokenizer)
-                every = self.settings.params["test_steps"]
-                if every and (step.index + 1) % every == 0:
-                    self._test(step.incumbent)
-                self._save()
+        display.standing(state.incumbent, state.step)
+        for step in optimizer.run():
+            self.held_out.clear()  # of a search that was thought to have ended
+            log.step(step_record(step, self.model), [scored_record(each) for each in state.best])
+            display.step(step, state.best[0], self.model.tokenizer)
+            every = self.settings.params["test_steps"]
+            if every and (step.index + 1) % every == 0:
+                self._test(step.incumbent)
             self._save()
         log.data["ended"] = optimizer.ended
         display.searched(optimizer.ended)
@@ -307,22 +339,21 @@ class _Work:
         save_checkpoint(
             checkpoint_path(self.log.path),
             Checkpoint(
+                run=self.log.run,
                 search=snapshot(self.optimizer),
                 held_out=self.held_out,
                 read=[name for name, split in self.samples.items() if split.prefix.started],
                 pool_rows={name: split.pool_rows for name, split in self.samples.items()},
                 counts=dict(self.model.counts),
-                ended=self.optimizer.ended,
             ),
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         restore(self.optimizer, checkpoint.search)
-        self.optimizer.ended = checkpoint.ended
         self.held_out = checkpoint.held_out
         for name, split in self.samples.items():
             split.pool_rows = checkpoint.pool_rows[name]
             if name in checkpoint.read and not split.prefix.started:
-                split.prefix.reach((), self.engine.budget)
+                split.prefix.reach(())
         # Last: what was just read once more has been counted already.
         self.model.counts = Counter(checkpoint.counts)

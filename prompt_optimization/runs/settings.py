@@ -72,6 +72,7 @@ AT_LEAST = {
     "stop_objective": 0,
     "stop_plateau": 0,
     "top_prompts": 1,
+    "selection_control_weight": 0,
     "max_rows": 0,
     "gradient_rows": 0,
 }

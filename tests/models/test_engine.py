@@ -112,7 +112,7 @@ def test_only_new_tokens_are_read(make_model: Any, make_samples: Any) -> None:
     model.counts.clear()
     position = 3
     other = (*prompt[:position], prompt[0], *prompt[position + 1 :])
-    samples.prefix.reach(prompt[:position], engine.budget)
+    samples.prefix.reach(prompt[:position])
     engine.run(samples, [other], Decoding(4))
     assert model.counts["prefilled"] <= tails + 6 * (each + 2)
 
@@ -195,7 +195,7 @@ def test_the_pool_fits_the_free_memory(
 
 def test_a_column_costs_what_it_takes(family: str, make_model: Any, make_samples: Any) -> None:
     samples = make_samples(make_model(family))
-    samples.prefix.reach((), RowBudget(64))
+    samples.prefix.reach(())
     kv = samples.prefix.kv.select(range(len(samples)))
     held = sum(
         buffer.nelement() * buffer.element_size()

@@ -79,7 +79,6 @@ def test_equals_finite_differences(
         tokens,
         reasonings,
         WEIGHTS,
-        RowBudget(64),
         RowBudget(2),
     )
     embed = model.model.get_input_embeddings()
@@ -112,7 +111,6 @@ def test_an_appended_place_and_micro_batches(make_model: Any, make_samples: Any)
             [30, 41],
             reasonings,
             WEIGHTS,
-            RowBudget(64),
             RowBudget(rows),
         )
         for rows in (1, 2, 5)
@@ -143,6 +141,5 @@ def test_a_gradient_that_is_no_number_is_told(make_model: Any, make_samples: Any
             [30],
             [(21,), (22,)],
             WEIGHTS,
-            RowBudget(8),
             RowBudget(8),
         )

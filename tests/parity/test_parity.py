@@ -118,7 +118,7 @@ def test_proposals(recorded: Any) -> None:
     # The published code bans the previous token, which at position 0 is the prompt's last one.
     assert step["previous_token"] == prompt[position - 1] or step["previous_token"] in prompt
     banned[prompt[position - 1]] = True
-    samples.prefix.reach(prompt[:position], RowBudget(64))
+    samples.prefix.reach(prompt[:position])
     for attempt in step["tries"]:
         lists = top_tokens(samples.prefix.log_probs, banned, attempt["topk"])
         assert lists == attempt["lm_topks"]
@@ -146,7 +146,6 @@ def test_gradient_and_shortlist(recorded: Any) -> None:
         step["candidates"],
         reasonings,
         LossWeights(answer=1.0, nll=meta["control_weight"], temperature=meta["temperature"]),
-        RowBudget(64),
         RowBudget(4),
     )
     for mine, theirs in zip(gradients, step["per_sample_grad"], strict=True):
@@ -218,7 +217,7 @@ def published_scores(
     dropped = (meta["pad_id"], meta["eos_id"])
     reasonings = [tuple(i for i in row if i not in dropped) for row in rows]
     pool = [(0, sample) for sample in range(len(samples))]
-    samples.prefix.reach((), RowBudget(64))
+    samples.prefix.reach(())
     kv = samples.prefix.kv.select(range(len(samples)), spare=128)
     suffix = [i for i in samples.suffix if i != END_OF_TURN]
     ids = torch.tensor([[*prompt, *suffix]] * len(samples))

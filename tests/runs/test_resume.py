@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.files import remove_leftovers
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.runs.checkpoint import checkpoint_path, load_checkpoint
 from prompt_optimization.runs.lock import RunLock
@@ -212,9 +213,66 @@ def test_what_changed_is_named(
     assert logs(flags)[0].read_bytes() == held, "a refused run leaves the log as it was"
 
     save_file(kept, model / "model.safetensors", metadata={"format": "pt"})
-    log = carry_out(flags | {"resume": "force", "topk": 12})
-    assert log.data["status"] == "finished"
-    assert log.data["sessions"][-1]["forced"] == ["--config.topk was 10 and is 12"]
+    log = carry_out(flags | {"resume": "force", "topk": 12, "n_train_data": 8, "n_dev_data": 0})
+    assert log.data["status"] == "finished" and log.data["params"]["topk"] == 12
+    forced = log.data["sessions"][-1]["forced"]
+    assert "--config.topk was 10 and is 12" in forced and len(forced) == 4
+    assert log.data["steps"][-1]["samples"] == 8 and log.data["initial"]["samples"] == 8
+    assert log.data["evaluation"]["dev"] is None
+
+
+def test_a_checkpoint_of_another_run(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(2, monkeypatch, flags)
+    (log,) = logs(flags)
+    data = json.loads(log.read_text())
+    data["sessions"][0]["run"] = "another"
+    log.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="belongs to another run"):
+        carry_out(flags)
+    data["sessions"] = []
+    log.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="no log of a run, or damaged"):
+        carry_out(flags)
+
+
+def test_a_prefix_that_is_a_folder(flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    flags |= {"result_prefix": f"{flags['result_prefix']}/"}
+    stop_after(2, monkeypatch, flags)
+    log = carry_out(flags)
+    assert [session["first_step"] for session in log.data["sessions"]] == [0, 2]
+
+
+def test_two_that_start_together(flags: dict[str, Any]) -> None:
+    prefix = Path(flags["result_prefix"])
+    with RunLock(prefix), pytest.raises(InputError, match="another process works on"):
+        carry_out(flags)
+    assert not logs(flags)
+
+
+def test_memory_may_be_changed(flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_after(2, monkeypatch, flags)
+    pools: list[int] = []
+    extend = LanguageModel.extend
+
+    def watched(self: LanguageModel, kv: Any, new: Any, where: Any, valid: Any = None) -> Any:
+        if new.shape[1] == 1 and kv.columns > 60:
+            pools.append(len(new))
+        return extend(self, kv, new, where, valid)
+
+    monkeypatch.setattr(LanguageModel, "extend", watched)
+    assert carry_out(flags | {"max_rows": 4}).data["status"] == "finished"
+    assert pools and max(size for size in pools if size != 6) <= 4
+
+
+def test_only_its_own_leftovers_are_removed(tmp_path: Path) -> None:
+    ours = [".a[1]-abcdefgh", ".a[1].checkpoint-0123456_"]
+    others = [".a[1]0-abcdefgh", ".b-abcdefgh", ".a[1]-longer-than-that", "a[1]"]
+    for name in ours + others:
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path / "a[1]")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
 
 
 def test_more_steps_may_be_asked_for(
@@ -222,6 +280,20 @@ def test_more_steps_may_be_asked_for(
 ) -> None:
     stop_after(2, monkeypatch, flags)
     assert len(carry_out(flags | {"n_steps": 6}).data["steps"]) == 6
+
+    # Even when the search had ended and its prompts were being measured.
+    from prompt_optimization.runs import run as module
+
+    fewer = flags | {"result_prefix": f"{flags['result_prefix']}b"}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(fewer)
+    assert read(fewer)["ended"] == "4 steps"
+    more = carry_out(fewer | {"n_steps": 6}).data
+    whole = carry_out(fewer | {"n_steps": 6, "resume": "no"}).data
+    assert len(more["steps"]) == 6 and more["evaluation"] == whole["evaluation"]
+
     stop_after(
         2, monkeypatch, flags | {"anneal": True, "result_prefix": f"{flags['result_prefix']}a"}
     )
@@ -241,7 +313,7 @@ def test_more_steps_may_be_asked_for(
             lambda path: path.write_bytes(
                 path.read_bytes().replace(b'"format":"1"', b'"format":"2"')
             ),
-            "has format 2 and this version knows up to 1",
+            r"checkpoint .* has format 2 and this version knows up to 1; resume with",
         ),
     ],
 )

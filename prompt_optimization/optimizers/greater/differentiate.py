@@ -42,7 +42,6 @@ def token_gradients(
     tokens: Sequence[int],
     reasonings: Sequence[Ids],
     weights: LossWeights,
-    prefix_budget: RowBudget,
     budget: RowBudget,
 ) -> torch.Tensor:
     """Gradient of each sample's loss over the choice of one prompt token.
@@ -51,7 +50,6 @@ def token_gradients(
         indices: the samples, with one of ``reasonings`` each.
         prompt: the prompt's ids; the token at ``position`` is where the loss is linearised.
         tokens: the proposed ids.
-        prefix_budget: questions at once where the prefix cache has to be read.
         budget: rows at once in a forward and backward pass.
 
     Returns:
@@ -60,7 +58,7 @@ def token_gradients(
     Raises:
         FloatingPointError: a gradient is not finite.
     """
-    samples.prefix.reach(prompt[:position], prefix_budget)
+    samples.prefix.reach(prompt[:position])
     rows = budget.map(
         list(zip(indices, reasonings, strict=True)),
         lambda some: list(_input_gradients(model, samples, some, prompt, position, weights)),

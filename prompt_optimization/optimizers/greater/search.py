@@ -97,7 +97,13 @@ class Step:
 
 @dataclass
 class State:
-    """All that changes from step to step; the last three are totals over all steps."""
+    """All that changes from step to step.
+
+    Attributes:
+        active: training samples in use; ``grown``: the step at which they last became more.
+        since_best: steps since a better prompt, more samples or a new start.
+        seconds, decoded, evaluations: totals over all steps.
+    """
 
     incumbent: Scored
     position: int
@@ -107,6 +113,7 @@ class State:
     step: int = 0
     best: list[Scored] = field(default_factory=list)
     since_best: int = 0
+    grown: int = -1
     seconds: float = 0.0
     decoded: int = 0
     evaluations: int = 0
@@ -161,7 +168,7 @@ class GreaterSearch:
         (evaluation,) = self.evaluator.evaluate([self.initial], active)
         scored = Scored(self._text, self.initial, evaluation, step=-1)
         self.state = State(scored, 0, active, random.Random(s.seed), initial=scored)
-        self._remember([scored])
+        self.remember([scored])
         return scored
 
     def run(self) -> Iterator[Step]:
@@ -178,13 +185,14 @@ class GreaterSearch:
         assert state is not None, "begin() comes first"
         best = state.best[0]
         everyone = state.active == len(self.samples)
+        fresh = max(best.step, state.grown)
         return Progress(
             steps=state.step,
             seconds=state.seconds,
             decoded=state.decoded,
             evaluations=state.evaluations,
-            objective=best.evaluation.objective,
-            since_best=state.step - 1 - best.step,
+            objective=best.evaluation.objective if everyone else math.inf,
+            since_best=state.step - 1 - fresh,
             solved=everyone and state.incumbent.evaluation.mistakes == 0,
         )
 
@@ -205,7 +213,7 @@ class GreaterSearch:
 
         # 1. Propose.
         with self._phase("propose"):
-            self.samples.prefix.reach(before, self.engine.budget)
+            self.samples.prefix.reach(before)
             log_probs = self.samples.prefix.log_probs[:active]
             taken = () if appended else (state.incumbent.ids[position],)
             proposals = propose(
@@ -245,7 +253,6 @@ class GreaterSearch:
                         tokens,
                         reasonings,
                         s.gradient,
-                        self.engine.budget,
                         self.gradient_budget,
                     )
                 )
@@ -399,7 +406,7 @@ class GreaterSearch:
         better prompt has turned up for long."""
         s = self.settings
         leader = state.best[0]
-        self._remember(found)
+        self.remember(found)
         state.since_best = state.since_best + 1 if state.best[0] is leader else 0
         solved = state.incumbent.evaluation.objective < s.loss_threshold
         stuck = state.since_best >= s.early_stopping_steps
@@ -409,8 +416,8 @@ class GreaterSearch:
             with self._phase("reason"):
                 (evaluation,) = self.evaluator.evaluate([state.incumbent.ids], state.active)
             state.incumbent = replace(state.incumbent, evaluation=evaluation)
-            self._remember([state.incumbent])
-            state.since_best = 0
+            self.remember([state.incumbent])
+            state.since_best, state.grown = 0, state.step
             return (f"samples: {state.active}",)
         if stuck or (solved and s.restart_when_solved):
             state.position = 0
@@ -418,7 +425,7 @@ class GreaterSearch:
             return ("started over",)
         return ()
 
-    def _remember(self, found: Sequence[Scored]) -> None:
+    def remember(self, found: Sequence[Scored]) -> None:
         """Keep the best prompts, each once, with the evaluation that ranks highest."""
         assert self.state is not None
         kept: dict[Ids, Scored] = {}

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from prompt_optimization.models.engine import Outcome
+from prompt_optimization.models.layout import BoundaryError
 from prompt_optimization.optimizers.greater.evaluator import Evaluation
 from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored, State
 
-TOTALS = ("position", "active", "step", "since_best", "seconds", "decoded", "evaluations")
+TOTALS = ("position", "active", "step", "since_best", "grown", "seconds", "decoded", "evaluations")
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,8 @@ def snapshot(search: GreaterSearch) -> Snapshot:
         ],
         "reused": evaluator.reused,
         "computed": evaluator.computed,
-        "rows": [search.engine.budget.rows, search.engine.budget.halvings],
-        "gradient_rows": [search.gradient_budget.rows, search.gradient_budget.halvings],
-        "pool_rows": search.samples.pool_rows,
+        "rows": search.engine.budget.rows,
+        "gradient_rows": search.gradient_budget.rows,
         "prefix": search.samples.prefix.ids,
     }
     return Snapshot(values, outcomes)
@@ -104,13 +104,40 @@ def restore(search: GreaterSearch, taken: Snapshot) -> None:
         for prompt, known in values["memory"]
     )
     evaluator.reused, evaluator.computed = values["reused"], values["computed"]
-    for budget, name in (
-        (search.engine.budget, "rows"),
-        (search.gradient_budget, "gradient_rows"),
-    ):
-        budget.rows, budget.halvings = values[name]
-    search.samples.pool_rows = values["pool_rows"]
-    search.samples.prefix.reach(tuple(values["prefix"]), search.engine.budget)
+    # What the memory has taught; a smaller number asked for now counts more.
+    for budget, name in ((search.engine.budget, "rows"), (search.gradient_budget, "gradient_rows")):
+        budget.rows = min(budget.rows, values[name])
+    search.samples.prefix.reach(tuple(values["prefix"]))
+
+
+def carry_over(search: GreaterSearch, taken: Snapshot) -> None:
+    """Go on with the prompts of ``taken`` where settings, data or model have changed since.
+
+    The prompts are kept by their text and evaluated anew; whatever was computed under the old
+    settings is forgotten. A prompt that the new tokenizer cannot spell alike is dropped; the
+    incumbent falls back on the initial prompt.
+    """
+    values = taken.values
+    initial = search.begin()
+    state = search.state
+    assert state is not None
+
+    def found(record: dict[str, Any]) -> Scored | None:
+        try:
+            ids = search.samples.prompt_ids(record["text"])
+        except BoundaryError:
+            return None
+        (evaluation,) = search.evaluator.evaluate([ids], state.active)
+        return Scored(record["text"], ids, evaluation, record["step"])
+
+    state.incumbent = found(values["incumbent"]) or initial
+    search.remember(
+        [scored for record in values["best"] if (scored := found(record))] + [state.incumbent]
+    )
+    state.position = min(values["position"], len(state.incumbent.ids))
+    state.step = values["step"]
+    state.seconds, state.decoded = values["seconds"], values["decoded"]
+    state.evaluations = values["evaluations"]
 
 
 def _tuples(value: Any) -> Any:
