@@ -89,6 +89,11 @@ def get_config() -> ConfigDict:
     config.sample_chunk = 0
     # Tokens tried for real per step. [paper]: mu = 3.
     config.shortlist_size = 3
+    # Ablations, at the same number of tokens tried: which proposals they are, those with the most
+    # negative 'gradient' [paper], 'random' ones, or the likeliest ('proposal'); and whether the
+    # gradient goes through the reasoning [paper] or the answer stands right behind the prompt.
+    config.shortlist = "gradient"
+    config.reasoning_gradient = True
     # The differentiated loss: target_weight * answer cross-entropy at logits / answer_temperature
     # + control_weight * prompt negative log-likelihood. [paper]: lambda = 0.2; [code]: 0.2.
     config.target_weight = 1.0

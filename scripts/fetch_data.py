@@ -28,15 +28,23 @@ def main() -> int:
     console = Console(stderr=True, highlight=False)
     wanted = official_files(given.benchmarks)
     missing = [file for file in wanted if not (given.out / file.target).exists()]
+    folder = given.mirror is not None and "://" not in given.mirror
+    failures: list[InputError] = []
     try:
         for file in track(missing, "fetching", console=console, disable=not missing):
-            fetch(file, given.out, given.mirror, console.print)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+            try:
+                fetch(file, given.out, given.mirror, console.print)
+            except InputError as error:
+                failures.append(error)
+                if not folder:
+                    break  # a network that is closed for one file is closed for all
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
+    if failures:
+        others = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
+        print(f"error: {failures[0]}{others}", file=sys.stderr)
+        return 2
     rows = sum(file.rows for file in wanted)
     print(f"{len(wanted)} files with {rows} rows in {given.out}, {len(missing)} of them new")
     return 0

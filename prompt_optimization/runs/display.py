@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,29 @@ class Display:
         self.note(f"{split}: {prompts} prompts on {rows} rows the search has not seen")
 
     def evaluated(self, result: HeldOut) -> None:
+        self.evaluated_text(result.prompt, result.accuracy["strict"].value)
+
+    def evaluated_text(self, prompt: str, accuracy: float) -> None:
         if self.verbose:
-            strict = result.accuracy["strict"]
-            self.console.print(
-                f"  {100 * strict.value:5.1f} % right  {escape(result.prompt.strip())}"
+            self.console.print(f"  {100 * accuracy:5.1f} % right  {escape(prompt.strip())}")
+
+    def results(self, results: Sequence[dict[str, Any]], path: Path) -> None:
+        """Everything that an evaluation's file holds, shown whether verbose or not."""
+        grid = Grid(title="strict accuracy in %, with 95 % interval")
+        for column in ("task", "split", "rows", "named by", "accuracy", "prompt"):
+            grid.add_column(column, overflow="fold")
+        for result in results:
+            origin = result["origin"]
+            grid.add_row(
+                result["task"],
+                result["split"],
+                str(result["strict"]["n"]),
+                escape(origin.get("name") or origin.get("log") or "the command"),
+                _interval(result["strict"]),
+                escape((result["connector"] + result["prompt"]).strip(". ")),
             )
+        self.console.print(grid)
+        self.console.print(f"evaluation: {escape(str(path.resolve()))}")
 
     def end(self, initial: Scored, best: Scored, evaluation: dict[str, Any], path: Path) -> None:
         """The result, shown whether verbose or not."""

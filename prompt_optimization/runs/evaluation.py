@@ -32,11 +32,14 @@ class HeldOut:
         return {metric: share(hits) for metric, hits in self.hits.items()}
 
     def record(self) -> dict[str, Any]:
-        """As the log holds it."""
+        """As the log holds it; ``hits`` has a 1 for every right row and a 0 for every wrong one."""
         return {
             "prompt": self.prompt,
             "loss": self.loss,
             **{metric: asdict(estimate) for metric, estimate in self.accuracy.items()},
+            "hits": {
+                metric: "".join(str(int(hit)) for hit in hits) for metric, hits in self.hits.items()
+            },
         }
 
 
@@ -51,7 +54,7 @@ def evaluate_prompts(
     results = []
     for text, ids in prompts:
         (outcomes,) = engine.run(samples, [ids], decoding)
-        results.append(_held_out(text, samples, outcomes))
+        results.append(held_out(text, samples, outcomes))
         done(results[-1])
     return results
 
@@ -69,7 +72,8 @@ def compare(initial: HeldOut, best: HeldOut) -> dict[str, Any]:
     }
 
 
-def _held_out(text: str, samples: Samples, outcomes: Sequence[Outcome]) -> HeldOut:
+def held_out(text: str, samples: Samples, outcomes: Sequence[Outcome]) -> HeldOut:
+    """Read the answers in ``outcomes``, one a sample."""
     hits: dict[str, list[bool]] = {metric: [] for metric in METRICS}
     for example, outcome in zip(samples.examples, outcomes, strict=True):
         assert outcome.answer is not None, "decode with answer_tokens to evaluate"

@@ -20,13 +20,15 @@ FREE = {
     "stop_file", "stop_on_success", "max_rows", "gradient_rows",
 }  # fmt: skip
 
-# Parts of the log's environment that must be the same, with what to do when they are not.
-FIXED = {
+# Parts of a log's environment that must stay the same: what the model writes hangs on them.
+MODEL = {
     "model": "the model's name",
     "weights": "the model's weights",
     "dtype": "the model's precision",
     "stop_ids": "the tokens that end a reasoning",
     "chat_template": "the chat template",
+}
+TASK = {
     "data": "the task file",
     "rows": "the chosen rows",
 }
@@ -99,9 +101,17 @@ def differences(
         for key in sorted({*before, *now} - free)
         if before.get(key) != now.get(key)
     ]
-    was, is_ = data["environment"], json.loads(json.dumps(environment, default=str))
-    for key, words in FIXED.items():
-        for name, old, new in _leaves(key, was.get(key), is_.get(key)):
+    return found + changes(data["environment"], environment, MODEL | TASK)
+
+
+def changes(
+    before: dict[str, Any], environment: dict[str, Any], parts: dict[str, str]
+) -> list[str]:
+    """What differs between ``parts`` of a log's environment and of this one; a phrase each."""
+    found = []
+    now = json.loads(json.dumps(environment, default=str))
+    for key, words in parts.items():
+        for name, old, new in _leaves(key, before.get(key), now.get(key)):
             if old != new:
                 found.append(f"{words} changed ({name} was {_short(old)} and is {_short(new)})")
                 break

@@ -12,17 +12,11 @@ import torch
 from ml_collections import ConfigDict
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
 from prompt_optimization.models.engine import Engine
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids, Layout
-from prompt_optimization.models.loading import (
-    load_language_model,
-    resolve_device,
-    resolve_dtype,
-)
 from prompt_optimization.models.samples import Samples
-from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored
+from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored, Step
 from prompt_optimization.optimizers.greater.snapshot import carry_over, restore, snapshot
 from prompt_optimization.runs.checkpoint import (
     Checkpoint,
@@ -35,10 +29,11 @@ from prompt_optimization.runs.environment import describe
 from prompt_optimization.runs.evaluation import HeldOut, best_on, compare, evaluate_prompts
 from prompt_optimization.runs.lock import RunLock
 from prompt_optimization.runs.log import RunLog
+from prompt_optimization.runs.model import load_model
 from prompt_optimization.runs.records import scored_record, step_record
 from prompt_optimization.runs.resume import Place, differences, locate
 from prompt_optimization.runs.settings import RunSettings, check_writable, run_settings
-from prompt_optimization.signals import Interrupted
+from prompt_optimization.signals import Interrupted, shielded
 from prompt_optimization.tasks.examples import read_table, split_rows
 
 
@@ -75,8 +70,6 @@ def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
 
 def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display) -> RunLog:
     params = settings.params
-    device = resolve_device(settings.model.device)
-    dtype = resolve_dtype(settings.model.dtype, device)
     if params["deterministic"]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -96,20 +89,7 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
         display.warn(f"dev has {len(splits.dev)} rows: the task has no more")
 
     # --- Model ---
-    display.note(f"loading {settings.model.name} on {device} in {str(dtype)[6:]}")
-    model = load_language_model(
-        settings.model.name,
-        tokenizer_name=settings.model.tokenizer,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=settings.model.trust_remote_code,
-        model_arguments=settings.model.model_arguments,
-        tokenizer_arguments=settings.model.tokenizer_arguments,
-    )
-    chat = resolve_chat_format(
-        model.tokenizer, settings.model.template, settings.model.template_arguments
-    )
-    model.stop_ids |= set(end_of_turn(model.tokenizer, chat))
+    model, chat = load_model(settings.model, display)
     layout = Layout(
         model.tokenizer,
         chat,
@@ -268,12 +248,14 @@ class _Work:
         display.standing(state.incumbent, state.step)
         for step in optimizer.run():
             self.held_out.clear()  # of a search that was thought to have ended
-            log.step(step_record(step, self.model), [scored_record(each) for each in state.best])
-            display.step(step, state.best[0], self.model.tokenizer)
             every = self.settings.params["test_steps"]
-            if every and (step.index + 1) % every == 0:
-                self._test(step.incumbent)
-            self._save()
+            if every and (step.index + 1) % every == 0 and "dev" in self.samples:
+                self._test(step)
+            with shielded():  # a finished step is kept whole: in the log and in the checkpoint
+                record = step_record(step, self.model)
+                log.step(record, [scored_record(each) for each in state.best])
+                self._save()
+            display.step(step, state.best[0], self.model.tokenizer)
         log.data["ended"] = optimizer.ended
         display.searched(optimizer.ended)
 
@@ -322,18 +304,14 @@ class _Work:
         evaluate_prompts(self.engine, self.samples[split], pairs, self.settings.held_out, keep)
         return {scored.ids: result for scored, result in zip(prompts, known, strict=True)}
 
-    def _test(self, incumbent: Scored) -> None:
-        if "dev" not in self.samples:
-            return
+    def _test(self, step: Step) -> None:
         (result,) = evaluate_prompts(
             self.engine,
             self.samples["dev"],
-            [(incumbent.text, incumbent.ids)],
+            [(step.incumbent.text, step.incumbent.ids)],
             self.settings.held_out,
         )
-        step = len(self.log.data["steps"]) - 1
-        self.log.data["tests"].append({"step": step, **result.record()})
-        self.log.write()
+        self.log.data["tests"].append({"step": step.index, **result.record()})
 
     def _save(self) -> None:
         save_checkpoint(

@@ -44,6 +44,7 @@ CHOICES = {
     "placeholder": ("proposal", "underscore"),
     "ties": ("first", "last"),
     "extractor_style": STYLES,
+    "shortlist": ("gradient", "random", "proposal"),
     "attack": ("gcg",),
 }
 
@@ -260,7 +261,9 @@ def _search_settings(params: dict[str, Any]) -> SearchSettings:
         topk=params["topk"],
         topq=params["topq"],
         group_size=params["intersect_q"],
-        shortlist=params["shortlist_size"],
+        shortlist=params["shortlist"],
+        shortlist_size=params["shortlist_size"],
+        reasoning_gradient=params["reasoning_gradient"],
         min_proposals=params["min_proposals"],
         gradient=LossWeights(
             params["target_weight"], params["control_weight"], params["answer_temperature"]

@@ -15,8 +15,8 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.runs.log import read_log
 
 
-def newest_logs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Of every run prefix in ``folder`` the newest log, by name.
+def newest_logs(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Of every run prefix in ``folder`` the newest log and its file, by name.
 
     Raises:
         InputError: the folder does not exist, or a log in it is damaged.
@@ -27,7 +27,7 @@ def newest_logs(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         match = re.fullmatch(r"(.+)_\d{8}-\d{6}(-\d+)?", path.stem)
         if match:
-            found[match.group(1)] = read_log(path)
+            found[match.group(1)] = path, read_log(path)
     return found
 
 
@@ -37,7 +37,7 @@ def summary(folder: Path) -> Table:
     columns = ("run", "status", "steps", "objective", "initial", "best", "difference")
     for column in columns:
         table.add_column(column, justify="left" if column in ("run", "status") else "right")
-    for name, log in newest_logs(folder).items():
+    for name, (_, log) in newest_logs(folder).items():
         initial, best = log["initial"], log["best"]
         objective = f"{initial['objective']:.3f} -> {best[0]['objective']:.3f}" if best else ""
         test = (log["evaluation"] or {}).get("test") or {}

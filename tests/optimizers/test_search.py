@@ -89,6 +89,24 @@ def test_the_same_seed_gives_the_same_run(make_search: Any) -> None:
     assert [s.proposals for s in other] != [s.proposals for s in first]
 
 
+def test_ablations_change_what_they_name_and_cost_the_same(make_search: Any) -> None:
+    settings = settings_for(accept="improve", steps=1)
+    (plain,) = make_search(settings).run()
+    likeliest = dataclasses.replace(settings, shortlist="proposal")
+    (by_proposal,) = make_search(likeliest).run()
+    assert by_proposal.proposals == plain.proposals and by_proposal.gradients == plain.gradients
+    assert [c.token for c in by_proposal.candidates] == list(plain.proposals[:3])
+    drawn = {
+        tuple(c.token for c in step.candidates)
+        for seed in range(3)
+        for step in make_search(dataclasses.replace(settings, shortlist="random", seed=seed)).run()
+    }
+    assert len(drawn) > 1 and all(len(tokens) == 3 for tokens in drawn)
+    direct = dataclasses.replace(settings, reasoning_gradient=False)
+    (without,) = make_search(direct).run()
+    assert without.proposals == plain.proposals and without.gradients != plain.gradients
+
+
 def test_nothing_is_evaluated_twice(make_search: Any) -> None:
     search = make_search(settings_for("published", steps=14))
     asked: list[tuple[Any, int]] = []

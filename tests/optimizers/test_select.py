@@ -16,8 +16,20 @@ from prompt_optimization.optimizers.greater.select import (
 
 def test_shortlist_is_most_negative_first() -> None:
     gradient = torch.tensor([0.5, -0.2, -0.9, 0.1])
-    assert shortlist(gradient, [10, 11, 12, 13], 3) == [12, 11, 13]
-    assert shortlist(gradient, [10, 11, 12, 13], 9) == [12, 11, 13, 10]
+    rng = random.Random(0)
+    assert shortlist("gradient", gradient, [10, 11, 12, 13], 3, rng) == [12, 11, 13]
+    assert shortlist("gradient", gradient, [10, 11, 12, 13], 9, rng) == [12, 11, 13, 10]
+    assert rng.random() == random.Random(0).random(), "nothing was drawn"
+
+
+def test_what_the_gradient_is_compared_with() -> None:
+    gradient = torch.tensor([0.5, -0.2, -0.9, 0.1])
+    tokens = [10, 11, 12, 13]
+    assert shortlist("proposal", gradient, tokens, 2, random.Random(0)) == [10, 11]
+    drawn = [shortlist("random", gradient, tokens, 2, random.Random(seed)) for seed in range(200)]
+    assert all(len(set(pair)) == 2 and set(pair) <= set(tokens) for pair in drawn)
+    assert {token for pair in drawn for token in pair} == set(tokens)
+    assert sorted(shortlist("random", gradient, tokens, 9, random.Random(0))) == tokens
 
 
 def test_ties() -> None:

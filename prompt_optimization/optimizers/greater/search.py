@@ -69,7 +69,7 @@ class Step:
         samples: training samples in use.
         topk: proposals per sample, after widening.
         proposals: proposed ids; ``gradients`` are their coordinates, in the same order.
-        candidates: the shortlist in the gradient's order, evaluated.
+        candidates: the shortlist in its order, evaluated.
         chosen: index into ``candidates``; None when nothing could be proposed or every candidate
             was given up.
         accepted: whether the chosen one became the incumbent.
@@ -260,7 +260,7 @@ class GreaterSearch:
 
             # 4. Select.
             with self._phase("select"):
-                best = shortlist(gradient, tokens, s.shortlist)
+                best = shortlist(s.shortlist, gradient, tokens, s.shortlist_size, state.rng)
                 if s.period_rule == "published":
                     at = until_period(
                         [self._ends_sentence(t) for t in best], position, len(self.initial)
@@ -347,6 +347,8 @@ class GreaterSearch:
 
     def _reasonings(self, prompt: Ids, appended: bool) -> list[Ids]:
         assert self.state is not None
+        if not self.settings.reasoning_gradient:
+            return [()] * self.state.active
         if appended and self.settings.placeholder == "proposal":
             # The appended slot has no word yet: the gradient is taken along the reasoning that
             # the prompt without it led to, which costs nothing.

@@ -9,12 +9,23 @@ from collections.abc import Sequence
 import torch
 
 
-def shortlist(gradient: torch.Tensor, tokens: Sequence[int], size: int) -> list[int]:
-    """The ``size`` tokens with the most negative gradient, most negative first.
+def shortlist(
+    rule: str, gradient: torch.Tensor, tokens: Sequence[int], size: int, rng: random.Random
+) -> list[int]:
+    """The ``size`` tokens to try.
 
     Args:
+        rule: ``gradient``: those with the most negative gradient, most negative first;
+            ``random``: any; ``proposal``: the first. The last two are what the first is to be
+            compared with.
         gradient: [tokens], normalised sum over samples.
+        tokens: likeliest first.
     """
+    if rule == "random":
+        return rng.sample(list(tokens), min(size, len(tokens)))
+    if rule == "proposal":
+        return list(tokens[:size])
+    assert rule == "gradient", rule
     order = torch.argsort(gradient, stable=True)[:size].tolist()
     return [tokens[i] for i in order]
 

@@ -44,7 +44,10 @@ class SearchSettings:
         topk: proposals per sample before intersecting (paper: 10).
         topq: random groups of samples whose intersections are united.
         group_size: samples per group (paper: q = 5).
-        shortlist: tokens tried for real (paper: mu = 3).
+        shortlist: ``gradient``, or what it is compared with: ``random`` or ``proposal``.
+        shortlist_size: tokens tried for real (paper: mu = 3).
+        reasoning_gradient: differentiate through the reasoning; otherwise the answer stands right
+            behind the prompt.
         min_proposals: below this many proposals ``topk`` is widened by ``widening``.
         gradient: weights of the differentiated loss.
         decoding: limits of the reasoning; its temperature belongs to the selection's loss.
@@ -78,7 +81,9 @@ class SearchSettings:
     progressive_group: int
     restart_when_solved: bool
     group_size: int = 5
-    shortlist: int = 3
+    shortlist: str = "gradient"
+    shortlist_size: int = 3
+    reasoning_gradient: bool = True
     min_proposals: int = 6
     widening: int = 2
     objective_nll_weight: float = 0.02
