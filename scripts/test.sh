@@ -10,4 +10,6 @@ cd "$root"
 "$venv/bin/python" -m ruff check .
 "$venv/bin/python" -m mypy
 "$venv/bin/shellcheck" -x scripts/*.sh experiments/*.sh
-exec "$venv/bin/python" -m pytest "$@"
+# One worker a core; the tests themselves use one thread each.
+export OMP_NUM_THREADS=1
+exec "$venv/bin/python" -m pytest -n auto --dist worksteal "$@"

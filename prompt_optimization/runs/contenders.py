@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.log import read_log
+from prompt_optimization.runs.naming import search_variant, start_variant, task_name
 from prompt_optimization.runs.settings import RunSettings, run_settings
 from prompt_optimization.runs.summary import newest_logs
 from prompt_optimization.tasks.examples import Example, Table, read_table, split_rows
@@ -98,9 +99,13 @@ def gather(
         _check_data(path, log, job, overridden)
         connector = log["params"]["connector"]
         origin = {
-            "kind": "log", "log": str(path), "model": log["environment"]["model"],
-            "seed": log["environment"]["seed"],
-        }  # fmt: skip
+            "kind": "log",
+            "log": path.name,
+            "run": log["sessions"][0]["run"],
+            "model": log["environment"]["model"],
+            "search": search_variant(log["params"]),
+            "start": start_variant(log["params"]["control_init"]),
+        }
         job.add(connector, log["evaluation"]["chosen"], origin | {"prompt": "chosen"})
         for place, scored in enumerate(log["best"] if request.all_best else (), 1):
             job.add(connector, scored["prompt"], origin | {"prompt": f"best {place}"})
@@ -113,7 +118,8 @@ def gather(
         for name in request.baselines:
             initial = name == "initial"
             between, prompt = (connector, job.settings.prompt) if initial else ZERO_SHOT_COT
-            job.add(between, prompt, {"kind": "baseline", "name": name})
+            start = start_variant(prompt) if initial else ""
+            job.add(between, prompt, {"kind": "baseline", "name": name, "start": start})
         if not job.contenders:
             raise InputError("no prompt to evaluate; give --prompt, --log or --baseline")
     return list(jobs.values())
@@ -180,8 +186,7 @@ def _job(
         raise InputError(
             f"the {split} split of '{train.path}' is empty; raise --config.n_{split}_data"
         )
-    task = task_of(train.path.stem)
-    name = task.name if task else train.path.stem
+    name = task_name(train.path)
     tables = {"train": train} | ({"test": test} if test else {})
     hashes = tuple(table.sha256 for table in tables.values())
     rows = tuple(example.row for example in examples)

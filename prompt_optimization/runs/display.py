@@ -123,7 +123,7 @@ class Display:
                 result["task"],
                 result["split"],
                 str(result["strict"]["n"]),
-                escape(origin.get("name") or origin.get("log") or "the command"),
+                escape(origin.get("name") or origin.get("log") or "--prompt"),
                 _interval(result["strict"]),
                 escape((result["connector"] + result["prompt"]).strip(". ")),
             )

@@ -85,14 +85,14 @@ def evaluate(
         _continue(path, report)
         outputs = Outputs(outputs_path(first.params["result_prefix"]))
         writer = _Writer(model, chat, Engine(model, first.params["max_rows"]), outputs)
+        results = {_identity(record): record for record in report["results"]}
         for job in jobs:
             display.note(f"{job.name}: {len(job.contenders)} prompts on {len(job.examples)} rows")
             writer.fill(job)
             for record in _results(job, outputs):
                 display.evaluated_text(record["prompt"], record["strict"]["value"])
-                report["results"] = [
-                    other for other in report["results"] if _identity(other) != _identity(record)
-                ] + [record]
+                results[_identity(record)] = record
+            report["results"] = list(results.values())
             write_whole(path, _json(report))
         report["status"] = "finished"
         write_whole(path, _json(report))

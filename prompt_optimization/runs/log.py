@@ -20,7 +20,7 @@ from typing import Any
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import remove_leftovers, write_whole
 
-FORMAT = 1
+FORMAT = 2
 LISTS = ("sessions", "controls", "losses", "runtimes", "tests", "steps", "best")
 
 
@@ -141,10 +141,10 @@ def read_log(path: Path) -> dict[str, Any]:
             f"'{path}' is no log of a run, or damaged; move it away or choose another "
             "--config.result_prefix"
         ) from None
-    if number > FORMAT:
+    if number != FORMAT:
         raise InputError(
-            f"log '{path}' has format {number} and this version knows up to {FORMAT}; use the "
-            "version that wrote it, or a newer one"
+            f"log '{path}' has format {number} and this version reads {FORMAT}; use the version "
+            f"that wrote it{', or a newer one' if number > FORMAT else ''}"
         )
     return data
 

@@ -1,0 +1,66 @@
+"""The paper's tables from a folder of logs: ``python scripts/report.py experiments/results``.
+
+``--format html`` writes one page with the tables and a picture of every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.files import write_whole
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Tables and plots from a folder of logs.")
+    parser.add_argument("folder", type=Path, help="logs below it count, however deep")
+    parser.add_argument("--format", choices=("md", "csv", "latex", "html"), default="md")
+    parser.add_argument(
+        "--out", type=Path, help="a file; else the screen, and for html FOLDER/report.html"
+    )
+    given = parser.parse_args()
+    try:
+        write(given.folder, given.format, given.out)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def write(folder: Path, form: str, out: Path | None) -> None:
+    """Write the report on ``folder`` to ``out`` or where it belongs.
+
+    Raises:
+        InputError: there is nothing to report, packages are missing, or ``out`` cannot be
+            written.
+    """
+    try:
+        from prompt_optimization.runs.report.measured import read_results
+        from prompt_optimization.runs.report.page import page
+        from prompt_optimization.runs.report.render import FORMATS
+        from prompt_optimization.runs.report.tables import all_tables
+    except ImportError as error:
+        raise InputError(
+            f"reports need the package {error.name}; install it with "
+            "pip install 'greater-prompt-optimization[report]'"
+        ) from None
+    results = read_results(folder)
+    tables = all_tables(results)
+    for reason in results.left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    if form == "html":
+        text = page(f"Results in {folder.resolve().name}", tables, results)
+        out = out or folder / "report.html"
+    else:
+        text = FORMATS[form](tables)
+    if out is None:
+        print(text, end="")
+        return
+    write_whole(out, text.encode(), "choose another --out")
+    print(out.resolve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Evaluation on its own: the same numbers as a run's, and nothing lost when it is killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.template import get_config
+from prompt_optimization.errors import InputError
+from prompt_optimization.runs import evaluate as module
+from prompt_optimization.runs.contenders import Request
+from prompt_optimization.runs.display import Display
+from prompt_optimization.runs.evaluate import evaluate, read_evaluation
+from prompt_optimization.runs.outputs import KEY, Outputs
+from tests.runs.harness import carry_out
+
+
+@pytest.fixture(scope="module")
+def flags(saved_model: Path, task_file: Path) -> dict[str, Any]:
+    return {
+        "train_data": task_file,
+        "extractor_text": "Therefore, the final answer is $",
+        "model_paths": saved_model,
+        "devices": "cpu",
+        "dtype": "float32",
+        "n_train_data": 6,
+        "n_dev_data": 8,
+        "n_test_data": 10,
+        "n_steps": 3,
+        "max_new_tokens": 6,
+        "top_prompts": 3,
+    }
+
+
+@pytest.fixture(scope="module")
+def log(flags: dict[str, Any], tmp_path_factory: Any) -> Path:
+    """The log of a finished run."""
+    folder = tmp_path_factory.mktemp("runs")
+    return carry_out(flags | {"result_prefix": folder / "run"}).path
+
+
+def judge(flags: dict[str, Any], folder: Path, **request: Any) -> dict[str, Any]:
+    config = get_config()
+    for key, value in (flags | {"result_prefix": folder / "judged"}).items():
+        kind = config.get_type(key)
+        config[key] = (str(value),) if kind is tuple else str(value) if kind is str else value
+    return evaluate(config, get_config(), set(), Request(**request), Display(verbose=False))
+
+
+def outputs_of(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "judged.outputs.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_it_finds_what_the_run_found(flags: dict[str, Any], log: Path, tmp_path: Path) -> None:
+    run = json.loads(log.read_text())
+    # The log brings its task along: the config need not name any.
+    bare = {key: value for key, value in flags.items() if not key.startswith(("n_", "train_"))}
+    report = judge(bare | {"n_steps": 1}, tmp_path, logs=(log,), baselines=("initial",))
+    by = {result["origin"].get("name", "log"): result for result in report["results"]}
+    for name, key in (("log", "best"), ("initial", "initial")):
+        expected = run["evaluation"]["test"][key]
+        assert by[name]["prompt"] == expected["prompt"]
+        assert by[name]["hits"] == expected["hits"]
+        assert by[name]["loss"] == pytest.approx(expected["loss"])
+        assert by[name]["rows"] == run["environment"]["rows"]["test"]
+    assert by["log"]["origin"]["run"] == run["sessions"][0]["run"]
+    written = outputs_of(tmp_path)
+    prompts = {result["prompt"] for result in report["results"]}
+    assert len(written) == 10 * len(prompts)
+    assert set(written[0]) == {
+        *KEY, "question", "reasoning", "answer", "reference", "strict", "flexible",
+        "teacher_forced", "loss",
+    }  # fmt: skip
+    assert read_evaluation(tmp_path / "judged.evaluation.json") == json.loads(json.dumps(report))
+
+
+def test_another_prompt_is_added_and_nothing_asked_twice(
+    flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge(flags, tmp_path, prompts=("think.",), split="dev")
+    before = (tmp_path / "judged.outputs.jsonl").read_bytes()
+    report = judge(flags, tmp_path, prompts=("think.", "count the apples."), split="dev")
+    after = (tmp_path / "judged.outputs.jsonl").read_bytes()
+    assert after.startswith(before) and len(outputs_of(tmp_path)) == 16
+    assert [result["prompt"] for result in report["results"]] == [" think.", " count the apples."]
+    judge(flags, tmp_path, baselines=("zero_shot_cot",), split="train")
+    assert len(outputs_of(tmp_path)) == 22
+    (last,) = [o for o in outputs_of(tmp_path) if o["split"] == "train"][:1]
+    assert (last["connector"], last["prompt"]) == ("", " Let's think step by step.")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.71, 0.99])
+def test_it_goes_on_where_it_was_killed(
+    flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", 4)
+    asked: dict[str, Any] = {"prompts": ("think.",), "baselines": ("initial",)}
+    whole = judge(flags, tmp_path / "whole", **asked)
+    judge(flags, tmp_path / "killed", **asked)
+    # A writer that is killed leaves a file that ends anywhere, and a report that says running.
+    path = tmp_path / "killed" / "judged.outputs.jsonl"
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(share * len(raw))])
+    summary = tmp_path / "killed" / "judged.evaluation.json"
+    summary.write_text(json.dumps(whole | {"status": "running", "results": []}))
+    again = judge(flags, tmp_path / "killed", **asked)
+    assert again["results"] == whole["results"]
+    assert path.read_bytes() == (tmp_path / "whole" / "judged.outputs.jsonl").read_bytes()
+
+
+def test_what_it_refuses(flags: dict[str, Any], log: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no prompt to evaluate"):
+        judge(flags, tmp_path)
+    with pytest.raises(InputError, match="empty prompt"):
+        judge(flags, tmp_path, prompts=("  ",))
+    with pytest.raises(InputError, match=r"dev split .* is empty"):
+        judge(flags | {"n_dev_data": 0}, tmp_path, prompts=("think.",), split="dev")
+    unfinished = tmp_path / "unfinished.json"
+    unfinished.write_text(json.dumps(json.loads(log.read_text()) | {"status": "running"}))
+    with pytest.raises(InputError, match="not finished"):
+        judge(flags, tmp_path, logs=(unfinished,))
+    with pytest.raises(InputError, match="no log of a finished run"):
+        judge(flags, tmp_path, logs=(tmp_path,))
+    data = json.loads(log.read_text())
+    data["environment"]["data"]["train"]["sha256"] = "0" * 64
+    (tmp_path / "stale.json").write_text(json.dumps(data))
+    with pytest.raises(InputError, match="has changed since"):
+        judge(flags, tmp_path, logs=(tmp_path / "stale.json",))
+    assert not list(tmp_path.glob("judged*")), "nothing was begun"
+
+
+def test_outputs_of_another_making_are_not_mixed(flags: dict[str, Any], tmp_path: Path) -> None:
+    judge(flags, tmp_path, prompts=("think.",))
+    before = (tmp_path / "judged.outputs.jsonl").read_bytes()
+    with pytest.raises(InputError, match="max_new_tokens was 6 and is 7"):
+        judge(flags | {"max_new_tokens": 7}, tmp_path, prompts=("think.",))
+    with pytest.raises(InputError, match="precision changed"):
+        judge(flags | {"dtype": "bfloat16"}, tmp_path, prompts=("think.",))
+    assert (tmp_path / "judged.outputs.jsonl").read_bytes() == before
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"task": 1}\n')
+    with pytest.raises(InputError, match="line 1 of"):
+        Outputs(path)
+
+
+def test_a_task_of_the_paper_is_asked_in_the_reader_s_own_style(
+    flags: dict[str, Any], task_file: Path, tmp_path: Path
+) -> None:
+    named = tmp_path / "object_counting.json"
+    named.write_bytes(task_file.read_bytes())
+    given = flags | {"train_data": named, "extractor_text": "", "n_steps": 1}
+    run = carry_out(given | {"result_prefix": tmp_path / "runs" / "run"})
+    stars = judge(given | {"extractor_style": "stars"}, tmp_path, logs=(run.path,))
+    (result,) = stars["results"]
+    assert result["task"] == "object_counting" and result["extractor"].endswith("**")
+    assert run.data["params"]["extractor_text"].endswith("$")

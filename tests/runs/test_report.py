@@ -1,0 +1,225 @@
+"""The report: figures that can be worked out by hand, and files that other programs can read."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from configs.template import get_config
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.layout import Layout
+from prompt_optimization.runs.naming import DEFAULT_PROMPT, search_variant, start_variant
+from prompt_optimization.runs.report import plots
+from prompt_optimization.runs.report.measured import Measurement, Results, read_results
+from prompt_optimization.runs.report.page import page
+from prompt_optimization.runs.report.published import BENCHMARKS, TABLE_1, TABLE_3, model_name
+from prompt_optimization.runs.report.render import FORMATS, shown
+from prompt_optimization.runs.report.tables import all_tables, significance, table_1, table_3
+from prompt_optimization.tasks.registry import TABLE_1_BBH
+from tests.runs.harness import carry_out
+
+ROOT = Path(__file__).resolve().parents[2]
+LLAMA, GEMMA = "Llama-3-8B", "Gemma-2-9B"
+
+
+def measured(task: str, method: str, hits: str, **other: str) -> Measurement:
+    kinds = {"model": LLAMA, "search": "", "start": "", "run": "", "prompt": " p"} | other
+    by = other.get("optimised_by", kinds["model"] if method == "greater" else "")
+    return Measurement(
+        task=task,
+        method=method,
+        hits={row: hit == "1" for row, hit in enumerate(hits)},
+        **(kinds | {"optimised_by": by}),
+    )
+
+
+def line(data: pd.DataFrame, **keys: str) -> dict[str, Any]:
+    for key, value in keys.items():
+        data = data[data[key.replace("_", " ")] == value]
+    (found,) = data.to_dict("records")
+    return found
+
+
+def test_table_1_is_a_mean_over_tasks() -> None:
+    bbh = [measured(task, "greater", "1110" if place else "0000")
+           for place, task in enumerate(TABLE_1_BBH)]  # fmt: skip
+    whole = table_1([*bbh, measured("gsm8k", "greater", "1" * 9 + "0")])
+    found = line(whole.data, model=LLAMA, method="GReaTer", benchmark="BBH")
+    assert found["measured"] == pytest.approx(100 * 0.75 * 20 / 21)
+    assert found["published"] == 68.7 and found["n"] == 84
+    assert found["difference"] == pytest.approx(found["measured"] - 68.7)
+    gsm8k = line(whole.data, model=LLAMA, method="GReaTer", benchmark="GSM8K")
+    assert (gsm8k["measured"], gsm8k["published"]) == (90.0, 82.6)
+    folio = line(whole.data, model=LLAMA, method="GReaTer", benchmark="FOLIO")
+    assert pd.isna(folio["measured"]) and folio["published"] == 62.6
+    assert whole.note.endswith(f"{len(TABLE_1) - 2} of {len(TABLE_1)} cells are not measured.")
+
+    partly = line(table_1(bbh[1:]).data, model=LLAMA, method="GReaTer", benchmark="BBH")
+    assert partly["measured"] == 75.0 and pd.isna(partly["difference"]), "20 tasks are not 21"
+
+
+def test_only_the_method_as_it_is_stands_in_table_1() -> None:
+    others = [
+        measured("gsm8k", "greater", "1", search="random shortlist"),
+        measured("gsm8k", "greater", "1", start="misleading initial prompt"),
+        measured("gsm8k", "greater", "1", optimised_by=GEMMA),
+    ]
+    assert table_1(others).data["measured"].isna().all()
+
+
+def test_transfer_stands_beside_the_paper() -> None:
+    moved = [
+        measured("hyperbaton", "greater", "10", optimised_by=GEMMA),
+        measured("hyperbaton", "greater", "11", optimised_by="other-model"),
+        measured("hyperbaton", "greater", "00"),
+    ]
+    data = table_3(moved).data
+    found = line(data, target=LLAMA, method="GReaTer", optimised_by=GEMMA, task="hyperbaton")
+    assert (found["measured"], found["published"], found["difference"]) == (50.0, 70, -20.0)
+    mean = line(data, target=LLAMA, method="GReaTer", optimised_by=GEMMA, task="mean")
+    assert pd.isna(mean["measured"]) and mean["published"] == pytest.approx(64.6)
+    new = line(data, target=LLAMA, optimised_by="other-model", task="mean")
+    assert new["measured"] == 100.0
+    assert len({tuple(key) for key in TABLE_3}) == 10
+
+
+def test_differences_are_paired_and_rows_count_once() -> None:
+    before = [measured("a", "initial", "0011")]
+    after = [measured("a", "greater", "0111", run="x"), measured("a", "greater", "1111", run="y")]
+    found = line(significance([*before, *after]).data, task="a")
+    assert found["rows"] == 4 and found["difference"] == pytest.approx(37.5)
+    # Another split's rows are nobody's pair.
+    assert significance([measured("a", "initial", "00111"), *after]).data.empty
+
+
+def test_our_names_for_models_and_variants() -> None:
+    assert model_name("meta-llama/Meta-Llama-3-8B-Instruct") == LLAMA
+    assert model_name("/models/gemma-2-9b-it/") == GEMMA
+    assert model_name("/models/Llama-3.2-1B-Instruct") == "Llama-3.2-1B-Instruct"
+    template = get_config()
+    assert Layout.normalise(template.control_init) == DEFAULT_PROMPT
+    assert search_variant(template.to_dict()) == "" == start_variant(template.control_init)
+    assert start_variant("no thinking just feeling. ") == "misleading initial prompt"
+    assert {benchmark for _, _, benchmark in TABLE_1} == set(BENCHMARKS)
+
+
+@pytest.fixture(scope="module")
+def folder(saved_model: Path, task_file: Path, tmp_path_factory: Any) -> Path:
+    """Two searches on one task, one of them an ablation, and one that has not finished."""
+    made: Path = tmp_path_factory.mktemp("results")
+    flags = {
+        "train_data": task_file,
+        "extractor_text": "Therefore, the final answer is $",
+        "model_paths": saved_model,
+        "devices": "cpu",
+        "dtype": "float32",
+        "n_train_data": 6,
+        "n_dev_data": 0,
+        "n_test_data": 10,
+        "n_steps": 3,
+        "max_new_tokens": 6,
+    }
+    carry_out(flags | {"result_prefix": made / "a"})
+    other = carry_out(flags | {"shortlist": "random", "result_prefix": made / "deep" / "b"})
+    (made / "c_20260101-000000.json").write_text(json.dumps(other.data | {"status": "running"}))
+    (made / "broken.json").write_text("{")
+    (made / "notes.json").write_text("[]")
+    return made
+
+
+def test_a_folder_of_logs(folder: Path) -> None:
+    results = read_results(folder)
+    assert len(results.runs) == 2 and len(results.left_out) == 2
+    assert any("running" in reason for reason in results.left_out)
+    # Both began with the same prompt on the same rows: that is one measurement.
+    assert sorted(m.method for m in results.measurements) == ["greater", "greater", "initial"]
+    titles = {table.title: table for table in all_tables(results)}
+    searches = titles["Searches and their ablations"].data
+    assert list(searches["search"]) == ["GReaTer", "random shortlist"]
+    assert set(titles["Differences on the same rows"].data["to"]) == {
+        "GReaTer", "GReaTer (random shortlist)",
+    }  # fmt: skip
+
+
+def test_other_programs_can_read_it(folder: Path) -> None:
+    tables = all_tables(read_results(folder))
+    together = pd.read_csv(io.StringIO(FORMATS["csv"](tables)))
+    assert set(together["table"]) == {table.title for table in tables}
+    assert together["published"].notna().sum() == len(TABLE_1) + 6 * len(TABLE_3)
+    markdown = FORMATS["md"](tables)
+    for table in tables:
+        assert f"## {table.title}" in markdown
+        widths = {row.count("|") for row in markdown.split(f"## {table.title}")[1]
+                  .split("\n## ")[0].splitlines() if row.startswith("|")}  # fmt: skip
+        assert widths == {len(shown(table).columns) + 1}
+    latex = FORMATS["latex"](tables)
+    assert latex.count(r"\begin{longtable}") == latex.count(r"\end{longtable}") == len(tables)
+
+
+def test_the_page_stands_alone(folder: Path) -> None:
+    results = read_results(folder)
+    text = page("A & B", all_tables(results), results)
+
+    class Seen(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.opened: list[str] = []
+            self.links: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: Any) -> None:
+            self.opened.append(tag)
+            for name, value in attrs:
+                if name in ("src", "href", "xlink:href") and not value.startswith("#"):
+                    self.links.append(value)
+
+    seen = Seen()
+    seen.feed(text)
+    assert seen.links == [] and "script" not in seen.opened and "@import" not in text
+    assert seen.opened.count("svg") == 3 and seen.opened.count("details") == 2
+    assert "<h1>A &amp; B</h1>" in text
+    assert text == page("A & B", all_tables(results), results), "the same logs, the same page"
+
+
+def test_plots_show_what_the_log_holds(folder: Path) -> None:
+    log = next(iter(read_results(folder).runs.values()))
+    gradients, changes = plots.foretold([log])
+    tried = [c for step in log["steps"] for c in step["shortlist"]]
+    assert gradients == [c["gradient"] for c in tried] and len(changes) == len(tried)
+    first = log["steps"][0]["shortlist"][0]
+    assert changes[0] == first["objective"] - log["initial"]["objective"]
+    objective = plots.run_figure(log).axes[0]
+    incumbent = next(each for each in objective.lines if each.get_label() == "incumbent")
+    assert list(incumbent.get_ydata()) == [
+        log["initial"]["objective"], *(step["incumbent"]["objective"] for step in log["steps"])
+    ]  # fmt: skip
+    ElementTree.fromstring(plots.svg(plots.run_figure(log)))
+
+
+def test_the_command(folder: Path, tmp_path: Path) -> None:
+    def report(*arguments: Any) -> Any:
+        command = [sys.executable, "scripts/report.py", *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    done = report(folder, "--format", "html", "--out", tmp_path / "x.html")
+    assert done.returncode == 0 and (tmp_path / "x.html").stat().st_size > 50_000
+    assert done.stderr.count("left out:") == 2
+    for missing in (tmp_path / "none", tmp_path):
+        failed = report(missing)
+        assert failed.returncode == 2 and failed.stderr.startswith("error: folder")
+
+
+def test_nothing_to_report(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished run"):
+        read_results(tmp_path)
+    empty = all_tables(Results())
+    assert "not measured" in empty[0].note and empty[1].data.empty
+    assert "Nothing measured yet" in FORMATS["md"](empty)
