@@ -155,8 +155,12 @@ sweep() {
         [ -n "${DRY_RUN:-}" ] || sleep 0.5
     done
     trap - INT TERM
-    [ -n "${DRY_RUN:-}" ] ||
+    if [ -z "${DRY_RUN:-}" ]; then
         "$PYTHON" -m prompt_optimization.runs.summary "$RESULTS"
+        # Without a finished run there is no page, which the table has just shown.
+        ! compgen -G "$RESULTS/*.json" >/dev/null ||
+            "$PYTHON" "$root/scripts/report.py" "$RESULTS" --format html || true
+    fi
     [ $failed -eq 0 ] || echo "$failed of ${#queue[@]} tasks failed"
     exit $((failed < 125 ? failed : 125))
 }
