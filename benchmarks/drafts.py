@@ -16,14 +16,17 @@ from rich.console import Console
 
 from benchmarks.workload import (
     PROMPT,
+    WORDING,
     build_model,
-    build_samples,
     command,
     parser,
     read_examples,
 )
-from prompt_optimization.models.engine import Decoding, Engine
+from prompt_optimization.models.chat import resolve_chat_format
+from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.samples import common_length
+from prompt_optimization.models.team import Team
+from prompt_optimization.models.worker import Worker
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
@@ -41,7 +44,9 @@ def options() -> argparse.Namespace:
 def main() -> int:
     given = options()
     model = build_model(given, given.dtype)
-    samples = build_samples(model, read_examples(given.data, given.samples))
+    chat = resolve_chat_format(model.tokenizer)
+    team = Team.alone(Worker(model, chat, given.max_rows, given.gradient_rows))
+    team.train_on(WORDING, read_examples(given.data, given.samples), PROMPT)
     settings = SearchSettings(
         steps=given.steps,
         topk=10,
@@ -52,9 +57,7 @@ def main() -> int:
         progressive=False,
         **(BEHAVIOURS["sound"] | {"accept": "improve"}),
     )
-    search = GreaterSearch(
-        Engine(model, given.max_rows), samples, PROMPT, settings, given.gradient_rows
-    )
+    search = GreaterSearch([team], PROMPT, settings)
     incumbent = search.begin()
     shares, whole = [], []
     for step in search.run():

@@ -19,9 +19,10 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
 from prompt_optimization.models.embedded import EMBEDDED_NAME
 from prompt_optimization.models.language_model import LanguageModel
-from prompt_optimization.models.layout import Ids, Layout
+from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import load_language_model, resolve_device, resolve_dtype
 from prompt_optimization.models.samples import Samples
+from prompt_optimization.models.worker import Wording
 from prompt_optimization.optimizers.greater.propose import top_tokens
 from prompt_optimization.tasks.examples import Example, read_table
 
@@ -31,6 +32,7 @@ EXTRACTOR = (
     "Therefore, the final answer (use exactly this format: $NUMBER$, where NUMBER is a positive "
     "integer) is $"
 )
+WORDING = Wording(EXTRACTOR, connector=". Use", separator=" ")
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama3-8b": {
@@ -118,7 +120,7 @@ def build_model(options: argparse.Namespace, dtype_name: str) -> LanguageModel:
 
 def build_samples(model: LanguageModel, examples: list[Example], prompt: str = PROMPT) -> Samples:
     chat = resolve_chat_format(model.tokenizer)
-    return Samples(model, Layout(model.tokenizer, chat, extractor=EXTRACTOR), examples, prompt)
+    return Samples(model, WORDING.layout(model.tokenizer, chat), examples, prompt)
 
 
 def read_examples(path: str, count: int) -> list[Example]:

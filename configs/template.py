@@ -53,12 +53,22 @@ def get_config() -> ConfigDict:
     config.conversation_templates = ("auto",)
     # Variables for the tokenizer's template (Llama-3.2's would otherwise write today's date).
     config.chat_template_kwargs = ConfigDict(type_safe=False)
-    # 'auto', 'cpu', 'cuda:0', ...
+    # One model copy on each: 'auto' (every GPU there is, or else the CPU), 'cpu', 'cuda:0', ... A
+    # device may be named several times.
     config.devices = ("auto",)
+    # Where the copies live: 'local', in this process or, when there are several, in processes of
+    # their own; 'ray', in actors of the cluster at ray_address ('' starts one on this machine).
+    config.workers = "local"
+    config.ray_address = ""
+    # A worker that has not answered for so many seconds is replaced; 0 waits for ever.
+    config.worker_timeout = 0.0
     # 'auto' is bfloat16 where the device computes in it, float32 elsewhere.
     config.dtype = "auto"
     # Run code that comes with a model's repository. Never by default.
     config.trust_remote_code = False
+    # So many of model_paths, of one tokenizer, are optimised for together; the others only test
+    # the prompts at the end. progressive_models begins with the first one and adds another
+    # whenever samples would be added under progressive_goals and none are left [llm-attacks].
     config.num_train_models = 1
     config.progressive_models = False
 

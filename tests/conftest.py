@@ -23,6 +23,8 @@ from prompt_optimization.models.chat import resolve_chat_format
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.samples import Samples
+from prompt_optimization.models.team import Team
+from prompt_optimization.models.worker import Wording, Worker
 from prompt_optimization.tasks.examples import Example
 
 # Tiny matrices gain nothing from a second thread and lose much to its waiting.
@@ -189,6 +191,21 @@ def make_samples() -> Callable[..., Samples]:
         layout = Layout(model.tokenizer, resolve_chat_format(model.tokenizer), extractor=extractor)
         examples = [Example(q, a, row) for row, (q, a) in enumerate(QUESTIONS[:n])]
         return Samples(model, layout, examples, prompt)
+
+    return make
+
+
+@pytest.fixture
+def make_team(make_samples: Any) -> Callable[..., Team]:
+    """``make_team(model, n, prompt)``: a team of one on ``make_samples``' samples."""
+
+    def make(model: LanguageModel, n: int, prompt: str) -> Team:
+        samples = make_samples(model, n=n, prompt=prompt)
+        layout = samples.layout
+        wording = Wording(layout.extractor, layout.connector, layout.separator)
+        team = Team.alone(Worker(model, layout.chat, max_rows=64, gradient_rows=4))
+        team.train_on(wording, samples.examples, prompt)
+        return team
 
     return make
 

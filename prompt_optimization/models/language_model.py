@@ -25,8 +25,9 @@ class LanguageModel:
         stop_ids: ids that end a generation; those that model and tokenizer declare, to begin
             with.
         local: some layers attend to a window of nearby columns only.
-        counts: tokens so far, by kind: ``prefilled`` (known tokens run through the model),
-            ``decoded`` (tokens chosen by it) and ``differentiated`` (tokens of backward passes).
+        counts: tokens so far, by kind: ``prefilled`` (known tokens run through the model, but for
+            questions), ``decoded`` (tokens chosen by it) and ``differentiated`` (tokens of
+            backward passes).
     """
 
     def __init__(

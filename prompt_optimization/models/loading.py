@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,25 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils import logging as transformers_logging
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.chat import ChatFormat, end_of_turn, resolve_chat_format
 from prompt_optimization.models.embedded import EMBEDDED_NAME, ensure_embedded
 from prompt_optimization.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What to load, and where: names as ``configs/template.py`` explains them."""
+
+    name: str
+    tokenizer: str | None
+    template: str
+    template_arguments: dict[str, Any]
+    device: str
+    dtype: str
+    trust_remote_code: bool
+    model_arguments: dict[str, Any]
+    tokenizer_arguments: dict[str, Any]
+
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -56,6 +74,44 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def load_answerer(settings: ModelSettings) -> tuple[LanguageModel, ChatFormat]:
+    """The model on its device, and the text that it wants around the user's words.
+
+    Raises:
+        InputError: it cannot be loaded, or has no such chat template.
+    """
+    device = resolve_device(settings.device)
+    model = load_language_model(
+        settings.name,
+        tokenizer_name=settings.tokenizer,
+        device=device,
+        dtype=resolve_dtype(settings.dtype, device),
+        trust_remote_code=settings.trust_remote_code,
+        model_arguments=settings.model_arguments,
+        tokenizer_arguments=settings.tokenizer_arguments,
+    )
+    chat = resolve_chat_format(model.tokenizer, settings.template, settings.template_arguments)
+    model.stop_ids |= set(end_of_turn(model.tokenizer, chat))
+    return model, chat
+
+
+def load_tokenizer(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, ChatFormat]:
+    """The same without the model.
+
+    Raises:
+        InputError: as ``load_answerer``.
+    """
+    _be_quiet()
+    tokenizer: PreTrainedTokenizerBase = _load(
+        AutoTokenizer,
+        _source(settings.tokenizer or settings.name),
+        settings.trust_remote_code,
+        **settings.tokenizer_arguments,
+    )
+    chat = resolve_chat_format(tokenizer, settings.template, settings.template_arguments)
+    return tokenizer, chat
+
+
 def load_language_model(
     name: str,
     *,
@@ -78,8 +134,7 @@ def load_language_model(
     Raises:
         InputError: the model or tokenizer does not exist, is gated, or cannot be reached.
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    _be_quiet()
     source = _source(name)
     tokenizer_source = _source(tokenizer_name) if tokenizer_name else source
     tokenizer = _load(
@@ -94,6 +149,11 @@ def load_language_model(
     )
     _check_match(name, model, tokenizer)
     return LanguageModel(model.to(device), tokenizer, name=name)
+
+
+def _be_quiet() -> None:
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def _source(name: str) -> dict[str, str]:

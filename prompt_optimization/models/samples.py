@@ -7,6 +7,7 @@ questions and only the difference is ever computed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -25,21 +26,17 @@ from prompt_optimization.tasks.examples import Example
 QUESTIONS_AT_ONCE = 64
 
 
-class Samples:
-    """Examples as the model reads them: question, suffix and tail ids, and the prefix cache.
+class LaidOut:
+    """Examples as ids: question, suffix and tail. Needs no model.
 
     Attributes:
         examples: the examples, in order; a sample is named by its index here.
         questions: ids before the prompt, per sample.
         suffix: ids between prompt and reasoning, the same for all.
         tails: extractor and answer ids, per sample.
-        pool_rows: how many rows of these samples fit the memory together, once that was
-            estimated; it stays as it is, because other pools round differently.
     """
 
-    def __init__(
-        self, model: LanguageModel, layout: Layout, examples: Sequence[Example], prompt: str
-    ) -> None:
+    def __init__(self, layout: Layout, examples: Sequence[Example], prompt: str) -> None:
         """
         Args:
             prompt: any prompt; it shows where the questions' tokens end.
@@ -49,7 +46,6 @@ class Samples:
                 answer is glued to the extractor.
         """
         assert examples
-        self.model = model
         self.layout = layout
         self.examples = tuple(examples)
         try:
@@ -68,8 +64,6 @@ class Samples:
         self.questions: list[Ids] = [head.question for head in heads]
         self.suffix: Ids = heads[0].suffix
         self.tails: list[Tail] = layout.tails(examples)
-        self.prefix = PrefixCache(model, self.questions)
-        self.pool_rows: int | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -89,14 +83,19 @@ class Samples:
         """The text of each prompt, or None where no text means exactly these ids."""
         return self.layout.spell(self.examples[0].question, self.questions[0], prompts)
 
-    def check_room(self, prompt_tokens: int, new_tokens: int, answer_tokens: int) -> None:
-        """Refuse samples that cannot fit the model.
+    def check_room(
+        self, model: str, limit: int | None, prompt_tokens: int, new_tokens: int, answer_tokens: int
+    ) -> None:
+        """Refuse samples that cannot fit a model.
+
+        Args:
+            model: its name.
+            limit: its context in tokens; None when it does not say.
 
         Raises:
             InputError: a sample with ``prompt_tokens`` of prompt, ``new_tokens`` of reasoning
-                and an answer of ``answer_tokens`` is longer than the model's context.
+                and an answer of ``answer_tokens`` is longer.
         """
-        limit = self.model.context
         if limit is None:
             return
         for question, tail, example in zip(self.questions, self.tails, self.examples, strict=True):
@@ -106,8 +105,26 @@ class Samples:
             if needed > limit:
                 raise InputError(
                     f"row {example.row} needs {needed} tokens, more than the {limit} of "
-                    f"{self.model.name}; shorten the question or lower --config.max_new_tokens"
+                    f"{model}; shorten the question or lower --config.max_new_tokens"
                 )
+
+
+class Samples(LaidOut):
+    """Examples as one model reads them: with the prefix cache.
+
+    Attributes:
+        pool_rows: how many rows of these samples fit the memory together, once that was
+            estimated; it stays as it is, because other pools round differently.
+    """
+
+    def __init__(
+        self, model: LanguageModel, layout: Layout, examples: Sequence[Example], prompt: str
+    ) -> None:
+        """As ``LaidOut``."""
+        super().__init__(layout, examples, prompt)
+        self.model = model
+        self.prefix = PrefixCache(model, self.questions)
+        self.pool_rows: int | None = None
 
 
 class PrefixCache:
@@ -127,11 +144,6 @@ class PrefixCache:
         self.ids: Ids = ()
         self.log_probs = torch.empty(0)
         self.nll = torch.empty(0)
-
-    @property
-    def started(self) -> bool:
-        """Whether the questions have been read."""
-        return self._kv is not None
 
     @property
     def kv(self) -> KVRows:
@@ -177,11 +189,15 @@ class PrefixCache:
             self._model.read(kv, ids, valid=valid)
             return kv
 
+        counted = Counter(self._model.counts)
         beginnings = [question[:-1] for question in self._questions]
         # A budget of their own: how pools have fared must not change how questions are read.
         kv = KVRows.join(RowBudget(QUESTIONS_AT_ONCE).chunks(beginnings, read))
         self._kv, self._columns = kv, kv.columns + 1
         self._read([question[-1] for question in self._questions])
+        # How often questions are read hangs on where a run was interrupted and by how many
+        # workers it is done; what a search costs does not.
+        self._model.counts = counted
         self.nll = self.log_probs.new_zeros(kv.rows, 0)
 
     def _read(self, tokens: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ from prompt_optimization.models.engine import Outcome
 from prompt_optimization.optimizers.greater.snapshot import Snapshot
 from prompt_optimization.runs.evaluation import HeldOut
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -32,18 +32,12 @@ class Checkpoint:
     Attributes:
         search: where the search stands.
         held_out: results of the held-out evaluation so far, by split.
-        read: splits whose questions have been read.
-        pool_rows: rows that fit the memory together, by split.
-        counts: tokens so far, by kind.
         run: names the run; the log's first session holds the same.
     """
 
     run: str
     search: Snapshot
     held_out: dict[str, list[HeldOut]] = field(default_factory=dict)
-    read: list[str] = field(default_factory=list)
-    pool_rows: dict[str, int | None] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
 
 
 def checkpoint_path(log: Path) -> Path:
@@ -73,9 +67,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             split: [asdict(result) for result in results]
             for split, results in checkpoint.held_out.items()
         },
-        "read": checkpoint.read,
-        "pool_rows": checkpoint.pool_rows,
-        "counts": checkpoint.counts,
         "run": checkpoint.run,
     }
     metadata = {"format": str(FORMAT), "values": json.dumps(values, allow_nan=False)}
@@ -96,10 +87,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             number = int(metadata["format"])
-            if number > FORMAT:
+            if number != FORMAT:
                 raise InputError(
-                    f"checkpoint '{path}' has format {number} and this version knows up to "
-                    f"{FORMAT}; resume with the version that wrote it, or a newer one"
+                    f"checkpoint '{path}' has format {number} and this version reads {FORMAT}; "
+                    "resume with the version that wrote it"
+                    + (", or a newer one" if number > FORMAT else "")
                 )
             values: dict[str, Any] = json.loads(metadata["values"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -133,8 +125,5 @@ def _checkpoint(values: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Che
             split: [HeldOut(**result) for result in results]
             for split, results in values["held_out"].items()
         },
-        read=values["read"],
-        pool_rows=values["pool_rows"],
-        counts=values["counts"],
         run=values["run"],
     )

@@ -13,32 +13,27 @@ from typing import Any
 import torch
 
 from prompt_optimization.models.chat import ChatFormat
-from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.worker import Worker
 from prompt_optimization.tasks.examples import Table
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "ml_collections", "fschat")
 
 
 def describe(
-    model: LanguageModel, chat: ChatFormat, tables: dict[str, Table], seed: int
+    model: dict[str, Any], chat: ChatFormat, tables: dict[str, Table], seed: int
 ) -> dict[str, Any]:
-    """Everything a reader needs to judge or repeat a run."""
-    device = model.device
+    """Everything a reader needs to judge or repeat a run.
+
+    Args:
+        model: as ``describe_model`` tells it.
+    """
     return {
         "python": platform.python_version(),
         "packages": {package: version(package) for package in PACKAGES},
         "platform": platform.platform(),
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "dtype": str(model.model.dtype).removeprefix("torch."),
-        "attention": model.model.config._attn_implementation,
+        **model,
         "seed": seed,
         "git_revision": _git_revision(),
-        "model": model.name,
-        "weights": _fingerprint(model.model),
-        "stop_ids": sorted(model.stop_ids),
         "chat_template": {
             "name": chat.name,
             "sha256": chat.sha256,
@@ -49,6 +44,24 @@ def describe(
             name: {"file": str(table.path), "sha256": table.sha256, "rows": len(table.examples)}
             for name, table in tables.items()
         },
+    }
+
+
+def describe_model(worker: Worker) -> dict[str, Any]:
+    """A worker's job: what its results hang on."""
+    model = worker.model
+    device = model.device
+    return {
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "dtype": str(model.model.dtype).removeprefix("torch."),
+        "attention": model.model.config._attn_implementation,
+        "model": model.name,
+        "weights": _fingerprint(model.model),
+        "stop_ids": sorted(model.stop_ids),
+        "context": model.context,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,17 @@ from ml_collections import ConfigDict
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import remove_leftovers, write_whole
-from prompt_optimization.models.chat import ChatFormat
-from prompt_optimization.models.engine import Engine
-from prompt_optimization.models.language_model import LanguageModel
-from prompt_optimization.models.layout import BoundaryError, Layout
-from prompt_optimization.models.samples import Samples
+from prompt_optimization.models.team import Team
+from prompt_optimization.models.worker import Wording
 from prompt_optimization.runs.contenders import Contender, Job, Request, gather
 from prompt_optimization.runs.display import Display
-from prompt_optimization.runs.environment import describe
+from prompt_optimization.runs.environment import describe, describe_model
 from prompt_optimization.runs.evaluation import METRICS, HeldOut, held_out
 from prompt_optimization.runs.lock import RunLock
-from prompt_optimization.runs.model import load_model
 from prompt_optimization.runs.outputs import KEY, Key, Outputs, output_key
 from prompt_optimization.runs.resume import MODEL, changes
 from prompt_optimization.runs.settings import check_writable
+from prompt_optimization.runs.teams import open_teams
 from prompt_optimization.tasks.examples import Example
 
 FORMAT = 1
@@ -68,23 +66,26 @@ def evaluate(
     first = jobs[0].settings
     path = evaluation_path(first.params["result_prefix"])
     check_writable(path)
-    with RunLock(path):
+    with ExitStack() as locks:
+        locks.enter_context(RunLock(path))
         remove_leftovers(path)
         for warning in first.warnings:
             display.warn(warning)
-        model, chat = load_model(first.model, display)
+        model = first.models[0]
+        (team,) = locks.enter_context(open_teams([model], first.workers, display))
+        facts = team.ask_one(describe_model)
         tables = {f"{job.name} {name}": table for job in jobs for name, table in job.tables.items()}
         report: dict[str, Any] = {
             "format": FORMAT,
             "kind": "evaluation",
             "status": "running",
             "params": {key: first.params[key] for key in (*DECODING, "max_rows")},
-            "environment": describe(model, chat, tables, first.params["seed"]),
+            "environment": describe(facts, team.chat, tables, first.params["seed"]),
             "results": [],
         }
         _continue(path, report)
         outputs = Outputs(outputs_path(first.params["result_prefix"]))
-        writer = _Writer(model, chat, Engine(model, first.params["max_rows"]), outputs)
+        writer = _Writer(team, facts, outputs)
         results = {_identity(record): record for record in report["results"]}
         for job in jobs:
             display.note(f"{job.name}: {len(job.contenders)} prompts on {len(job.examples)} rows")
@@ -154,49 +155,41 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 class _Writer:
     """Lets the model write what a job's outputs lack."""
 
-    model: LanguageModel
-    chat: ChatFormat
-    engine: Engine
+    team: Team
+    facts: dict[str, Any]
     outputs: Outputs
 
     def fill(self, job: Job) -> None:
         for start in range(0, len(job.examples), BLOCK):
             block = job.examples[start : start + BLOCK]
-            samples: dict[str, Samples] = {}
             for contender in job.contenders.values():
                 keys = [_key(job, contender, example) for example in block]
                 self._check(keys, block)
                 # A block is made whole even when part of it is there: other pools round otherwise.
                 if self.outputs.lacks(keys):
-                    if contender.connector not in samples:
-                        samples[contender.connector] = self._samples(job, contender, block)
-                    records = self._write(job, contender, samples[contender.connector])
+                    records = self._write(job, contender, block)
                     self.outputs.add([r for r in records if self.outputs.lacks([output_key(r)])])
 
-    def _samples(self, job: Job, contender: Contender, block: Sequence[Example]) -> Samples:
-        layout = Layout(
-            self.model.tokenizer,
-            self.chat,
-            extractor=job.settings.params["extractor_text"],
-            connector=contender.connector,
-            separator=job.settings.params["extractor_separator"],
+    def _write(
+        self, job: Job, contender: Contender, block: Sequence[Example]
+    ) -> Iterator[dict[str, Any]]:
+        params, decoding = job.settings.params, job.settings.held_out
+        wording = Wording(
+            params["extractor_text"], contender.connector, params["extractor_separator"]
         )
-        return Samples(self.model, layout, block, contender.prompt)
-
-    def _write(self, job: Job, contender: Contender, samples: Samples) -> Iterator[dict[str, Any]]:
-        try:
-            ids = samples.prompt_ids(contender.prompt)
-        except BoundaryError as error:
-            raise InputError(
-                f"prompt '{contender.prompt}' does not stand on tokens of its own ({error}); begin "
-                "it with a word"
-            ) from None
-        decoding = job.settings.held_out
-        samples.check_room(len(ids), decoding.max_new_tokens, decoding.answer_tokens)
-        (outcomes,) = self.engine.run(samples, [ids], decoding)
-        result = held_out(contender.prompt, samples, outcomes)
-        decode = self.model.tokenizer.decode
-        for place, (example, outcome) in enumerate(zip(samples.examples, outcomes, strict=True)):
+        samples = self.team.lay_out(wording, block, contender.prompt)
+        ids = samples.prompt_ids(contender.prompt)
+        samples.check_room(
+            self.facts["model"],
+            self.facts["context"],
+            len(ids),
+            decoding.max_new_tokens,
+            decoding.answer_tokens,
+        )
+        outcomes = self.team.held_out(wording, block, contender.prompt, ids, decoding)
+        result = held_out(contender.prompt, block, outcomes)
+        decode = self.team.tokenizer.decode
+        for place, (example, outcome) in enumerate(zip(block, outcomes, strict=True)):
             yield {
                 **dict(zip(KEY, _key(job, contender, example), strict=True)),
                 "question": example.question,

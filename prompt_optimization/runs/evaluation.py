@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prompt_optimization.models.engine import Decoding, Engine, Outcome
+from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.samples import Samples
+from prompt_optimization.models.samples import LaidOut
+from prompt_optimization.models.team import Team
+from prompt_optimization.models.worker import Wording
 from prompt_optimization.runs.statistics import Estimate, paired_difference, share
 from prompt_optimization.tasks.answers import flexible_match, strict_match
+from prompt_optimization.tasks.examples import Example
 
 METRICS = ("strict", "flexible", "teacher_forced")
 
@@ -43,20 +46,19 @@ class HeldOut:
         }
 
 
-def evaluate_prompts(
-    engine: Engine,
-    samples: Samples,
-    prompts: Sequence[tuple[str, Ids]],
-    decoding: Decoding,
-    done: Callable[[HeldOut], None] = lambda result: None,
-) -> list[HeldOut]:
-    """Score ``prompts`` (text and ids) on every sample; ``done`` sees each result at once."""
-    results = []
-    for text, ids in prompts:
-        (outcomes,) = engine.run(samples, [ids], decoding)
-        results.append(held_out(text, samples, outcomes))
-        done(results[-1])
-    return results
+@dataclass(frozen=True)
+class Split:
+    """Rows for evaluation as a team reads them."""
+
+    team: Team
+    wording: Wording
+    samples: LaidOut
+
+    def evaluate(self, prompt: str, ids: Ids, decoding: Decoding) -> HeldOut:
+        """Score a prompt, given as text and ids, on every row."""
+        examples = self.samples.examples
+        outcomes = self.team.held_out(self.wording, examples, prompt, ids, decoding)
+        return held_out(prompt, examples, outcomes)
 
 
 def best_on(results: Sequence[HeldOut]) -> HeldOut:
@@ -72,10 +74,10 @@ def compare(initial: HeldOut, best: HeldOut) -> dict[str, Any]:
     }
 
 
-def held_out(text: str, samples: Samples, outcomes: Sequence[Outcome]) -> HeldOut:
-    """Read the answers in ``outcomes``, one a sample."""
+def held_out(text: str, examples: Sequence[Example], outcomes: Sequence[Outcome]) -> HeldOut:
+    """Read the answers in ``outcomes``, one an example."""
     hits: dict[str, list[bool]] = {metric: [] for metric in METRICS}
-    for example, outcome in zip(samples.examples, outcomes, strict=True):
+    for example, outcome in zip(examples, outcomes, strict=True):
         assert outcome.answer is not None, "decode with answer_tokens to evaluate"
         hits["strict"].append(strict_match(outcome.answer, example.answer))
         hits["flexible"].append(flexible_match(outcome.answer, example.answer))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prompt_optimization.models.language_model import LanguageModel
-from prompt_optimization.optimizers.greater.search import Scored, Step
+from transformers import PreTrainedTokenizerBase
+
+from prompt_optimization.optimizers.greater.state import Scored, Step
 
 
 def scored_record(scored: Scored) -> dict[str, Any]:
@@ -31,8 +32,8 @@ def _per_sample(scored: Scored) -> dict[str, Any]:
     }
 
 
-def step_record(step: Step, model: LanguageModel) -> dict[str, Any]:
-    decode = model.tokenizer.decode
+def step_record(step: Step, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    decode = tokenizer.decode
     return {
         "step": step.index,
         "position": step.position,
@@ -63,5 +64,6 @@ def step_record(step: Step, model: LanguageModel) -> dict[str, Any]:
         "incumbent": scored_record(step.incumbent),
         "events": list(step.events),
         "seconds": step.seconds,
+        "busy": list(step.busy),
         "tokens": step.tokens,
     }

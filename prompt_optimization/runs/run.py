@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ import torch
 from ml_collections import ConfigDict
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.engine import Engine
-from prompt_optimization.models.language_model import LanguageModel
-from prompt_optimization.models.layout import Ids, Layout
-from prompt_optimization.models.samples import Samples
-from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored, Step
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.team import Team
+from prompt_optimization.models.worker import Wording
+from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.snapshot import carry_over, restore, snapshot
+from prompt_optimization.optimizers.greater.state import Scored, Step
 from prompt_optimization.runs.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -25,16 +25,16 @@ from prompt_optimization.runs.checkpoint import (
     save_checkpoint,
 )
 from prompt_optimization.runs.display import Display
-from prompt_optimization.runs.environment import describe
-from prompt_optimization.runs.evaluation import HeldOut, best_on, compare, evaluate_prompts
+from prompt_optimization.runs.environment import describe, describe_model
+from prompt_optimization.runs.evaluation import HeldOut, Split, best_on, compare
 from prompt_optimization.runs.lock import RunLock
 from prompt_optimization.runs.log import RunLog
-from prompt_optimization.runs.model import load_model
 from prompt_optimization.runs.records import scored_record, step_record
 from prompt_optimization.runs.resume import Place, differences, locate
 from prompt_optimization.runs.settings import RunSettings, check_writable, run_settings
+from prompt_optimization.runs.teams import check_same_tokenizer, open_teams
 from prompt_optimization.signals import Interrupted, shielded
-from prompt_optimization.tasks.examples import read_table, split_rows
+from prompt_optimization.tasks.examples import Example, read_table, split_rows
 
 
 def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
@@ -87,49 +87,81 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
     )
     if len(splits.dev) < params["n_dev_data"]:
         display.warn(f"dev has {len(splits.dev)} rows: the task has no more")
-
-    # --- Model ---
-    model, chat = load_model(settings.model, display)
-    layout = Layout(
-        model.tokenizer,
-        chat,
-        extractor=params["extractor_text"],
-        connector=params["connector"],
-        separator=params["extractor_separator"],
-    )
-
-    # --- Layouts: every sample of every split is laid out before the first step ---
-    samples = {
-        name: Samples(model, layout, rows, settings.prompt)
-        for name, rows in (("train", splits.train), ("dev", splits.dev), ("test", splits.test))
-        if rows
-    }
-    initial = samples["train"].prompt_ids(settings.prompt)
-    if len(initial) < 2:
-        raise InputError(
-            f"the initial prompt '{settings.prompt}' is a single token; give --config.control_init "
-            "at least two words"
-        )
-    longest_prompt = max(len(initial), settings.search.max_prompt_tokens)
-    for split in samples.values():
-        split.check_room(longest_prompt, params["max_new_tokens"], params["answer_tokens"])
-
-    # --- Log: a new one, or the one to go on with ---
     tables = {"train": train_table} | ({"test": test_table} if test_table else {})
-    environment = describe(model, chat, tables, params["seed"])
-    environment["rows"] = {
-        name: [example.row for example in split.examples] for name, split in samples.items()
-    }
-    if place.data is None:
-        locks.enter_context(RunLock(place.log))
-        checkpoint_path(place.log).unlink(missing_ok=True)
-        log, old, changed = RunLog.create(place.log, params, environment), None, False
-    else:
-        log, old, changed = _reopen(settings, place.log, place.data, environment, display)
-    work = _Work(settings, model, samples, log, display)
+    wording = Wording(params["extractor_text"], params["connector"], params["extractor_separator"])
+
+    # --- Models: the copies that work, of one model or of several ---
+    with ExitStack() as opened:
+        teams = opened.enter_context(open_teams(settings.models, settings.workers, display))
+        check_same_tokenizer(teams, settings.models)
+        facts = [team.ask_one(describe_model) for team in teams]
+
+        # --- Layouts: every sample of every split is laid out before the first step ---
+        held_out = {}
+        for team, fact in zip(teams, facts, strict=True):
+            samples = {"train": team.train_on(wording, splits.train, settings.prompt)}
+            for name, rows in (("dev", splits.dev), ("test", splits.test)):
+                if rows:
+                    samples[name] = team.lay_out(wording, rows, settings.prompt)
+            initial = samples["train"].prompt_ids(settings.prompt)
+            if len(initial) < 2:
+                raise InputError(
+                    f"the initial prompt '{settings.prompt}' is a single token; give "
+                    "--config.control_init at least two words"
+                )
+            longest_prompt = max(len(initial), settings.search.max_prompt_tokens)
+            for split in samples.values():
+                split.check_room(
+                    fact["model"],
+                    fact["context"],
+                    longest_prompt,
+                    params["max_new_tokens"],
+                    params["answer_tokens"],
+                )
+            if team is teams[0]:
+                held_out = {
+                    name: Split(team, wording, split)
+                    for name, split in samples.items()
+                    if name != "train"
+                }
+
+        # --- Log: a new one, or the one to go on with ---
+        environment = describe(facts[0], teams[0].chat, tables, params["seed"])
+        environment["other_models"] = facts[1:]
+        environment["rows"] = {
+            name: [example.row for example in rows]
+            for name, rows in (("train", splits.train), ("dev", splits.dev), ("test", splits.test))
+            if rows
+        }
+        if place.data is None:
+            locks.enter_context(RunLock(place.log))
+            checkpoint_path(place.log).unlink(missing_ok=True)
+            log, old, changed = RunLog.create(place.log, params, environment), None, False
+        else:
+            log, old, changed = _reopen(settings, place.log, place.data, environment, display)
+
+        # --- Work ---
+        work = _Work(settings, teams, held_out, log, display)
+        with _kept(log):
+            work.search(old, changed)
+            evaluation, contestants = work.evaluate()
+            # The models that only test need the room.
+            opened.close()
+            if settings.test_models and splits.test:
+                evaluation["transfer"] = _transfer(
+                    settings, wording, splits.test, contestants, display
+                )
+            log.finish("finished", evaluation=evaluation, tokens=dict(work.optimizer.counts))
+    checkpoint_path(log.path).unlink(missing_ok=True)
+    display.end(*contestants, evaluation, log.path)
+    return log
+
+
+@contextmanager
+def _kept(log: RunLog) -> Iterator[None]:
+    """Whatever ends the work within, the log says what it was."""
     try:
-        work.search(old, changed)
-        work.evaluate()
+        yield
     except (KeyboardInterrupt, Interrupted):
         log.finish("interrupted")
         raise
@@ -150,8 +182,44 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
     except BaseException:
         log.finish("failed", error="see the traceback on the screen")
         raise
-    checkpoint_path(log.path).unlink(missing_ok=True)
-    return log
+
+
+def _transfer(
+    settings: RunSettings,
+    wording: Wording,
+    rows: Sequence[Example],
+    contestants: tuple[Scored, Scored],
+    display: Display,
+) -> list[dict[str, Any]]:
+    """What the initial and the chosen prompt are worth to the models that only test."""
+    found = []
+    texts = list(dict.fromkeys(scored.text for scored in contestants))
+    for model in settings.test_models:
+        with open_teams([model], settings.workers, display) as (team,):
+            fact = team.ask_one(describe_model)
+            results = {}
+            for text in texts:
+                samples = team.lay_out(wording, rows, text)
+                ids = samples.prompt_ids(text)
+                samples.check_room(
+                    fact["model"],
+                    fact["context"],
+                    len(ids),
+                    settings.held_out.max_new_tokens,
+                    settings.held_out.answer_tokens,
+                )
+                results[text] = Split(team, wording, samples).evaluate(text, ids, settings.held_out)
+                display.evaluated(results[text])
+            initial, chosen = (results[scored.text] for scored in contestants)
+            found.append(
+                {
+                    "model": fact,
+                    "initial": initial.record(),
+                    "best": chosen.record(),
+                    "difference": compare(initial, chosen),
+                }
+            )
+    return found
 
 
 def _reopen(
@@ -202,26 +270,16 @@ class _Work:
     def __init__(
         self,
         settings: RunSettings,
-        model: LanguageModel,
-        samples: dict[str, Samples],
+        teams: Sequence[Team],
+        splits: dict[str, Split],
         log: RunLog,
         display: Display,
     ) -> None:
-        params = settings.params
         self.settings = settings
-        self.model = model
-        self.samples = samples
+        self.splits = splits
         self.log = log
         self.display = display
-        self.engine = Engine(model, params["max_rows"])
-        self.optimizer = GreaterSearch(
-            self.engine,
-            samples["train"],
-            settings.prompt,
-            settings.search,
-            params["gradient_rows"] or (8 if model.device.type == "cuda" else 2),
-            settings.stoppers,
-        )
+        self.optimizer = GreaterSearch(teams, settings.prompt, settings.search, settings.stoppers)
         self.held_out: dict[str, list[HeldOut]] = {}
 
     def search(self, checkpoint: Checkpoint | None, changed: bool) -> None:
@@ -231,7 +289,7 @@ class _Work:
             changed: settings, data or model are others than the checkpoint's.
         """
         optimizer, log, display = self.optimizer, self.log, self.display
-        display.begin(log.path, self.settings.search.steps, len(self.samples["train"]))
+        display.begin(log.path, self.settings.search.steps, len(optimizer.samples))
         if checkpoint is None:
             optimizer.begin()
         elif changed:
@@ -249,24 +307,28 @@ class _Work:
         for step in optimizer.run():
             self.held_out.clear()  # of a search that was thought to have ended
             every = self.settings.params["test_steps"]
-            if every and (step.index + 1) % every == 0 and "dev" in self.samples:
+            if every and (step.index + 1) % every == 0 and "dev" in self.splits:
                 self._test(step)
             with shielded():  # a finished step is kept whole: in the log and in the checkpoint
-                record = step_record(step, self.model)
+                record = step_record(step, optimizer.tokenizer)
                 log.step(record, [scored_record(each) for each in state.best])
                 self._save()
-            display.step(step, state.best[0], self.model.tokenizer)
+            display.step(step, state.best[0], optimizer.tokenizer)
         log.data["ended"] = optimizer.ended
         display.searched(optimizer.ended)
 
-    def evaluate(self) -> None:
-        """Elect the best prompt on dev and measure it and the initial one on test."""
+    def evaluate(self) -> tuple[dict[str, Any], tuple[Scored, Scored]]:
+        """Elect the best prompt on dev and measure it and the initial one on test.
+
+        Returns:
+            the log's record of it, and the initial and the elected prompt.
+        """
         state = self.optimizer.state
         assert state is not None
         initial, best = state.initial, state.best
         chosen = best[0]
         evaluation: dict[str, Any] = {"dev": None, "test": None}
-        if "dev" in self.samples:
+        if "dev" in self.splits:
             # The initial prompt stands for election too: a search may find nothing better.
             contenders = [initial, *(scored for scored in best if scored.ids != initial.ids)]
             on_dev = self._score("dev", contenders)
@@ -276,7 +338,7 @@ class _Work:
                 "initial": on_dev[initial.ids].record(),
                 "best": [on_dev[scored.ids].record() for scored in best],
             }
-        if "test" in self.samples:
+        if "test" in self.splits:
             finalists = [initial] if chosen.ids == initial.ids else [initial, chosen]
             on_test = self._score("test", finalists)
             evaluation["test"] = {
@@ -285,32 +347,25 @@ class _Work:
                 "difference": compare(on_test[initial.ids], on_test[chosen.ids]),
             }
         evaluation["chosen"] = chosen.text
-        self.log.finish("finished", evaluation=evaluation, tokens=dict(self.model.counts))
-        self.display.end(initial, chosen, evaluation, self.log.path)
+        return evaluation, (initial, chosen)
 
     def _score(self, split: str, prompts: list[Scored]) -> dict[Ids, HeldOut]:
         """Results of ``prompts`` on ``split``; those that are known already are not made again."""
-        self.display.evaluating(split, len(prompts), len(self.samples[split]))
+        self.display.evaluating(split, len(prompts), len(self.splits[split].samples))
         known = self.held_out.setdefault(split, [])
         for result in known:
             self.display.evaluated(result)
 
-        def keep(result: HeldOut) -> None:
+        for scored in prompts[len(known) :]:
+            result = self.splits[split].evaluate(scored.text, scored.ids, self.settings.held_out)
             known.append(result)
             self._save()
             self.display.evaluated(result)
-
-        pairs = [(scored.text, scored.ids) for scored in prompts[len(known) :]]
-        evaluate_prompts(self.engine, self.samples[split], pairs, self.settings.held_out, keep)
         return {scored.ids: result for scored, result in zip(prompts, known, strict=True)}
 
     def _test(self, step: Step) -> None:
-        (result,) = evaluate_prompts(
-            self.engine,
-            self.samples["dev"],
-            [(step.incumbent.text, step.incumbent.ids)],
-            self.settings.held_out,
-        )
+        scored = step.incumbent
+        result = self.splits["dev"].evaluate(scored.text, scored.ids, self.settings.held_out)
         self.log.data["tests"].append({"step": step.index, **result.record()})
 
     def _save(self) -> None:
@@ -320,18 +375,9 @@ class _Work:
                 run=self.log.run,
                 search=snapshot(self.optimizer),
                 held_out=self.held_out,
-                read=[name for name, split in self.samples.items() if split.prefix.started],
-                pool_rows={name: split.pool_rows for name, split in self.samples.items()},
-                counts=dict(self.model.counts),
             ),
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         restore(self.optimizer, checkpoint.search)
         self.held_out = checkpoint.held_out
-        for name, split in self.samples.items():
-            split.pool_rows = checkpoint.pool_rows[name]
-            if name in checkpoint.read and not split.prefix.started:
-                split.prefix.reach(())
-        # Last: what was just read once more has been counted already.
-        self.model.counts = Counter(checkpoint.counts)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ml_collections import ConfigDict
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
+from prompt_optimization.models.loading import ModelSettings
 from prompt_optimization.optimizers import stoppers
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
@@ -32,7 +32,6 @@ NO_EFFECT = {
     "gbda_deterministic": "the GBDA attack is not part of this project",
     "incr_control": "control_weight stays as given",
     "filter_cand": "a prompt that its own text does not mean is always dropped",
-    "progressive_models": "one model is used",
 }
 
 CHOICES = {
@@ -45,6 +44,7 @@ CHOICES = {
     "ties": ("first", "last"),
     "extractor_style": STYLES,
     "shortlist": ("gradient", "random", "proposal"),
+    "workers": ("local", "ray"),
     "attack": ("gcg",),
 }
 
@@ -76,30 +76,37 @@ AT_LEAST = {
     "selection_control_weight": 0,
     "max_rows": 0,
     "gradient_rows": 0,
+    "worker_timeout": 0,
+    "num_train_models": 1,
 }
 
 
 @dataclass(frozen=True)
-class ModelSettings:
-    """What to load, and where."""
+class WorkerSettings:
+    """Where model copies live: ``home`` is ``local`` or ``ray``; one copy a device."""
 
-    name: str
-    tokenizer: str | None
-    template: str
-    template_arguments: dict[str, Any]
-    device: str
-    dtype: str
-    trust_remote_code: bool
-    model_arguments: dict[str, Any]
-    tokenizer_arguments: dict[str, Any]
+    home: str
+    devices: tuple[str, ...]
+    ray_address: str
+    timeout: float
+    max_rows: int
+    gradient_rows: int
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """A run as the harness carries it out; ``params`` is the config with its defaults resolved."""
+    """A run as the harness carries it out.
+
+    Attributes:
+        params: the config with its defaults resolved.
+        models: those that the prompt is optimised for.
+        test_models: those that only test what was found.
+    """
 
     params: dict[str, Any]
-    model: ModelSettings
+    models: tuple[ModelSettings, ...]
+    test_models: tuple[ModelSettings, ...]
+    workers: WorkerSettings
     search: SearchSettings
     prompt: str
     stoppers: tuple[Stopper, ...]
@@ -153,10 +160,12 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
         params["extractor_text"] = task.extractor(params["extractor_style"])
     if not params["control_init"].strip():
         raise InputError("the initial prompt is empty; give one with --config.control_init")
-    if params["num_train_models"] != 1:
+    if not params["model_paths"]:
+        raise InputError("no model; give one with --config.model_paths")
+    if params["num_train_models"] > len(params["model_paths"]):
         raise InputError(
-            f"--config.num_train_models={params['num_train_models']}: this version optimises on "
-            "one model; set it to 1"
+            f"--config.num_train_models={params['num_train_models']} is more than the "
+            f"{len(params['model_paths'])} of --config.model_paths; name as many models"
         )
     warnings = [
         f"--config.{key} has no effect: {why}"
@@ -172,11 +181,19 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
         )
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("--config.test_steps has no effect without dev rows")
-    if len(params["devices"]) > 1:
-        warnings.append(f"only the first device, {params['devices'][0]}, is used")
+    models = _model_settings(params)
     return RunSettings(
         params=params,
-        model=_model_settings(params),
+        models=models[: params["num_train_models"]],
+        test_models=models[params["num_train_models"] :],
+        workers=WorkerSettings(
+            home=params["workers"],
+            devices=tuple(params["devices"]),
+            ray_address=params["ray_address"],
+            timeout=params["worker_timeout"],
+            max_rows=params["max_rows"],
+            gradient_rows=params["gradient_rows"],
+        ),
         search=_search_settings(params),
         prompt=Layout.normalise(params["control_init"]),
         stoppers=_stoppers(params),
@@ -215,24 +232,27 @@ def _resolve_behaviour(params: dict[str, Any]) -> None:
             params[key] = value if annealed else "improve"
 
 
-def _model_settings(params: dict[str, Any]) -> ModelSettings:
-    def first(key: str, otherwise: Callable[[], Any]) -> Any:
+def _model_settings(params: dict[str, Any]) -> tuple[ModelSettings, ...]:
+    """One entry a model; where a key has fewer entries than there are models, the last one holds
+    for the rest."""
+
+    def entry(key: str, place: int, otherwise: Any) -> Any:
         values = params[key]
-        return values[0] if values else otherwise()
+        return values[min(place, len(values) - 1)] if values else otherwise
 
-    def missing() -> Any:
-        raise InputError("no model; give one with --config.model_paths")
-
-    return ModelSettings(
-        name=first("model_paths", missing),
-        tokenizer=first("tokenizer_paths", lambda: None),
-        template=first("conversation_templates", lambda: "auto"),
-        template_arguments=params["chat_template_kwargs"],
-        device=first("devices", lambda: "auto"),
-        dtype=params["dtype"],
-        trust_remote_code=params["trust_remote_code"],
-        model_arguments=first("model_kwargs", dict),
-        tokenizer_arguments=first("tokenizer_kwargs", dict),
+    return tuple(
+        ModelSettings(
+            name=name,
+            tokenizer=entry("tokenizer_paths", place, None),
+            template=entry("conversation_templates", place, "auto"),
+            template_arguments=params["chat_template_kwargs"],
+            device="auto",
+            dtype=params["dtype"],
+            trust_remote_code=params["trust_remote_code"],
+            model_arguments=entry("model_kwargs", place, {}),
+            tokenizer_arguments=entry("tokenizer_kwargs", place, {}),
+        )
+        for place, name in enumerate(params["model_paths"])
     )
 
 
@@ -280,6 +300,7 @@ def _search_settings(params: dict[str, Any]) -> SearchSettings:
         progressive_group=params["progressive_group"],
         restart_when_solved=params["restart_when_solved"],
         allow_non_ascii=params["allow_non_ascii"],
+        progressive_models=params["progressive_models"],
         loss_threshold=params["loss_threshold"],
         early_stopping_steps=params["early_stopping_steps"],
         sample_chunk=params["sample_chunk"],

@@ -54,7 +54,7 @@ def test_top_tokens_are_ranked_and_allowed() -> None:
 def run(log_probs: torch.Tensor, keep: Any = lambda tokens: tokens, **changes: Any) -> Any:
     settings = {"topk": 2, "topq": 3, "group_size": 2, "minimum": 3, "widening": 2} | changes
     banned = torch.zeros(log_probs.shape[1], dtype=torch.bool)
-    return propose(log_probs, banned, random.Random(5), keep=keep, **settings)
+    return propose([log_probs], banned, random.Random(5), keep=keep, **settings)
 
 
 def test_widens_until_enough_survive() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prompt_optimization.models.engine import Decoding, Engine
+from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.samples import Samples
 from prompt_optimization.optimizers import stoppers
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
@@ -32,19 +32,17 @@ def settings_for(behaviour: str = "sound", **changes: Any) -> SearchSettings:
 
 
 @pytest.fixture
-def make_search(make_model: Any, make_samples: Any) -> Any:
+def make_search(make_model: Any, make_team: Any) -> Any:
     def make(
         settings: SearchSettings, prompt: str = PROMPT, n: int = 6, family: str = "llama-3"
     ) -> GreaterSearch:
-        model = make_model(family)
-        samples = make_samples(model, n=n, prompt=prompt)
-        return GreaterSearch(Engine(model, 64), samples, prompt, settings, gradient_rows=4)
+        return GreaterSearch([make_team(make_model(family), n, prompt)], prompt, settings)
 
     return make
 
 
 def without_times(step: Step) -> Step:
-    return dataclasses.replace(step, seconds={})
+    return dataclasses.replace(step, seconds={}, busy=())
 
 
 def check_text_is_truth(samples: Samples, step: Step) -> None:
@@ -110,13 +108,14 @@ def test_ablations_change_what_they_name_and_cost_the_same(make_search: Any) -> 
 def test_nothing_is_evaluated_twice(make_search: Any) -> None:
     search = make_search(settings_for("published", steps=14))
     asked: list[tuple[Any, int]] = []
-    run = search.engine.run
+    (team,) = search.teams
+    run = team.run
 
-    def counted(samples: Samples, prompts: Any, decoding: Decoding, indices: Any) -> Any:
-        asked.extend((prompt, sample) for prompt in prompts for sample in indices)
-        return run(samples, prompts, decoding, indices)
+    def counted(prompts: Any, decoding: Decoding, samples: Any) -> Any:
+        asked.extend((prompt, sample) for prompt in prompts for sample in samples)
+        return run(prompts, decoding, samples)
 
-    search.engine.run = counted
+    team.run = counted
     steps = list(search.run())
     assert len(asked) == len(set(asked))
     evaluated = {c.scored.ids for step in steps for c in step.candidates}
@@ -148,7 +147,7 @@ def test_giving_up_candidates_changes_nothing_else(
                 assert b.scored.evaluation.objective <= a.scored.evaluation.objective + 1e-5
     assert [s.ids for s in whole.state.best] == [s.ids for s in capped.state.best]
     if (objective, size) == ("loss", 1):
-        decoded = [s.engine.model.counts["decoded"] for s in (whole, capped)]
+        decoded = [s.counts["decoded"] for s in (whole, capped)]
         assert decoded[1] < decoded[0], "something should have been given up"
 
 
@@ -171,7 +170,7 @@ def test_positions_advance_append_and_wrap(make_search: Any) -> None:
         assert len(step.incumbent.ids) == length
         expected = step.position + 1
         if expected == length:
-            ended = "." in search.engine.model.tokenizer.decode([step.incumbent.ids[-1]])
+            ended = "." in search.tokenizer.decode([step.incumbent.ids[-1]])
             if ended or length >= 64:
                 expected = 0
     assert length > len(search.initial), "the sentence had not ended, so tokens were appended"
@@ -189,7 +188,7 @@ def test_published_behaviour(make_search: Any) -> None:
     steps = list(search.run())
     assert all(step.accepted for step in steps if step.candidates)
     for step in steps:
-        ends = ["." in search.engine.model.tokenizer.decode([c.token]) for c in step.candidates]
+        ends = ["." in search.tokenizer.decode([c.token]) for c in step.candidates]
         if True in ends and step.position >= 0.5 * len(search.initial):
             assert step.chosen == ends.index(True) == len(ends) - 1
     assert any(step.appended or "_" in step.incumbent.text for step in steps)

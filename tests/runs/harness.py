@@ -35,13 +35,17 @@ def carry_out(flags: dict[str, Any]) -> RunLog:
     config = get_config()
     for key, value in flags.items():
         kind = config.get_type(key)
-        config[key] = (str(value),) if kind is tuple else str(value) if kind is str else value
+        if kind is tuple and not isinstance(value, tuple):
+            value = (str(value),)
+        config[key] = str(value) if kind is str else value
     return run(config, get_config(), Display(verbose=False))
 
 
 def without_times(log: dict[str, Any]) -> dict[str, Any]:
     """``log`` without what two runs of one config may differ in."""
-    steps = [{k: v for k, v in step.items() if k != "seconds"} for step in log["steps"]]
+    steps = [
+        {k: v for k, v in step.items() if k not in ("seconds", "busy")} for step in log["steps"]
+    ]
     params = {k: v for k, v in log["params"].items() if k not in ("resume", "result_prefix")}
     return {**log, "steps": steps, "params": params, "runtimes": None, "sessions": None}
 

@@ -311,9 +311,9 @@ def test_more_steps_may_be_asked_for(
         (lambda path: path.unlink(), "is missing"),
         (
             lambda path: path.write_bytes(
-                path.read_bytes().replace(b'"format":"1"', b'"format":"2"')
+                path.read_bytes().replace(b'"format":"2"', b'"format":"3"')
             ),
-            r"checkpoint .* has format 2 and this version knows up to 1; resume with",
+            r"checkpoint .* has format 3 and this version reads 2; resume with",
         ),
     ],
 )

@@ -15,13 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from prompt_optimization.models.language_model import LanguageModel, at_least_float32, pad_right
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.models.samples import Samples
+from prompt_optimization.models.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,30 @@ def token_gradients(
     if not bool(torch.isfinite(gradients).all()):
         raise FloatingPointError("the gradient is not finite")
     return gradients
+
+
+def gradients_of(
+    worker: Worker,
+    some: Sequence[tuple[int, Ids]],
+    prompt: Ids,
+    position: int,
+    tokens: Sequence[int],
+    weights: LossWeights,
+) -> list[NDArray[np.floating[Any]]]:
+    """A worker's job: ``token_gradients`` of training samples, named with their reasonings."""
+    samples, reasonings = zip(*some, strict=True)
+    gradients = token_gradients(
+        worker.model,
+        worker.samples(),
+        samples,
+        prompt,
+        position,
+        tokens,
+        reasonings,
+        weights,
+        worker.gradient_budget,
+    )
+    return list(gradients.numpy())
 
 
 def aggregate(gradients: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,9 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prompt_optimization.models.engine import Decoding, Engine, Outcome
+from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.samples import Samples
+from prompt_optimization.models.team import Team
 
 # Prompts whose outcomes are remembered; the least recently used one is forgotten first.
 REMEMBERED = 256
@@ -20,14 +20,14 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One prompt on the first ``len(outcomes)`` samples, or on some of them when ``capped``.
+    """One prompt on some samples, by one model or several; on a part of them when ``capped``.
 
     Attributes:
         objective: what selection minimises; when capped, a lower bound of it.
         loss: mean answer cross-entropy over samples, in nats.
         mistakes: share of samples whose answer tokens are not all the first choice.
         nll: mean over samples of the prompt's negative log-likelihood per token, in nats.
-        outcomes: per sample.
+        outcomes: per place (see ``Evaluator``), in their order.
         capped: given up, because the samples run so far settle that it is above a ceiling; the
             means are over all samples with zero for those that were not run.
     """
@@ -45,20 +45,22 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates prompts under one objective with one way of decoding."""
+    """Evaluates prompts under one objective with one way of decoding.
+
+    A *place* is a training sample as one of the models answers it: its number is the model's times
+    the number of samples, plus the sample's. An evaluation is a mean over places.
+    """
 
     def __init__(
         self,
-        engine: Engine,
-        samples: Samples,
+        teams: Sequence[Team],
         decoding: Decoding,
         *,
         objective: str,
         nll_weight: float,
     ) -> None:
         assert objective in ("mistakes", "loss"), objective
-        self.engine = engine
-        self.samples = samples
+        self.teams = teams
         self.decoding = decoding
         self.objective = objective
         self.nll_weight = nll_weight
@@ -66,58 +68,68 @@ class Evaluator:
         self.reused = 0
         self.computed = 0
 
-    def evaluate(self, prompts: Sequence[Ids], active: int) -> list[Evaluation]:
-        """Evaluations of ``prompts`` on the first ``active`` samples."""
-        return self.race(prompts, [range(active)], math.inf)
+    def places(self, models: int, active: int) -> list[int]:
+        """The first ``active`` samples as the first ``models`` models answer them."""
+        width = len(self.teams[0].training)
+        return [model * width + sample for model in range(models) for sample in range(active)]
+
+    def evaluate(self, prompts: Sequence[Ids], places: Sequence[int]) -> list[Evaluation]:
+        """Evaluations of ``prompts`` on ``places``."""
+        return self.race(prompts, [places], math.inf)
 
     def race(
         self, prompts: Sequence[Ids], chunks: Sequence[Sequence[int]], ceiling: float
     ) -> list[Evaluation]:
         """Evaluations of ``prompts``, given up on as soon as they are surely above ``ceiling``.
 
-        No part of the objective is ever negative, so what the samples run so far add up to is a
+        No part of the objective is ever negative, so what the places run so far add up to is a
         lower bound of it.
 
         Args:
-            chunks: the samples in the order they are run; together the first so many, each once.
+            chunks: the places in the order they are run, each once.
             ceiling: an objective.
         """
-        active = sum(map(len, chunks))
+        places = sorted(place for chunk in chunks for place in chunk)
         running = list(dict.fromkeys(prompts))
         for chunk in chunks:
             self._run(running, chunk)
             running = [
                 prompt
                 for prompt in running
-                if self._evaluation(prompt, active).objective <= ceiling + ROUNDING
+                if self._evaluation(prompt, places).objective <= ceiling + ROUNDING
             ]
-        evaluations = [self._evaluation(prompt, active) for prompt in prompts]
+        evaluations = [self._evaluation(prompt, places) for prompt in prompts]
         while len(self.remembered) > REMEMBERED:
             self.remembered.popitem(last=False)
         return evaluations
 
-    def _run(self, prompts: Sequence[Ids], samples: Sequence[int]) -> None:
-        """Let ``prompts`` reason on those of ``samples`` where their outcome is not known."""
+    def _run(self, prompts: Sequence[Ids], places: Sequence[int]) -> None:
+        """Let ``prompts`` reason on those of ``places`` where their outcome is not known."""
         unknown: dict[tuple[int, ...], list[Ids]] = defaultdict(list)
         for prompt in prompts:
             known = self.remembered.setdefault(prompt, {})
             self.remembered.move_to_end(prompt)
-            missing = tuple(sample for sample in samples if sample not in known)
-            self.reused += len(samples) - len(missing)
+            missing = tuple(place for place in places if place not in known)
+            self.reused += len(places) - len(missing)
             if missing:
                 unknown[missing].append(prompt)
+        width = len(self.teams[0].training)
         for missing, group in unknown.items():
-            results = self.engine.run(self.samples, group, self.decoding, missing)
+            for model, team in enumerate(self.teams):
+                own = [place for place in missing if place // width == model]
+                if not own:
+                    continue
+                results = team.run(group, self.decoding, [place % width for place in own])
+                for prompt, outcomes in zip(group, results, strict=True):
+                    self.remembered[prompt].update(zip(own, outcomes, strict=True))
             self.computed += len(group) * len(missing)
-            for prompt, outcomes in zip(group, results, strict=True):
-                self.remembered[prompt].update(zip(missing, outcomes, strict=True))
 
-    def _evaluation(self, prompt: Ids, active: int) -> Evaluation:
+    def _evaluation(self, prompt: Ids, places: Sequence[int]) -> Evaluation:
         known = self.remembered[prompt]
-        outcomes = tuple(known[sample] for sample in range(active) if sample in known)
-        loss = sum(outcome.loss for outcome in outcomes) / active
-        mistakes = sum(outcome.mistake for outcome in outcomes) / active
-        nll = sum(outcome.nll for outcome in outcomes) / active
+        outcomes = tuple(known[place] for place in places if place in known)
+        loss = sum(outcome.loss for outcome in outcomes) / len(places)
+        mistakes = sum(outcome.mistake for outcome in outcomes) / len(places)
+        nll = sum(outcome.nll for outcome in outcomes) / len(places)
         chief = mistakes if self.objective == "mistakes" else loss
         return Evaluation(
             chief + self.nll_weight * nll,
@@ -125,5 +137,5 @@ class Evaluator:
             mistakes,
             nll,
             outcomes,
-            capped=len(outcomes) < active,
+            capped=len(outcomes) < len(places),
         )

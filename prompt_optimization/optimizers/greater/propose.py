@@ -74,7 +74,7 @@ def intersect(lists: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]) -
 
 
 def propose(
-    log_probs: torch.Tensor,
+    log_probs: Sequence[torch.Tensor],
     banned: torch.Tensor,
     rng: random.Random,
     *,
@@ -88,7 +88,8 @@ def propose(
     """Tokens that several samples propose together.
 
     Args:
-        log_probs: [samples, vocabulary] at the edited position.
+        log_probs: of every model, [samples, vocabulary] at the edited position. Several models
+            propose for a sample what all of them would.
         banned: [vocabulary] bool.
         topk: tokens per sample to begin with; grows by ``widening`` while fewer than
             ``minimum`` tokens come out, all groups being drawn again.
@@ -96,11 +97,12 @@ def propose(
         group_size: samples per group.
         keep: lets through the tokens whose prompt survives as text.
     """
-    samples = len(log_probs)
+    samples = len(log_probs[0])
     allowed = int((~banned).sum())
-    mean = log_probs.mean(0)
+    mean = torch.stack([each.mean(0) for each in log_probs]).mean(0)
     while True:
-        lists = top_tokens(log_probs, banned, topk)
+        models = [top_tokens(each, banned, topk) for each in log_probs]
+        lists = [list(set.intersection(*map(set, some))) for some in zip(*models, strict=True)]
         groups = [rng.sample(range(samples), min(group_size, samples)) for _ in range(topq)]
         # Likeliest first: an order that does not hang on how a set happens to be stored.
         union = sorted(intersect(lists, groups), key=lambda token: (-float(mean[token]), token))

@@ -8,16 +8,15 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+import numpy as np
 import torch
 
-from prompt_optimization.models.engine import Engine
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.memory import RowBudget
-from prompt_optimization.models.samples import Samples
-from prompt_optimization.optimizers.greater.differentiate import aggregate, token_gradients
-from prompt_optimization.optimizers.greater.evaluator import Evaluation, Evaluator
+from prompt_optimization.models.team import Team
+from prompt_optimization.optimizers.greater.differentiate import aggregate, gradients_of
+from prompt_optimization.optimizers.greater.evaluator import Evaluator
 from prompt_optimization.optimizers.greater.propose import banned_ids, propose
 from prompt_optimization.optimizers.greater.select import (
     accepts,
@@ -27,131 +26,41 @@ from prompt_optimization.optimizers.greater.select import (
     until_period,
 )
 from prompt_optimization.optimizers.greater.settings import SearchSettings
+from prompt_optimization.optimizers.greater.state import Candidate, Scored, State, Step
 from prompt_optimization.optimizers.stoppers import Progress, Stopper, first_reason, max_steps
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A prompt with its evaluation on ``samples`` training samples, found at ``step``."""
-
-    text: str
-    ids: Ids
-    evaluation: Evaluation
-    step: int
-
-    @property
-    def samples(self) -> int:
-        return len(self.evaluation.outcomes)
-
-    @property
-    def rank(self) -> tuple[int, float, int]:
-        """Sorts best first: objectives on more samples count before those on fewer."""
-        return (-self.samples, self.evaluation.objective, self.step)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A shortlisted token, its coordinate of the normalised gradient, and the prompt it makes."""
-
-    token: int
-    gradient: float
-    scored: Scored
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step did.
-
-    Attributes:
-        index: from 0.
-        position: index of the edited token in the prompt.
-        appended: the position lies behind the prompt's last token.
-        samples: training samples in use.
-        topk: proposals per sample, after widening.
-        proposals: proposed ids; ``gradients`` are their coordinates, in the same order.
-        candidates: the shortlist in its order, evaluated.
-        chosen: index into ``candidates``; None when nothing could be proposed or every candidate
-            was given up.
-        accepted: whether the chosen one became the incumbent.
-        incumbent: the prompt after the step.
-        events: what else happened (a group of samples added, the search started over).
-        seconds: per phase.
-        tokens: tokens per kind (see ``LanguageModel.counts``).
-    """
-
-    index: int
-    position: int
-    appended: bool
-    samples: int
-    topk: int
-    proposals: tuple[int, ...]
-    gradients: tuple[float, ...]
-    candidates: tuple[Candidate, ...]
-    chosen: int | None
-    accepted: bool
-    incumbent: Scored
-    events: tuple[str, ...]
-    seconds: dict[str, float]
-    tokens: dict[str, int]
-
-
-@dataclass
-class State:
-    """All that changes from step to step.
-
-    Attributes:
-        active: training samples in use; ``grown``: the step at which they last became more.
-        since_best: steps since a better prompt, more samples or a new start.
-        seconds, decoded, evaluations: totals over all steps.
-    """
-
-    incumbent: Scored
-    position: int
-    active: int
-    rng: random.Random
-    initial: Scored
-    step: int = 0
-    best: list[Scored] = field(default_factory=list)
-    since_best: int = 0
-    grown: int = -1
-    seconds: float = 0.0
-    decoded: int = 0
-    evaluations: int = 0
-
-
 class GreaterSearch:
-    """One prompt, one model, one set of training samples."""
+    """One prompt and one set of training samples, for one model or several together."""
 
     def __init__(
         self,
-        engine: Engine,
-        samples: Samples,
+        teams: Sequence[Team],
         prompt: str,
         settings: SearchSettings,
-        gradient_rows: int,
         stoppers: Sequence[Stopper] = (),
     ) -> None:
         """
         Args:
+            teams: the models; all have the same tokenizer and training samples.
             prompt: the initial prompt's text, in ``Layout.normalise``'s form.
-            gradient_rows: samples at once in a backward pass.
             stoppers: what else ends the search, besides ``settings.steps``.
         """
-        self.engine = engine
-        self.samples = samples
+        self.teams = teams
+        self.tokenizer = teams[0].tokenizer
+        self.samples = teams[0].training
         self.settings = settings
-        self.initial = samples.prompt_ids(prompt)
-        self.gradient_budget = RowBudget(gradient_rows)
+        self.initial = self.samples.prompt_ids(prompt)
         self.evaluator = Evaluator(
-            engine,
-            samples,
+            teams,
             settings.decoding,
             objective=settings.objective,
             nll_weight=settings.objective_nll_weight,
         )
-        model = engine.model
+        # Models of one tokenizer may fill up their embeddings differently.
+        self.vocabulary = min(team.vocabulary for team in teams)
         self.banned = banned_ids(
-            model.tokenizer, model.vocabulary, allow_non_ascii=settings.allow_non_ascii
+            self.tokenizer, self.vocabulary, allow_non_ascii=settings.allow_non_ascii
         )
         self.stoppers = (*stoppers, max_steps(settings.steps))
         self.ended: str | None = None
@@ -165,9 +74,11 @@ class GreaterSearch:
         active = len(self.samples)
         if s.progressive:
             active = min(s.progressive_group, active)
-        (evaluation,) = self.evaluator.evaluate([self.initial], active)
+        models = 1 if s.progressive_models else len(self.teams)
+        places = self.evaluator.places(models, active)
+        (evaluation,) = self.evaluator.evaluate([self.initial], places)
         scored = Scored(self._text, self.initial, evaluation, step=-1)
-        self.state = State(scored, 0, active, random.Random(s.seed), initial=scored)
+        self.state = State(scored, 0, active, models, random.Random(s.seed), initial=scored)
         self.remember([scored])
         return scored
 
@@ -184,7 +95,7 @@ class GreaterSearch:
         state = self.state
         assert state is not None, "begin() comes first"
         best = state.best[0]
-        everyone = state.active == len(self.samples)
+        everyone = self._complete(state)
         fresh = max(best.step, state.grown)
         return Progress(
             steps=state.step,
@@ -201,9 +112,10 @@ class GreaterSearch:
         state, s = self.state, self.settings
         assert state is not None, "begin() comes first"
         self._seconds.clear()
-        tokens_before = Counter(self.engine.model.counts)
+        tokens_before = self.counts
+        busy_before = self._busy()
         computed_before = self.evaluator.computed
-        active = state.active
+        active, teams = state.active, self.teams[: state.models]
         position, appended = self._place(state)
         before = state.incumbent.ids[:position]
         after = state.incumbent.ids[position + 1 :]
@@ -213,11 +125,10 @@ class GreaterSearch:
 
         # 1. Propose.
         with self._phase("propose"):
-            self.samples.prefix.reach(before)
-            log_probs = self.samples.prefix.log_probs[:active]
+            log_probs = [team.log_probs(before, active)[:, : self.vocabulary] for team in teams]
             taken = () if appended else (state.incumbent.ids[position],)
             proposals = propose(
-                log_probs.cpu(),
+                log_probs,
                 self._banned_at(position, before),
                 state.rng,
                 topk=s.topk,
@@ -243,19 +154,12 @@ class GreaterSearch:
 
             # 3. Differentiate.
             with self._phase("differentiate"):
-                gradient = aggregate(
-                    token_gradients(
-                        self.engine.model,
-                        self.samples,
-                        range(active),
-                        prompt,
-                        position,
-                        tokens,
-                        reasonings,
-                        s.gradient,
-                        self.gradient_budget,
-                    )
-                )
+                gradient = torch.stack(
+                    [
+                        self._gradient(team, prompt, position, tokens, reasonings[model * active :])
+                        for model, team in enumerate(teams)
+                    ]
+                ).sum(0)
                 gradients = gradient.tolist()
 
             # 4. Select.
@@ -266,7 +170,7 @@ class GreaterSearch:
                         [self._ends_sentence(t) for t in best], position, len(self.initial)
                     )
                     best = best if at is None else best[: at + 1]
-                texts = self.samples.spell([edited(token) for token in best])
+                texts = self._spell([edited(token) for token in best])
                 evaluations = self.evaluator.race(
                     [edited(t) for t in best], self._chunks(state), self._ceiling(state)
                 )
@@ -294,13 +198,42 @@ class GreaterSearch:
             incumbent=state.incumbent,
             events=events,
             seconds=dict(self._seconds),
-            tokens=dict(Counter(self.engine.model.counts) - tokens_before),
+            busy=tuple(now - then for now, then in zip(self._busy(), busy_before, strict=True)),
+            tokens=dict(self.counts - tokens_before),
         )
         state.step += 1
         state.seconds += sum(step.seconds.values())
         state.decoded += step.tokens.get("decoded", 0)
         state.evaluations += self.evaluator.computed - computed_before
         return step
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Tokens so far, by kind, of all models together."""
+        return sum((team.counts for team in self.teams), Counter())
+
+    def _busy(self) -> list[float]:
+        return [seconds for team in self.teams for seconds in team.crew.busy]
+
+    def _complete(self, state: State) -> bool:
+        """Whether all samples and models are in use."""
+        return state.active == len(self.samples) and state.models == len(self.teams)
+
+    def _gradient(
+        self,
+        team: Team,
+        prompt: Ids,
+        position: int,
+        tokens: Sequence[int],
+        reasonings: Sequence[Ids],
+    ) -> torch.Tensor:
+        """A model's gradient over ``tokens``, summed over samples and normalised."""
+        assert self.state is not None
+        samples = list(zip(range(self.state.active), reasonings, strict=False))
+        costs = [len(reasoning) + len(prompt) - position for _, reasoning in samples]
+        arguments = (prompt, position, tokens, self.settings.gradient)
+        rows = team.each(gradients_of, samples, costs, arguments)
+        return aggregate(torch.from_numpy(np.stack(rows)))
 
     def _place(self, state: State) -> tuple[int, bool]:
         """The position to edit; behind the last token one is appended, unless the sentence has
@@ -330,39 +263,51 @@ class GreaterSearch:
         """
         if not self.settings.current_in_shortlist:
             tokens = [token for token in tokens if token not in taken]
-        texts = self.samples.spell([edited(token) for token in tokens])
+        texts = self._spell([edited(token) for token in tokens])
         return [token for token, text in zip(tokens, texts, strict=True) if text is not None]
+
+    def _spell(self, prompts: Sequence[Ids]) -> list[str | None]:
+        """The text that means each prompt's ids in every model's chat format, or None."""
+        texts, *others = (team.training.spell(prompts) for team in self.teams)
+        return [
+            text if all(other[i] == text for other in others) else None
+            for i, text in enumerate(texts)
+        ]
 
     def _placeholder(self, tokens: Sequence[int], edited: Callable[[int], Ids]) -> int | None:
         """What stands in an appended slot while the gradient is taken: the published code's
         underscore, or the likeliest proposal."""
         if self.settings.placeholder == "underscore":
-            ids = self.engine.model.tokenizer("_", add_special_tokens=False)["input_ids"]
-            if len(ids) == 1 and self.samples.spell([edited(ids[0])])[0] is not None:
+            ids = self.tokenizer("_", add_special_tokens=False)["input_ids"]
+            if len(ids) == 1 and self._spell([edited(ids[0])])[0] is not None:
                 return int(ids[0])
         return tokens[0] if tokens else None
 
     def _ends_sentence(self, token: int) -> bool:
-        return "." in self.engine.model.tokenizer.decode([token])
+        return "." in self.tokenizer.decode([token])
 
     def _reasonings(self, prompt: Ids, appended: bool) -> list[Ids]:
         assert self.state is not None
         if not self.settings.reasoning_gradient:
-            return [()] * self.state.active
+            return [()] * (self.state.active * self.state.models)
         if appended and self.settings.placeholder == "proposal":
             # The appended slot has no word yet: the gradient is taken along the reasoning that
             # the prompt without it led to, which costs nothing.
             return self.state.incumbent.evaluation.reasonings
-        (evaluation,) = self.evaluator.evaluate([prompt], self.state.active)
+        (evaluation,) = self.evaluator.evaluate([prompt], self._places(self.state))
         return evaluation.reasonings
 
-    def _chunks(self, state: State) -> list[Sequence[int]]:
-        """The active samples in the order in which candidates are tried on them."""
-        size = self.settings.sample_chunk
+    def _places(self, state: State) -> list[int]:
+        return self.evaluator.places(state.models, state.active)
+
+    def _chunks(self, state: State) -> list[list[int]]:
+        """The active places in the order in which candidates are tried on them."""
+        size, places = self.settings.sample_chunk, self._places(state)
         if not size:
-            return [range(state.active)]
+            return [places]
         outcomes = state.incumbent.evaluation.outcomes
-        order = hardest_first([o.mistake for o in outcomes], [o.loss for o in outcomes])
+        hardest = hardest_first([o.mistake for o in outcomes], [o.loss for o in outcomes])
+        order = [places[i] for i in hardest]
         return [order[start : start + size] for start in range(0, len(order), size)]
 
     def _ceiling(self, state: State) -> float:
@@ -372,7 +317,7 @@ class GreaterSearch:
         its objective is known, nor to be among the best prompts.
         """
         s = self.settings
-        kept = [scored for scored in state.best if scored.samples == state.active]
+        kept = [s for s in state.best if s.samples == state.active * state.models]
         if s.accept != "improve" or s.period_rule != "off" or len(kept) < s.top_prompts:
             return math.inf
         worst = max(scored.evaluation.objective for scored in kept)
@@ -404,23 +349,27 @@ class GreaterSearch:
         state.position = 0 if appended and not accepted else position + 1
 
     def _follow_goals(self, state: State, found: Sequence[Scored]) -> tuple[str, ...]:
-        """Remember what was found; add samples or start over when the goal is reached or no
-        better prompt has turned up for long."""
+        """Remember what was found; add samples, then models, or start over when the goal is
+        reached or no better prompt has turned up for long."""
         s = self.settings
         leader = state.best[0]
         self.remember(found)
         state.since_best = state.since_best + 1 if state.best[0] is leader else 0
         solved = state.incumbent.evaluation.objective < s.loss_threshold
         stuck = state.since_best >= s.early_stopping_steps
-        total = len(self.samples)
-        if state.active < total and (solved or stuck):
-            state.active = min(state.active + s.progressive_group, total)
+        if not self._complete(state) and (solved or stuck):
+            if state.active < len(self.samples):
+                state.active = min(state.active + s.progressive_group, len(self.samples))
+                event = f"samples: {state.active}"
+            else:
+                state.models += 1
+                event = f"models: {state.models}"
             with self._phase("reason"):
-                (evaluation,) = self.evaluator.evaluate([state.incumbent.ids], state.active)
+                (evaluation,) = self.evaluator.evaluate([state.incumbent.ids], self._places(state))
             state.incumbent = replace(state.incumbent, evaluation=evaluation)
             self.remember([state.incumbent])
             state.since_best, state.grown = 0, state.step
-            return (f"samples: {state.active}",)
+            return (event,)
         if stuck or (solved and s.restart_when_solved):
             state.position = 0
             state.since_best = 0

@@ -56,6 +56,7 @@ class SearchSettings:
         accept, period_rule, placeholder, current_in_shortlist, ties, progressive_group,
             restart_when_solved: see ``configs/template.py``.
         progressive: begin with one group of samples and add groups.
+        progressive_models: begin with one model and add the others once all samples are in use.
         loss_threshold: objective below which a group counts as solved.
         early_stopping_steps: steps without a new best after which a group is added or, when all
             samples are in use, the position starts over.
@@ -88,6 +89,7 @@ class SearchSettings:
     widening: int = 2
     objective_nll_weight: float = 0.02
     allow_non_ascii: bool = False
+    progressive_models: bool = False
     loss_threshold: float = 0.12
     early_stopping_steps: int = 150
     sample_chunk: int = 0

@@ -8,17 +8,22 @@ the prefix cache depends on its tokens alone, not on how it was reached.
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from prompt_optimization.models.engine import Outcome
 from prompt_optimization.models.layout import BoundaryError
+from prompt_optimization.models.worker import Budgets
 from prompt_optimization.optimizers.greater.evaluator import Evaluation
-from prompt_optimization.optimizers.greater.search import GreaterSearch, Scored, State
+from prompt_optimization.optimizers.greater.search import GreaterSearch
+from prompt_optimization.optimizers.greater.state import Scored, State
 
-TOTALS = ("position", "active", "step", "since_best", "grown", "seconds", "decoded", "evaluations")
+TOTALS = (
+    "position", "active", "models", "step", "since_best", "grown", "seconds", "decoded",
+    "evaluations",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,15 @@ def snapshot(search: GreaterSearch) -> Snapshot:
         ],
         "reused": evaluator.reused,
         "computed": evaluator.computed,
-        "rows": search.engine.budget.rows,
-        "gradient_rows": search.gradient_budget.rows,
-        "prefix": search.samples.prefix.ids,
+        "teams": [
+            {
+                "prefix": team.prefix,
+                "lengths": list(team.lengths.items()),
+                "counts": dict(team.counts),
+                "budgets": [asdict(budgets) for budgets in team.budgets()],
+            }
+            for team in search.teams
+        ],
     }
     return Snapshot(values, outcomes)
 
@@ -104,10 +115,12 @@ def restore(search: GreaterSearch, taken: Snapshot) -> None:
         for prompt, known in values["memory"]
     )
     evaluator.reused, evaluator.computed = values["reused"], values["computed"]
-    # What the memory has taught; a smaller number asked for now counts more.
-    for budget, name in ((search.engine.budget, "rows"), (search.gradient_budget, "gradient_rows")):
-        budget.rows = min(budget.rows, values[name])
-    search.samples.prefix.reach(tuple(values["prefix"]))
+    for team, record in zip(search.teams, values["teams"], strict=True):
+        team.limit([Budgets(**budgets) for budgets in record["budgets"]])
+        team.move_prefix(tuple(record["prefix"]))
+        team.lengths = dict(record["lengths"])
+        # Last: what was just read once more has been counted already.
+        team.counts = Counter(record["counts"])
 
 
 def carry_over(search: GreaterSearch, taken: Snapshot) -> None:
@@ -122,12 +135,14 @@ def carry_over(search: GreaterSearch, taken: Snapshot) -> None:
     state = search.state
     assert state is not None
 
+    places = search.evaluator.places(state.models, state.active)
+
     def found(record: dict[str, Any]) -> Scored | None:
         try:
             ids = search.samples.prompt_ids(record["text"])
         except BoundaryError:
             return None
-        (evaluation,) = search.evaluator.evaluate([ids], state.active)
+        (evaluation,) = search.evaluator.evaluate([ids], places)
         return Scored(record["text"], ids, evaluation, record["step"])
 
     state.incumbent = found(values["incumbent"]) or initial

@@ -1,0 +1,125 @@
+"""What a second worker brings: seconds per step and idle share, with one worker and with several.
+
+The same search with 1, 2, ... workers, runs interleaved. On a CPU every worker has one thread, so
+that two workers have twice what one has.
+
+    python -m benchmarks.workers --workers 1 2 --steps 4
+    python -m benchmarks.workers --device cuda --workers 1 2 4 8 --new-tokens 256
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import defaultdict
+from functools import partial
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.workload import PROMPT, WORDING, command, machine, parser, read_examples
+from prompt_optimization.models.crew import LocalCrew
+from prompt_optimization.models.engine import Decoding
+from prompt_optimization.models.loading import ModelSettings, load_tokenizer, resolve_device
+from prompt_optimization.models.team import Team
+from prompt_optimization.models.worker import Worker, vocabulary
+from prompt_optimization.optimizers.greater.differentiate import LossWeights
+from prompt_optimization.optimizers.greater.search import GreaterSearch
+from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
+from prompt_optimization.optimizers.greater.state import Step
+from prompt_optimization.runs.teams import PIECES, PIECES_ELSEWHERE
+
+PHASES = ("propose", "differentiate", "select")
+
+
+def options() -> argparse.Namespace:
+    made = parser("One search by one worker and by several.")
+    made.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    made.add_argument("--samples", type=int, default=24)
+    made.add_argument("--new-tokens", type=int, default=64)
+    made.add_argument("--steps", type=int, default=4, help="measured, behind one that is not")
+    made.add_argument("--dtype", default="auto")
+    return made.parse_args()
+
+
+def main() -> int:
+    given = options()
+    runs: dict[int, list[Step]] = defaultdict(list)
+    prompts: dict[int, list[str]] = defaultdict(list)
+    for _ in range(given.repeats):
+        for workers in given.workers:
+            steps = search(given, workers)
+            runs[workers].extend(steps[1:])
+            prompts[workers] = [step.incumbent.text for step in steps]
+    table = Table(
+        title=f"{given.model}, {given.samples} samples, {given.new_tokens} new tokens, "
+        f"{given.dtype}; medians of {given.steps * given.repeats} steps; "
+        f"{machine(resolve_device(given.device))}"
+    )
+    for column in ("workers", *PHASES, "step, s", "speed-up", "efficiency", "idle share each"):
+        table.add_column(column, justify="right")
+    one = statistics.median(total(step) for step in runs[given.workers[0]])
+    for workers, steps in runs.items():
+        seconds = statistics.median(map(total, steps))
+        gain = one * given.workers[0] / seconds
+        idle = [
+            statistics.median(1 - step.busy[worker] / total(step) for step in steps)
+            for worker in range(workers)
+        ]
+        table.add_row(
+            str(workers),
+            *(
+                f"{statistics.median(step.seconds[phase] for step in steps):.2f}"
+                for phase in PHASES
+            ),
+            f"{seconds:.2f}",
+            f"{gain:.2f}",
+            f"{100 * gain / workers:.0f} %",
+            " ".join(f"{100 * share:.0f} %" for share in idle),
+        )
+    console = Console(highlight=False, width=140)
+    console.print(table)
+    same = all(each == prompts[given.workers[0]] for each in prompts.values())
+    console.print(f"the same prompt after every step: {'yes' if same else 'no'}")
+    return 0
+
+
+def search(given: argparse.Namespace, workers: int) -> list[Step]:
+    """Steps of one search by so many workers."""
+    kind = resolve_device(given.device).type
+    names = [f"cuda:{i}" for i in range(workers)] if kind == "cuda" else ["cpu"] * workers
+    models = [
+        ModelSettings(given.model, None, "auto", {}, name, given.dtype, False, {}, {})
+        for name in names
+    ]
+    # Also one worker lives in a process of its own, so that only their number differs.
+    crew = LocalCrew(
+        [partial(Worker.load, model, given.max_rows, given.gradient_rows) for model in models],
+        threads=0 if kind == "cuda" else 1,
+    )
+    pieces = PIECES.get(kind, PIECES_ELSEWHERE) if workers > 1 else 1
+    team = Team(crew, *load_tokenizer(models[0]), 0, pieces)
+    try:
+        team.vocabulary = team.ask_one(vocabulary)
+        team.train_on(WORDING, read_examples(given.data, given.samples), PROMPT)
+        settings = SearchSettings(
+            steps=given.steps + 1,
+            topk=10,
+            topq=6,
+            gradient=LossWeights(),
+            decoding=Decoding(given.new_tokens),
+            objective="mistakes",
+            progressive=False,
+            **(BEHAVIOURS["sound"] | {"accept": "improve"}),
+        )
+        return list(GreaterSearch([team], PROMPT, settings).run())
+    finally:
+        team.close()
+
+
+def total(step: Step) -> float:
+    return sum(step.seconds.values())
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,166 @@
+"""Workers as Ray actors, on this machine or on a cluster that is running already.
+
+An actor loads its model itself, from a hub name or a path that its node can read: no weights
+travel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.crew import (
+    SILENT,
+    START,
+    Done,
+    RemoteCrew,
+    Report,
+    WorkerLost,
+    answer,
+    told,
+)  # fmt: skip
+from prompt_optimization.models.worker import Job, Worker
+
+try:
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+except ImportError:
+    raise InputError(
+        "--config.workers=ray needs the package ray; install it with "
+        "pip install 'greater-prompt-optimization[ray]'"
+    ) from None
+
+
+class _Actor:
+    """A worker in a process of Ray's."""
+
+    def __init__(self, threads: int) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.worker: Worker | None = None
+
+    def load(self, make: Callable[[], Worker]) -> Any:
+        try:
+            self.worker = make()
+            return None, Counter()
+        except Exception as error:
+            return told(error)
+
+    def work(self, job: Job, arguments: Sequence[Any]) -> Any:
+        assert self.worker is not None
+        return answer(self.worker, job, arguments)
+
+
+class RayCrew(RemoteCrew):
+    """One actor a worker."""
+
+    def __init__(
+        self,
+        makes: Sequence[Callable[[], Worker]],
+        gpus: int,
+        timeout: float = 0.0,
+        report: Report = lambda text: None,
+        threads: int = 0,
+    ) -> None:
+        """In the cluster that ``connect`` has joined.
+
+        Args:
+            makes: how each worker is made, in its actor.
+            gpus: of each worker.
+            threads: of each worker, and CPUs that it takes of the cluster's.
+
+        Raises:
+            InputError: there is no room in the cluster, or a model cannot be loaded.
+        """
+        super().__init__(len(makes), timeout, report)
+        self._makes = makes
+        self._kind = ray.remote(_Actor).options(
+            num_gpus=gpus, num_cpus=threads or 1, max_restarts=0
+        )
+        self._threads = threads
+        self._actors: dict[int, Any] = {}
+        self._answers: dict[int, Any] = {}
+        try:
+            for worker in range(self.size):
+                self._launch(worker)
+            for worker in range(self.size):
+                self._receive(worker, START)
+        except WorkerLost as error:
+            self.close()
+            raise InputError(
+                f"a worker {error} while it loaded its model; is there room in the cluster for "
+                f"{self.size} workers with {gpus} GPUs and {threads or 1} CPUs each?"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for worker in list(self._actors):
+            self._end(worker)
+
+    def _start(self, worker: int) -> None:
+        self._launch(worker)
+        self._receive(worker, START)
+
+    def _launch(self, worker: int) -> None:
+        self._actors[worker] = actor = self._kind.remote(self._threads)
+        self._answers[worker] = actor.load.remote(self._makes[worker])
+
+    def _end(self, worker: int) -> None:
+        actor = self._actors.pop(worker, None)
+        if actor is not None:
+            ray.kill(actor)
+
+    def _send(self, worker: int, job: Job, arguments: Sequence[Any]) -> None:
+        self._answers[worker] = self._actors[worker].work.remote(job, tuple(arguments))
+
+    def _heard(self, workers: list[int], patience: float | None) -> list[int]:
+        waiting = [self._answers[worker] for worker in workers]
+        ready, _ = ray.wait(waiting, num_returns=1, timeout=patience)
+        return [worker for worker in workers if self._answers[worker] in ready] or workers
+
+    def _receive(self, worker: int, patience: float | None) -> Done:
+        try:
+            found = ray.get(self._answers[worker], timeout=patience)
+        except GetTimeoutError:
+            raise WorkerLost(SILENT) from None
+        except RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise WorkerLost(f"was lost ({reason})") from None
+        if isinstance(found, BaseException):
+            raise found
+        result: Done = found
+        return result
+
+
+def connect(address: str) -> None:
+    """Join the cluster at ``address``, or start one here.
+
+    Raises:
+        InputError: there is none.
+    """
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"there is no Ray cluster at '{address}' ({reason}); start one with 'ray start --head' "
+            "or leave --config.ray_address empty"
+        ) from None
+
+
+def cluster_gpus() -> int:
+    """GPUs of the cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))

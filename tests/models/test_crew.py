@@ -1,0 +1,151 @@
+"""Workers in processes of their own: they share the work out, and none is missed for long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models import crew as module
+from prompt_optimization.models.crew import LocalCrew
+from prompt_optimization.models.loading import ModelSettings
+from prompt_optimization.models.team import balanced
+from prompt_optimization.models.worker import Worker
+from tests.models import faults
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def maker(model: Path) -> Any:
+    settings = ModelSettings(str(model), None, "auto", {}, "cpu", "float32", False, {}, {})
+    return partial(Worker.load, settings, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def crew(saved_model: Path, said: list[str]) -> Iterator[LocalCrew]:
+    """Two workers; tests that end the crew make their own."""
+    made = LocalCrew([maker(saved_model)] * 2, timeout=60, report=said.append, threads=1)
+    yield made
+    made.close()
+
+
+def results(done: Any) -> list[Any]:
+    return [result for result, _ in done]
+
+
+def test_results_come_in_the_order_of_the_pieces(crew: LocalCrew) -> None:
+    assert results(crew.share(faults.number, [(i,) for i in range(9)])) == list(range(9))
+    assert results(crew.everyone(faults.who, [(), ()])) == crew.pids
+    assert len({os.getpid(), *crew.pids}) == 3
+
+
+def test_whoever_is_idle_takes_the_next_piece(crew: LocalCrew) -> None:
+    pieces = [(1.5,), *[(0.05,)] * 6]
+    long, *short = results(crew.share(faults.sleep, pieces))
+    assert set(short) == set(crew.pids) - {long}, "the other one should have done all the rest"
+    assert all(seconds > 0 for seconds in crew.busy)
+
+
+@pytest.mark.parametrize("fault", [faults.die, faults.hang])
+def test_a_lost_worker_is_replaced_and_its_work_done_again(
+    saved_model: Path, tmp_path: Path, fault: Any
+) -> None:
+    said: list[str] = []
+    timeout = 4.0 if fault is faults.hang else 0.0
+    crew = LocalCrew([maker(saved_model)] * 2, timeout, said.append, threads=1)
+    try:
+        before = crew.pids
+        crew.everyone(faults.remember, [("a",), ("b",)], "memory")
+        pieces = [(i, str(tmp_path / f"mark{i != 2}")) for i in range(5)]
+        (tmp_path / "markTrue").touch()  # only piece 2 goes wrong
+        assert results(crew.share(fault, pieces)) == list(range(5))
+        (words,) = said
+        assert ("killed by signal 9" if fault is faults.die else "not answered in time") in words
+        assert len(set(before) & set(crew.pids)) == 1
+        assert results(crew.everyone(faults.recall, [(), ()])) == ["a", "b"]
+    finally:
+        crew.close()
+    assert not any(psutil.pid_exists(pid) for pid in before)
+
+
+def test_what_comes_back_every_time_ends_the_run(
+    saved_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESTARTS", 1)
+    said: list[str] = []
+    crew = LocalCrew([maker(saved_model)], report=said.append, threads=1)
+    with pytest.raises(InputError, match=r"worker 0 was killed by signal 9, after 1 workers"):
+        crew.share(faults.die_always, [()])
+    assert len(said) == 1
+
+
+def test_errors_come_through(saved_model: Path) -> None:
+    for job, error, words in (
+        (faults.refuse, InputError, "this cannot be used"),
+        (faults.break_down, RuntimeError, "ZeroDivisionError: a programmer's mistake"),
+    ):
+        crew = LocalCrew([maker(saved_model)], threads=1)
+        with pytest.raises(error, match=words):
+            crew.share(job, [()])
+    with pytest.raises(InputError, match="holds no model"):
+        LocalCrew([maker(ROOT / "tests")], threads=1)
+
+
+def test_no_worker_outlives_a_run_that_is_killed(saved_model: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tests.models.test_crew import maker\n"
+        "from tests.models import faults\n"
+        "from prompt_optimization.models.crew import LocalCrew\n"
+        "if __name__ == '__main__':\n"
+        "    crew = LocalCrew([maker(Path(sys.argv[1]))] * 2, threads=1)\n"
+        "    print(*crew.pids, flush=True)\n"
+        "    crew.share(faults.sleep, [(3600.0,)] * 2)\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(saved_model)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert parent.stdout is not None
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while any(psutil.pid_exists(pid) for pid in workers):
+        assert time.monotonic() < deadline, "workers are still there"
+        time.sleep(0.1)
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=40), st.integers(1, 8))
+def test_pieces_are_balanced(costs: list[float], bins: int) -> None:
+    found = balanced(costs, bins)
+    assert sorted(i for each in found for i in each) == list(range(len(costs)))
+    assert len(found) == min(bins, len(costs)) and all(found)
+    sums = [sum(costs[i] for i in each) for each in found]
+    assert sums == sorted(sums, reverse=True)
+    # Longest first is never worse than the mean and the largest together.
+    assert sums[0] <= sum(costs) / len(found) + max(costs) + 1e-9
