@@ -20,12 +20,13 @@ def get_config() -> ConfigDict:
     # or when both are the same file, dev and test are cut from the rows behind the training rows.
     config.train_data = ""
     config.test_data = ""
-    # The first training row, and rows per split. 50/100/100: [paper]. Dev shrinks where a task
-    # has too few rows.
+    # The first training row, and rows per split; -1: those of the task whose name the file has
+    # (and, without test_data, the test file beside it), else 50/100/100 [paper]. Dev shrinks where
+    # a task has too few rows.
     config.data_offset = 0
-    config.n_train_data = 50
-    config.n_dev_data = 100
-    config.n_test_data = 100
+    config.n_train_data = -1
+    config.n_dev_data = -1
+    config.n_test_data = -1
     # Text behind the reasoning that makes the model state its answer in the reference's form.
     # Empty: that of the task whose name the file has, where the answer stands behind a 'dollar' or
     # between 'stars' (the published ones for Llama-3 and Gemma-2).

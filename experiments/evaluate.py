@@ -4,7 +4,7 @@ From `experiments/`::
 
     python evaluate.py --config=./configs/embedded.py --prompt="think it over." --baseline=initial
     python evaluate.py --config=./configs/transfer_gemma2.py --log=results/llama3 \\
-        --baseline=initial,zero_shot_cot --config.result_prefix=results/llama3_to_gemma2
+        --baseline=initial --baseline=zero_shot_cot --config.result_prefix=results/llama3_to_gemma2
 
 A log brings its task, rows and initial prompt along; model, template and token limits are the
 config's. The same command goes on where it was killed.
@@ -28,7 +28,9 @@ from prompt_optimization.runs.evaluate import evaluate, evaluation_path
 LOGS = flags.DEFINE_multi_string(
     "log", [], "A run's log, or a folder of them; the prompt that was chosen on dev counts."
 )
-PROMPTS = flags.DEFINE_multi_string("prompt", [], "A prompt's text.")
+PROMPTS = flags.DEFINE_multi_string(
+    "prompt", [], "A prompt's text, as it stands behind the connector (' Use' by default)."
+)
 BASELINE = flags.DEFINE_multi_enum(
     "baseline", [], BASELINES, "The task's initial prompt, or the plain step-by-step sentence."
 )

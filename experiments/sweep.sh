@@ -4,13 +4,15 @@
 # Settings, all from the environment:
 #   TASKS          names, by spaces; the sweep's own list when left out
 #   CONFIG         config file, from experiments/; the sweep's own when left out
-#   DATA           folder of task files; data/official/BBH when it is there, else data/BBH
+#   DATA           folder of task files, from experiments/; data/official/BBH when it is there,
+#                  else data/BBH
 #   GPUS           device numbers, by spaces; all that nvidia-smi lists, or none: one CPU slot
 #   GPUS_PER_TASK  devices of one task (1)
-#   RESULTS        folder of logs (results/<sweep>)
+#   RESULTS        folder of logs, from experiments/ (results/<sweep>, and in its name what is
+#                  not the sweep's own: another config, generated data)
 #   RESUME         auto: finished tasks are skipped, unfinished ones go on; or what --config.resume
 #                  takes
-#   EXTRA          further flags for every task, by spaces
+#   EXTRA          further flags for every task, by spaces; quotes keep spaces together
 #   DRY_RUN        1 prints the commands and runs nothing
 #   PYTHON         the interpreter; the set-up's .venv when it is there
 
@@ -38,7 +40,7 @@ reasoning_about_colored_objects ruin_names salient_translation_error_detection s
 temporal_sequences tracking_shuffled_objects_five_objects"
 
 fail() {
-    echo "error: $1" >&2
+    echo "error: $*" >&2
     exit 2
 }
 
@@ -53,23 +55,10 @@ task_file() {
     [ ! -f "$file" ] || echo "$file"
 }
 
-# Splits that differ from 50/100/100.
-task_flags() {
-    case $1 in
-        gsm8k)
-            echo "--config.test_data=$DATA/../GSM8K/gsm8k_test.json --config.n_train_data=100" \
-                "--config.n_test_data=1319"
-            ;;
-        folio) echo "--config.test_data=$DATA/../FOLIO/folio_test.json --config.n_test_data=204" ;;
-        # 146 rows in all.
-        penguins_in_a_table) echo "--config.n_dev_data=24 --config.n_test_data=72" ;;
-    esac
-}
-
 finished() {
-    local log
+    local log stamp='_[0-9]{8}-[0-9]{6}(-[0-9]+)?\.json$'
     for log in "$RESULTS/$1"_*.json; do
-        if [ -f "$log" ] && grep -q '^ "status": "finished"' "$log"; then
+        if [[ ${log#"$RESULTS/$1"} =~ ^$stamp ]] && grep -q '^ "status": "finished"' "$log"; then
             return 0
         fi
     done
@@ -78,10 +67,11 @@ finished() {
 
 # sweep NAME CONFIG TASKS: see above.
 sweep() {
-    local name=$1
+    local name=$1 asked=${TASKS:-}
     CONFIG=${CONFIG:-$2}
     TASKS=${TASKS:-$3}
-    RESULTS=${RESULTS:-results/$name}
+    # Another model's finished tasks are not this one's.
+    [ "$CONFIG" = "$2" ] || name=${name}_$(basename "$CONFIG" .py)
     RESUME=${RESUME:-auto}
     GPUS_PER_TASK=${GPUS_PER_TASK:-1}
     [ -f "$CONFIG" ] || fail "config '$CONFIG' does not exist; give one with CONFIG="
@@ -90,16 +80,19 @@ sweep() {
         DATA=$root/data/official/BBH
         if [ ! -d "$DATA" ]; then
             DATA=$root/data/BBH
+            name=${name}_generated
             echo "note: generated look-alike tasks; fetch the official ones with" \
                 "python scripts/fetch_data.py bbh gsm8k folio"
         fi
     fi
     [ -d "$DATA" ] || fail "folder '$DATA' does not exist; give one with DATA="
+    RESULTS=${RESULTS:-results/$name}
 
     # --- Slots: groups of devices, or one for the CPU ---
     local -a devices slots=() pids=() running=()
     if [ -z "${GPUS+set}" ] && command -v nvidia-smi >/dev/null; then
-        GPUS=$(nvidia-smi --query-gpu=index --format=csv,noheader | tr '\n' ' ')
+        GPUS=$(nvidia-smi --query-gpu=index --format=csv,noheader | tr '\n' ' ') ||
+            fail "nvidia-smi does not work; name the devices with GPUS= (GPUS='' is the CPU)"
     fi
     read -ra devices <<<"${GPUS:-}"
     local i
@@ -116,6 +109,8 @@ sweep() {
     local -a queue=() missing=() skipped=()
     for task in $TASKS; do
         if [ -z "$(task_file "$task")" ]; then
+            [ -z "$asked" ] || fail "there is no file for task '$task' in '$DATA'; fetch it, or" \
+                "spell it as its file"
             missing+=("$task")
         elif [ "$RESUME" = auto ] && finished "$task"; then
             skipped+=("$task")
@@ -156,7 +151,7 @@ sweep() {
     done
     trap - INT TERM
     if [ -z "${DRY_RUN:-}" ]; then
-        "$PYTHON" -m prompt_optimization.runs.summary "$RESULTS"
+        "$PYTHON" -m prompt_optimization.runs.summary "$RESULTS" || true
         # Without a finished run there is no page, which the table has just shown.
         ! compgen -G "$RESULTS/*.json" >/dev/null ||
             "$PYTHON" "$root/scripts/report.py" "$RESULTS" --format html || true
@@ -168,14 +163,13 @@ sweep() {
 # start TASK DEVICES: in the background; its process id goes into the caller's pids[slot].
 start() {
     local task=$1 visible=$2
-    local -a command flags extra
-    read -ra flags <<<"$(task_flags "$task")"
-    read -ra extra <<<"${EXTRA:-}"
+    local -a command extra=()
+    [ -z "${EXTRA:-}" ] || mapfile -t extra < <(xargs -n 1 printf '%s\n' <<<"$EXTRA")
     command=(
         "$PYTHON" main.py "--config=$CONFIG"
         "--config.train_data=$(task_file "$task")" --config.extractor_text=
         "--config.result_prefix=$RESULTS/$task" "--config.resume=$RESUME"
-        "${flags[@]}" "${extra[@]}"
+        "${extra[@]}"
     )
     if [ "$visible" = cpu ]; then
         visible=

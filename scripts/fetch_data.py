@@ -1,7 +1,7 @@
 """Fetch the authors' data: ``python scripts/fetch_data.py bbh gsm8k folio``.
 
-Writes data/official/BBH, GSM8K and FOLIO, which git ignores. Files that are there already are
-left alone.
+Writes data/official/BBH, GSM8K and FOLIO, which git ignores. Files that are there already,
+unchanged, are left alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.tasks.official import SOURCES, fetch, official_files
+from prompt_optimization.tasks.official import SOURCES, fetch, is_fetched, official_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +27,9 @@ def main() -> int:
     given = parser.parse_args()
     console = Console(stderr=True, highlight=False)
     wanted = official_files(given.benchmarks)
-    missing = [file for file in wanted if not (given.out / file.target).exists()]
+    missing = [file for file in wanted if not is_fetched(file, given.out)]
+    if given.mirror == "":
+        parser.error("--mirror is empty; give a folder or URL, or leave it out")
     folder = given.mirror is not None and "://" not in given.mirror
     failures: list[InputError] = []
     try:

@@ -20,16 +20,20 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, help="a file; else the screen, and for html FOLDER/report.html"
     )
+    parser.add_argument(
+        "--reading", choices=("strict", "flexible", "teacher_forced"), default="strict",
+        help="how answers are read: to the letter, by their form, or by the model's first choices",
+    )  # fmt: skip
     given = parser.parse_args()
     try:
-        write(given.folder, given.format, given.out)
+        write(given.folder, given.format, given.out, given.reading)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def write(folder: Path, form: str, out: Path | None) -> None:
+def write(folder: Path, form: str, out: Path | None, reading: str) -> None:
     """Write the report on ``folder`` to ``out`` or where it belongs.
 
     Raises:
@@ -37,6 +41,9 @@ def write(folder: Path, form: str, out: Path | None) -> None:
             written.
     """
     try:
+        import jinja2  # noqa: F401  # behind pandas' LaTeX, as tabulate is behind its Markdown
+        import tabulate  # noqa: F401
+
         from prompt_optimization.runs.report.measured import read_results
         from prompt_optimization.runs.report.page import page
         from prompt_optimization.runs.report.render import FORMATS
@@ -44,14 +51,14 @@ def write(folder: Path, form: str, out: Path | None) -> None:
     except ImportError as error:
         raise InputError(
             f"reports need the package {error.name}; install it with "
-            "pip install 'greater-prompt-optimization[report]'"
+            "pip install -e '.[report]' in the project's folder"
         ) from None
-    results = read_results(folder)
+    results = read_results(folder, reading)
     tables = all_tables(results)
     for reason in results.left_out:
         print(f"left out: {reason}", file=sys.stderr)
     if form == "html":
-        text = page(f"Results in {folder.resolve().name}", tables, results)
+        text = page(f"Results in {folder.resolve().name}, read {reading}", tables, results)
         out = out or folder / "report.html"
     else:
         text = FORMATS[form](tables)

@@ -30,8 +30,7 @@ try:
     from ray.exceptions import GetTimeoutError, RayError
 except ImportError:
     raise InputError(
-        "--config.workers=ray needs the package ray; install it with "
-        "pip install 'greater-prompt-optimization[ray]'"
+        "--config.workers=ray needs the package ray; install it with pip install ray"
     ) from None
 
 

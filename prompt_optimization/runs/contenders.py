@@ -11,10 +11,15 @@ from ml_collections import ConfigDict
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
+from prompt_optimization.runs.folder import read_folder
 from prompt_optimization.runs.log import read_log
-from prompt_optimization.runs.naming import search_variant, start_variant, task_name
+from prompt_optimization.runs.naming import (
+    search_settings,
+    search_variant,
+    start_variant,
+    task_name,
+)
 from prompt_optimization.runs.settings import RunSettings, run_settings
-from prompt_optimization.runs.summary import newest_logs
 from prompt_optimization.tasks.examples import Example, Table, read_table, split_rows
 from prompt_optimization.tasks.registry import task_of
 
@@ -93,16 +98,23 @@ def gather(
     for prompt in request.prompts:
         if not prompt.strip():
             raise InputError("an empty prompt cannot be evaluated; give --prompt a text")
+        if not prompt.isprintable():
+            raise InputError(
+                f"--prompt={prompt!a} holds characters that cannot be printed; give one line of "
+                "text in UTF-8"
+            )
     jobs: dict[tuple[Any, ...], Job] = {}
     for path, log in _logs(request.logs):
         job = _job(_of_log(config, overridden, log), defaults, request.split, jobs)
-        _check_data(path, log, job, overridden)
-        connector = log["params"]["connector"]
+        _check_data(path, log, job, "train_data" in overridden)
+        connector = job.settings.params["connector"]
         origin = {
             "kind": "log",
             "log": path.name,
             "run": log["sessions"][0]["run"],
             "model": log["environment"]["model"],
+            "weights": log["environment"]["weights"],
+            "settings": search_settings(log["params"]),
             "search": search_variant(log["params"]),
             "start": start_variant(log["params"]["control_init"]),
         }
@@ -129,11 +141,7 @@ def _logs(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
     found: list[tuple[Path, dict[str, Any]]] = []
     for path in paths:
         if path.is_dir():
-            done = [
-                (file, log)
-                for file, log in newest_logs(path).values()
-                if log["status"] == "finished"
-            ]
+            done = list(read_folder(path).finished().items())
             if not done:
                 raise InputError(f"folder '{path}' holds no log of a finished run; give another")
             found.extend(done)
@@ -194,13 +202,32 @@ def _job(
     return jobs.setdefault(key, Job(name, settings, tables, split, examples))
 
 
-def _check_data(path: Path, log: dict[str, Any], job: Job, overridden: set[str]) -> None:
-    """Rows behind a log's prompts must be the rows it means."""
-    if overridden & {"train_data", "test_data"}:
-        return
+def _check_data(path: Path, log: dict[str, Any], job: Job, other_task: bool) -> None:
+    """Rows behind a log's prompts must be the rows it means, and held out must be held out.
+
+    Args:
+        other_task: the command names the data.
+    """
+    before = log["environment"]["data"]
     for name, table in job.tables.items():
-        if log["environment"]["data"][name]["sha256"] != table.sha256:
+        if name not in before or before[name]["sha256"] != table.sha256:
+            if other_task:
+                return
             raise InputError(
                 f"'{table.path}' has changed since the run in '{path}'; bring the file back, or "
-                "name the data with --config.train_data"
+                "name other data with --config.train_data"
             )
+    if job.split == "test" and "test" not in job.tables:
+        rows = log["environment"]["rows"]
+        used = {*rows["train"], *rows.get("dev", ())} & {e.row for e in job.examples}
+        if used:
+            raise InputError(
+                f"test rows {_short(sorted(used))} are rows that the run in '{path}' trained or "
+                "chose on; leave --config.data_offset, n_train_data and n_dev_data as its log has "
+                "them, or take --split=train or dev"
+            )
+
+
+def _short(rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, rows[:5]))
+    return f"{shown} and {len(rows) - 5} more" if len(rows) > 5 else shown

@@ -120,10 +120,10 @@ class Display:
         for result in results:
             origin = result["origin"]
             grid.add_row(
-                result["task"],
+                escape(result["task"]),
                 result["split"],
                 str(result["strict"]["n"]),
-                escape(origin.get("name") or origin.get("log") or "--prompt"),
+                escape(_named_by(origin)),
                 _interval(result["strict"]),
                 escape((result["connector"] + result["prompt"]).strip(". ")),
             )
@@ -173,6 +173,12 @@ class Display:
         minutes, seconds = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _named_by(origin: dict[str, Any]) -> str:
+    if origin["kind"] == "log":
+        return f"{origin['log']}, {origin['prompt']}"
+    return str(origin.get("name", "--prompt"))
 
 
 def _numbers(scored: Scored) -> str:

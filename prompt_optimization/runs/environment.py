@@ -15,6 +15,7 @@ import torch
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.tasks.examples import Table
+from prompt_optimization.tasks.official import is_official
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "ml_collections", "fschat")
 
@@ -41,7 +42,12 @@ def describe(
             "after": chat.suffix,
         },
         "data": {
-            name: {"file": str(table.path), "sha256": table.sha256, "rows": len(table.examples)}
+            name: {
+                "file": str(table.path),
+                "sha256": table.sha256,
+                "rows": len(table.examples),
+                "official": is_official(table.path, table.sha256),
+            }
             for name, table in tables.items()
         },
     }

@@ -28,6 +28,9 @@ from prompt_optimization.tasks.examples import Example
 
 FORMAT = 1
 
+# What every result holds besides its metrics.
+RESULT = {"task", "split", "rows", "origin", "connector", "extractor", "prompt", "hits"}
+
 # Rows whose questions are held in memory, and whose outputs are written, together.
 BLOCK = 100
 
@@ -83,8 +86,13 @@ def evaluate(
             "environment": describe(facts, team.chat, tables, first.params["seed"]),
             "results": [],
         }
-        _continue(path, report)
         outputs = Outputs(outputs_path(first.params["result_prefix"]))
+        if outputs.records and not path.exists():
+            raise InputError(
+                f"'{outputs.path}' holds outputs, but '{path}', which tells what made them, is "
+                "gone; bring it back or choose another --config.result_prefix"
+            )
+        _continue(path, report)
         writer = _Writer(team, facts, outputs)
         results = {_identity(record): record for record in report["results"]}
         for job in jobs:
@@ -135,13 +143,14 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         number = int(data["format"])
         assert data["kind"] == "evaluation" and isinstance(data["results"], list)
-        assert isinstance(data["params"], dict) and isinstance(data["environment"], dict)
+        assert set(data["params"]) >= {*DECODING} and isinstance(data["environment"], dict)
+        assert all(set(result) >= RESULT for result in data["results"])
     except OSError as error:
         raise InputError(f"evaluation '{path}' cannot be read ({error.strerror})") from None
     except (ValueError, LookupError, TypeError, AssertionError):
         raise InputError(
-            f"'{path}' is no evaluation, or damaged; move it away or choose another "
-            "--config.result_prefix"
+            f"'{path}' is no evaluation, or damaged; move it and its outputs away or choose "
+            "another --config.result_prefix"
         ) from None
     if number > FORMAT:
         raise InputError(
@@ -186,7 +195,12 @@ class _Writer:
             decoding.max_new_tokens,
             decoding.answer_tokens,
         )
-        outcomes = self.team.held_out(wording, block, contender.prompt, ids, decoding)
+        try:
+            outcomes = self.team.held_out(wording, block, contender.prompt, ids, decoding)
+        except FloatingPointError as error:
+            raise InputError(
+                f"{error}; try --config.dtype=float32, or check the model's weights"
+            ) from None
         result = held_out(contender.prompt, block, outcomes)
         decode = self.team.tokenizer.decode
         for place, (example, outcome) in enumerate(zip(block, outcomes, strict=True)):

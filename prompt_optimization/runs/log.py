@@ -134,12 +134,14 @@ def read_log(path: Path) -> dict[str, Any]:
         assert isinstance(data["status"], str) and data["sessions"][0]["run"]
         assert all(isinstance(data[key], dict) for key in ("params", "environment"))
         assert all(isinstance(data[key], list) for key in LISTS)
+        assert data["sessions"][-1]["started"]
+        if number == FORMAT and data["status"] == "finished":
+            _check_finished(data)
     except OSError as error:
         raise InputError(f"log '{path}' cannot be read ({error.strerror})") from None
     except (ValueError, LookupError, TypeError, AssertionError):
         raise InputError(
-            f"'{path}' is no log of a run, or damaged; move it away or choose another "
-            "--config.result_prefix"
+            f"'{path}' is no log of a run, or damaged; name another file, or move this one away"
         ) from None
     if number != FORMAT:
         raise InputError(
@@ -147,6 +149,17 @@ def read_log(path: Path) -> dict[str, Any]:
             f"that wrote it{', or a newer one' if number > FORMAT else ''}"
         )
     return data
+
+
+def _check_finished(data: dict[str, Any]) -> None:
+    """Whoever reads a finished run's log relies on this."""
+    environment, evaluation = data["environment"], data["evaluation"]
+    assert {"model", "weights", "dtype", "seed", "data", "rows"} <= set(environment)
+    assert isinstance(evaluation["chosen"], str) and data["initial"] and data["best"]
+    test = evaluation["test"]
+    for key in ("initial", "best") if test else ():
+        for hits in test[key]["hits"].values():
+            assert len(hits) == test[key]["strict"]["n"] == len(environment["rows"]["test"])
 
 
 def log_path(prefix: str) -> Path:

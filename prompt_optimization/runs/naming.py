@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.models.layout import Layout
+from prompt_optimization.runs.resume import FREE
 from prompt_optimization.tasks.registry import task_of
 
 # The paper's initial prompts: the usual one and that of its ablation (sections 4.1 and 5).
@@ -20,6 +21,22 @@ def task_name(train_data: str | Path) -> str:
     stem = Path(train_data).stem
     task = task_of(stem)
     return task.name if task else stem
+
+
+# What a search may do otherwise without being another variant: where its rows come from, and what
+# the variants are named for.
+_NOT_SETTINGS = FREE | {
+    "seed", "train_data", "test_data", "data_offset", "n_dev_data", "n_test_data", "model_paths",
+    "tokenizer_paths", "model_kwargs", "tokenizer_kwargs", "conversation_templates",
+    "chat_template_kwargs", "dtype", "trust_remote_code", "extractor_text", "extractor_style",
+    "extractor_separator", "connector", "answer_tokens", "max_new_tokens", "control_init",
+    "shortlist", "reasoning_gradient", "behaviour", "deterministic", "test_steps",
+}  # fmt: skip
+
+
+def search_settings(params: dict[str, Any]) -> dict[str, str]:
+    """The settings of a search that a variant's name does not tell."""
+    return {key: str(value) for key, value in params.items() if key not in _NOT_SETTINGS}
 
 
 def search_variant(params: dict[str, Any]) -> str:

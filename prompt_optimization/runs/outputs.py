@@ -12,9 +12,14 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.files import RESULTS_ELSEWHERE
 from prompt_optimization.signals import shielded
 
-# Which output it is. The other fields: question, reasoning, answer (as written), reference,
-# strict, flexible, teacher_forced (booleans), loss (nats).
+# Which output it is, and what it holds: strict, flexible and teacher_forced are booleans, the loss
+# is in nats.
 KEY = ("task", "split", "row", "extractor", "connector", "prompt")
+VALUES = (
+    "question", "reasoning", "answer", "reference", "strict", "flexible", "teacher_forced", "loss",
+)  # fmt: skip
+FIELDS = {*KEY, *VALUES}
+BEGINNING = b'{"task": "'
 
 Key = tuple[Any, ...]
 
@@ -32,22 +37,39 @@ class Outputs:
         self.records: dict[Key, dict[str, Any]] = {}
         try:
             raw = path.read_bytes() if path.exists() else b""
-            whole = raw[: raw.rfind(b"\n") + 1]
-            if whole != raw:
-                os.truncate(path, len(whole))
+        except OSError as error:
+            raise InputError(f"'{path}' cannot be read ({error.strerror})") from None
+        *whole, rest = raw.split(b"\n")
+        for number, line in enumerate(whole, 1):
+            self._take(line, f"line {number}")
+        if rest:
+            self._mend(len(raw) - len(rest), rest)
+
+    def _take(self, line: bytes, name: str) -> None:
+        try:
+            record = json.loads(line)
+            assert set(record) >= FIELDS
+            self.records[output_key(record)] = record
+        except (ValueError, LookupError, TypeError, AssertionError):
+            raise InputError(
+                f"{name} of '{self.path}' is no output of an evaluation; move the file away or "
+                "choose another --config.result_prefix"
+            ) from None
+
+    def _mend(self, start: int, rest: bytes) -> None:
+        """Cut off what a killed writer has begun; anything else is not ours to touch."""
+        beginning = BEGINNING[: len(rest)]
+        if not rest.startswith(beginning):
+            raise InputError(
+                f"the end of '{self.path}' is no output of an evaluation; move the file away or "
+                "choose another --config.result_prefix"
+            )
+        try:
+            os.truncate(self.path, start)
         except OSError as error:
             raise InputError(
-                f"'{path}' cannot be read and mended ({error.strerror}); {RESULTS_ELSEWHERE}"
+                f"'{self.path}' cannot be mended ({error.strerror}); {RESULTS_ELSEWHERE}"
             ) from None
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                record = json.loads(line)
-                self.records[output_key(record)] = record
-            except (ValueError, LookupError, TypeError):
-                raise InputError(
-                    f"line {number} of '{path}' is no output of an evaluation; move the file away "
-                    "or choose another --config.result_prefix"
-                ) from None
 
     def lacks(self, keys: Iterable[Key]) -> bool:
         return any(key not in self.records for key in keys)

@@ -134,7 +134,7 @@ def _logs(prefix: str) -> list[Path]:
 
 def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new} - {"file"}):
+        for key in sorted({*old, *new} - {"file", "official"}):
             yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
     else:
         yield name, old, new

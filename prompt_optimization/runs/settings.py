@@ -48,6 +48,9 @@ CHOICES = {
     "attack": ("gcg",),
 }
 
+# Rows per split (paper, section 4.1).
+PAPER_SPLITS = {"train": 50, "dev": 100, "test": 100}
+
 # Smallest sensible value of the numeric keys.
 AT_LEAST = {
     "data_offset": 0,
@@ -136,6 +139,7 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
             raise InputError(
                 f"--config.{key}='{params[key]}' is unknown; choose one of {', '.join(choices)}"
             )
+    _resolve_splits(params)
     for key, least in AT_LEAST.items():
         if params[key] < least:
             raise InputError(f"--config.{key}={params[key]} is too small; give at least {least}")
@@ -230,6 +234,19 @@ def _resolve_behaviour(params: dict[str, Any]) -> None:
         if params[key] is None:
             annealed = key != "accept" or value != "anneal" or params["anneal"]
             params[key] = value if annealed else "improve"
+
+
+def _resolve_splits(params: dict[str, Any]) -> None:
+    """Fill in the rows per split, and the test file of tasks that have one."""
+    path = Path(params["train_data"])
+    task = task_of(path.stem)
+    if task and task.test_file and not params["test_data"]:
+        beside = path.with_name(task.test_file)
+        if beside.name != path.name and beside.expanduser().is_file():
+            params["test_data"] = str(beside)
+    for name, usual in PAPER_SPLITS.items():
+        if params[f"n_{name}_data"] == -1:
+            params[f"n_{name}_data"] = getattr(task, name) if task else usual
 
 
 def _model_settings(params: dict[str, Any]) -> tuple[ModelSettings, ...]:

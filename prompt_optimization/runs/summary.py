@@ -9,35 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.runs.log import read_log
-
-
-def newest_logs(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """Of every run prefix in ``folder`` the newest log and its file, by name.
-
-    Raises:
-        InputError: the folder does not exist, or a log in it is damaged.
-    """
-    if not folder.is_dir():
-        raise InputError(f"folder '{folder}' does not exist; give one that holds logs")
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        match = re.fullmatch(r"(.+)_\d{8}-\d{6}(-\d+)?", path.stem)
-        if match:
-            found[match.group(1)] = path, read_log(path)
-    return found
+from prompt_optimization.runs.folder import read_folder
 
 
 def summary(folder: Path) -> Table:
-    """One line a run: how far it came, and what it is worth on rows it has not seen."""
-    table = Table(title=str(folder))
+    """One line a run, the newest log of each prefix: how far it came, and what it is worth on rows
+    it has not seen.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    table = Table(title=escape(str(folder)))
     columns = ("run", "status", "steps", "objective", "initial", "best", "difference")
     for column in columns:
         table.add_column(column, justify="left" if column in ("run", "status") else "right")
-    for name, (_, log) in newest_logs(folder).items():
+    found = read_folder(folder)
+    newest = {}
+    for path, log in found.logs.items():
+        newest[
+            re.sub(r"_\d{8}-\d{6}(-\d+)?$", "", str(path.relative_to(folder).with_suffix("")))
+        ] = log
+    for name, log in sorted(newest.items()):
         initial, best = log["initial"], log["best"]
         objective = f"{initial['objective']:.3f} -> {best[0]['objective']:.3f}" if best else ""
         test = (log["evaluation"] or {}).get("test") or {}
@@ -45,8 +41,9 @@ def summary(folder: Path) -> Table:
             _percent(test[key]["strict"], signed=key == "difference") if key in test else ""
             for key in ("initial", "best", "difference")
         ]
-        table.add_row(name, log["status"], str(len(log["steps"])), objective, *cells)
-    table.caption = "strict accuracy on test rows in %, with 95 % interval"
+        table.add_row(escape(name), log["status"], str(len(log["steps"])), objective, *cells)
+    left_out = f"; left out: {len(found.left_out)} damaged logs" if found.left_out else ""
+    table.caption = f"strict accuracy on test rows in %, with 95 % interval{left_out}"
     return table
 
 

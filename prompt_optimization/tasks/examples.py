@@ -113,21 +113,18 @@ def split_rows(
             f"{offset} were asked for; lower --config.n_train_data or --config.data_offset"
         )
     train_rows = train.examples[offset:wanted]
-    seen = {example.question for example in train_rows}
-
-    def unseen(examples: tuple[Example, ...]) -> tuple[Example, ...]:
-        return tuple(example for example in examples if example.question not in seen)
-
-    rest = unseen(train.examples[wanted:])
+    rest = _without(train.examples[wanted:], train_rows)
     if test is None or test.sha256 == train.sha256:
         source, pool = train, rest
         n_dev = min(n_dev, max(1, len(pool) - n_test)) if n_dev else 0
+        # A question that comes again behind dev is lost to test.
+        while n_dev > 1 and len(_without(pool[n_dev:], pool[:n_dev])) < n_test:
+            n_dev -= 1
         dev, test_pool = pool[:n_dev], pool[n_dev:]
     else:
         source, test_pool = test, test.examples
         dev = rest[:n_dev]
-    seen.update(example.question for example in dev)
-    test_pool = unseen(test_pool)
+    test_pool = _without(test_pool, (*train_rows, *dev))
     if n_dev and not dev:
         raise InputError(
             f"'{train.path}' has no rows left for the dev split after {n_train} training rows "
@@ -139,6 +136,12 @@ def split_rows(
             f"see, but {n_test} were asked for; lower --config.n_test_data"
         )
     return Splits(train=train_rows, dev=dev, test=test_pool[:n_test])
+
+
+def _without(examples: tuple[Example, ...], others: tuple[Example, ...]) -> tuple[Example, ...]:
+    """``examples`` whose question none of ``others`` asks."""
+    seen = {example.question for example in others}
+    return tuple(example for example in examples if example.question not in seen)
 
 
 def _rows(path: Path, text: str) -> list[dict[str, object]]:

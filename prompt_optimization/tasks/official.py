@@ -31,6 +31,8 @@ SOURCES = {
     "grade_school_math/data",
     "folio": "https://raw.githubusercontent.com/Yale-LILY/FOLIO/main/data/v0.0",
 }
+# Lies beside the converted files and holds the hash of each.
+MANIFEST = "MANIFEST.tsv"
 HEADER = ("goal", "target", "final_target")
 ATTEMPTS = 4
 BLOCK = 64 * 1024
@@ -106,8 +108,33 @@ def fetch(
             f"'{file.path}' (sha256 {found[:12]}..., expected {file.sha256[:12]}...); use another "
             "--mirror"
         )
-    write_whole(target, convert(file, raw), MEND)
+    converted = convert(file, raw)
+    write_whole(target, converted, MEND)
+    known = _read_manifest(out) | {file.target: hashlib.sha256(converted).hexdigest()}
+    lines = "".join(f"{name}\t{sha256}\n" for name, sha256 in sorted(known.items()))
+    write_whole(out / MANIFEST, lines.encode(), MEND)
     return target
+
+
+def is_official(path: Path, sha256: str) -> bool:
+    """Whether the file at ``path``, which has this hash, is as ``fetch`` has written it."""
+    folder = path.resolve().parent
+    return _read_manifest(folder.parent).get(f"{folder.name}/{path.name}") == sha256
+
+
+def is_fetched(file: OfficialFile, out: Path) -> bool:
+    """Whether ``file`` is in ``out`` already, unchanged."""
+    target = out / file.target
+    return target.is_file() and is_official(target, hashlib.sha256(target.read_bytes()).hexdigest())
+
+
+def _read_manifest(out: Path) -> dict[str, str]:
+    """Hashes of what ``fetch`` has written below ``out``, by name."""
+    try:
+        lines = (out / MANIFEST).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
 
 
 def convert(file: OfficialFile, raw: bytes) -> bytes:
@@ -184,6 +211,9 @@ def _download(url: str, file: OfficialFile, part: Path, report: Report, wait: fl
                 break
         except urllib.error.URLError as error:
             reason = str(error.reason)
+        except (ValueError, UnicodeError) as error:
+            reason = f"no URL: {error}"
+            break
         except (HTTPException, TimeoutError, ConnectionError) as error:
             reason = str(error) or type(error).__name__
     raise InputError(
@@ -206,8 +236,11 @@ def _append(url: str, file: OfficialFile, part: Path) -> None:
             kept = held if answer.status == 206 else 0
             with part.open("ab" if kept else "wb") as written:
                 while block := answer.read(BLOCK):
+                    kept += len(block)
+                    if kept > file.bytes:
+                        raise ConnectionError(f"more than {file.bytes} bytes come")
                     written.write(block)
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError):
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError):
         raise
     except OSError as error:
         raise InputError(f"'{part}' cannot be written ({error.strerror}); {MEND}") from None

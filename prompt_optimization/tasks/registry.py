@@ -37,6 +37,7 @@ class Task:
         benchmark: ``bbh``, ``gsm8k`` or ``folio``.
         answer: the form of its answers.
         train, dev, test: rows per split (paper, section 4.1).
+        test_file: beside the training file, where the authors publish a split of their own.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Task:
     train: int = 50
     dev: int = 100
     test: int = 100
+    test_file: str = ""
 
     def extractor(self, style: str) -> str:
         """The text behind the reasoning that asks for the answer.
@@ -111,8 +113,10 @@ _LEFT_OUT = {
 
 TASKS: dict[str, Task] = {
     **{name: Task(name, "bbh", answer) for name, answer in _BBH.items()},
-    "gsm8k": Task("gsm8k", "gsm8k", "integer", train=100, dev=100, test=1319),
-    "folio": Task("folio", "folio", "True/False/Uncertain", train=50, dev=100, test=204),
+    # 146 rows in all.
+    "penguins_in_a_table": Task("penguins_in_a_table", "bbh", "letter", dev=24, test=72),
+    "gsm8k": Task("gsm8k", "gsm8k", "integer", train=100, test=1319, test_file="gsm8k_test.json"),
+    "folio": Task("folio", "folio", "True/False/Uncertain", test=204, test_file="folio_test.json"),
 }
 
 TABLE_1_BBH: tuple[str, ...] = tuple(name for name in _BBH if name not in _LEFT_OUT)

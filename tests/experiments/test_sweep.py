@@ -35,7 +35,7 @@ def settings(saved_model: Path, task_file: Path, tmp_path: Path) -> dict[str, st
         "OMP_NUM_THREADS": "1",
         "PYTHON": sys.executable,
         "DATA": str(data),
-        "TASKS": "object_counting hyperbaton navigate snarks",
+        "TASKS": "object_counting hyperbaton navigate",
         "GPUS": "",
         "RESULTS": str(tmp_path / "results"),
         "EXTRA": " ".join(f"--config.{key}={value}" for key, value in flags.items()),
@@ -55,7 +55,7 @@ def test_a_failure_does_not_stop_the_others(settings: dict[str, str]) -> None:
     done = sweep(settings)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED  hyperbaton; the end of" in done.stdout and "holds no rows" in done.stdout
-    assert f"no file in {settings['DATA']} for: snarks" in done.stdout
+    assert (Path(settings["RESULTS"]) / "report.html").exists()
     assert "1 of 3 tasks failed" in done.stdout
     for task in ("object_counting", "navigate"):
         assert f"done    {task}" in done.stdout and status(settings, task) == ["finished"]
@@ -102,11 +102,31 @@ def test_stopped_and_gone_on_with(settings: dict[str, str]) -> None:
         ({"DATA": "/nowhere"}, "folder '/nowhere' does not exist"),
         ({"GPUS_PER_TASK": "two"}, "GPUS_PER_TASK='two' is no number"),
         ({"GPUS": "0", "GPUS_PER_TASK": "2"}, "fewer than GPUS_PER_TASK=2"),
+        ({"TASKS": "navigate objct_counting"}, "no file for task 'objct_counting'"),
     ],
 )
 def test_bad_settings(settings: dict[str, str], changes: dict[str, Any], message: str) -> None:
     done = sweep(settings | changes)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_only_its_own_finished_tasks_are_skipped(settings: dict[str, str]) -> None:
+    results = Path(settings["RESULTS"])
+    results.mkdir()
+    # The end of another task's name, and another model's results.
+    for name in ("object_counting_of_others_20260101-000000", "navigate_20260101"):
+        (results / f"{name}.json").write_text('{\n "status": "finished"\n}')
+    dry = settings | {"DRY_RUN": "1", "TASKS": "object_counting navigate"}
+    assert "finished already" not in sweep(dry).stdout
+    del dry["RESULTS"]
+    other = sweep(dry | {"CONFIG": "configs/embedded.py"}).stdout
+    assert "result_prefix=results/llama3_embedded/object_counting" in other
+
+
+def test_quotes_in_extra_flags(settings: dict[str, str]) -> None:
+    extra = """--config.n_steps=1 --config.control_init=" no thinking just feeling." """
+    dry = settings | {"DRY_RUN": "1", "TASKS": "navigate", "EXTRA": extra}
+    assert "'--config.control_init= no thinking just feeling.'" in sweep(dry).stdout
 
 
 def test_a_dry_run_shows_the_commands(settings: dict[str, str]) -> None:

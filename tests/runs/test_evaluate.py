@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from configs.template import get_config
 from prompt_optimization.errors import InputError
@@ -42,12 +44,16 @@ def log(flags: dict[str, Any], tmp_path_factory: Any) -> Path:
     return carry_out(flags | {"result_prefix": folder / "run"}).path
 
 
-def judge(flags: dict[str, Any], folder: Path, **request: Any) -> dict[str, Any]:
+def judge(
+    flags: dict[str, Any], folder: Path, overridden: Any = (), **request: Any
+) -> dict[str, Any]:
     config = get_config()
     for key, value in (flags | {"result_prefix": folder / "judged"}).items():
         kind = config.get_type(key)
         config[key] = (str(value),) if kind is tuple else str(value) if kind is str else value
-    return evaluate(config, get_config(), set(), Request(**request), Display(verbose=False))
+    return evaluate(
+        config, get_config(), set(overridden), Request(**request), Display(verbose=False)
+    )
 
 
 def outputs_of(folder: Path) -> list[dict[str, Any]]:
@@ -143,11 +149,43 @@ def test_outputs_of_another_making_are_not_mixed(flags: dict[str, Any], tmp_path
     assert (tmp_path / "judged.outputs.jsonl").read_bytes() == before
 
 
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('{"task": 1}\n', "line 1 of"), ("my notes", "the end of"), ('{"task": 1}\nx', "line 1 of")],
+)
+def test_what_is_no_output_is_not_touched(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "x.jsonl"
-    path.write_text('{"task": 1}\n')
-    with pytest.raises(InputError, match="line 1 of"):
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
         Outputs(path)
+    assert path.read_text() == text
+
+
+def test_outputs_without_what_made_them(flags: dict[str, Any], tmp_path: Path) -> None:
+    judge(flags, tmp_path, prompts=("think.",))
+    (tmp_path / "judged.evaluation.json").unlink()
+    with pytest.raises(InputError, match="which tells what made them, is gone"):
+        judge(flags, tmp_path, prompts=("think.",))
+
+
+def test_rows_that_a_run_has_used_are_not_held_out(
+    flags: dict[str, Any], log: Path, tmp_path: Path
+) -> None:
+    given = {"logs": (log,), "overridden": {"n_train_data", "n_dev_data"}}
+    with pytest.raises(InputError, match="test rows 2, 3, 4, 5, 6 and 5 more are rows that the"):
+        judge(flags | {"n_train_data": 1, "n_dev_data": 1}, tmp_path, **given)
+
+
+def test_logits_that_are_no_numbers(
+    flags: dict[str, Any], saved_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(saved_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][:] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"not finite .*dtype=float32"):
+        judge(flags | {"model_paths": folder}, tmp_path, prompts=("think.",))
 
 
 def test_a_task_of_the_paper_is_asked_in_the_reader_s_own_style(

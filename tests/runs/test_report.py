@@ -19,11 +19,23 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.naming import DEFAULT_PROMPT, search_variant, start_variant
 from prompt_optimization.runs.report import plots
-from prompt_optimization.runs.report.measured import Measurement, Results, read_results
+from prompt_optimization.runs.report.measured import (
+    Measurement,
+    Results,
+    read_results,
+    task_label,
+    told_apart,
+)
 from prompt_optimization.runs.report.page import page
 from prompt_optimization.runs.report.published import BENCHMARKS, TABLE_1, TABLE_3, model_name
 from prompt_optimization.runs.report.render import FORMATS, shown
-from prompt_optimization.runs.report.tables import all_tables, significance, table_1, table_3
+from prompt_optimization.runs.report.tables import (
+    all_tables,
+    per_task,
+    significance,
+    table_1,
+    table_3,
+)
 from prompt_optimization.tasks.registry import TABLE_1_BBH
 from tests.runs.harness import carry_out
 
@@ -31,15 +43,11 @@ ROOT = Path(__file__).resolve().parents[2]
 LLAMA, GEMMA = "Llama-3-8B", "Gemma-2-9B"
 
 
-def measured(task: str, method: str, hits: str, **other: str) -> Measurement:
-    kinds = {"model": LLAMA, "search": "", "start": "", "run": "", "prompt": " p"} | other
-    by = other.get("optimised_by", kinds["model"] if method == "greater" else "")
-    return Measurement(
-        task=task,
-        method=method,
-        hits={row: hit == "1" for row, hit in enumerate(hits)},
-        **(kinds | {"optimised_by": by}),
-    )
+def measured(task: str, method: str, hits: str, **other: Any) -> Measurement:
+    model = other.pop("model", LLAMA)
+    by = other.pop("optimised_by", model if method == "greater" else "")
+    rows = {row: hit == "1" for row, hit in enumerate(hits)}
+    return Measurement(task, model, method, rows, optimised_by=by, **other)
 
 
 def line(data: pd.DataFrame, **keys: str) -> dict[str, Any]:
@@ -69,11 +77,63 @@ def test_table_1_is_a_mean_over_tasks() -> None:
 
 def test_only_the_method_as_it_is_stands_in_table_1() -> None:
     others = [
-        measured("gsm8k", "greater", "1", search="random shortlist"),
-        measured("gsm8k", "greater", "1", start="misleading initial prompt"),
+        measured("gsm8k", "greater", "1", variant="random shortlist"),
+        measured("gsm8k", "greater", "1", variant="misleading initial prompt"),
         measured("gsm8k", "greater", "1", optimised_by=GEMMA),
     ]
     assert table_1(others).data["measured"].isna().all()
+
+
+def test_nothing_right_is_a_measurement() -> None:
+    found = line(table_1([measured("gsm8k", "greater", "000", model="m")]).data,
+                 model="m", benchmark="GSM8K")  # fmt: skip
+    assert found["measured"] == 0.0
+
+
+def test_what_was_not_done_alike_is_not_averaged() -> None:
+    apart = told_apart(
+        [
+            measured("a", "greater", "11", settings={"n_steps": "105", "topk": "10"}),
+            measured("a", "greater", "00", settings={"n_steps": "1", "topk": "10"}),
+            measured("a", "initial", "01", settings={}),
+        ]
+    )
+    assert [m.variant for m in apart] == ["n_steps=105", "n_steps=1", ""]
+    titles = set(per_task(apart).data["prompt"])
+    assert titles == {"GReaTer (n_steps=105)", "GReaTer (n_steps=1)", "initial prompt"}
+    texts = [measured("a", "prompt", "11", prompt=" x"), measured("a", "prompt", "00", prompt=" y")]
+    assert list(per_task(texts).data["measured"]) == [100.0, 0.0]
+
+
+def test_pairs_were_read_alike() -> None:
+    short, long = ({"max_new_tokens": n} for n in ("8", "1024"))
+    found = [
+        measured("a", "initial", "00", settings=short),
+        measured("a", "greater", "11", settings=long),
+    ]
+    assert significance(found).data.empty
+
+
+def test_every_task_counts_alike_among_several() -> None:
+    many = [measured("a", "initial", "0" * 10), measured("a", "greater", "1" * 10)]
+    one = [measured("b", "initial", "1"), measured("b", "greater", "0")]
+    found = line(significance([*many, *one]).data, task="mean of 2 tasks")
+    assert found["difference"] == pytest.approx(0.0)
+
+
+def test_rows_of_several_runs_count_once() -> None:
+    some = measured("a", "greater", "11111", run="x")
+    every = measured("a", "greater", "0000000000", run="y")
+    found = line(per_task([some, every]).data, task="a")
+    assert found["measured"] == pytest.approx(25.0) and found["n"] == 10
+
+
+def test_data_that_only_have_the_name_are_marked() -> None:
+    table = {"official": True, "sha256": "abcdef99"}
+    assert task_label("x/navigate.json", {"train": table}) == "navigate"
+    generated = {"train": table | {"official": False}}
+    assert task_label("x/navigate.json", generated) == "navigate (data abcdef)"
+    assert task_label("x/mine.json", {"train": table}) == "mine (data abcdef)"
 
 
 def test_transfer_stands_beside_the_paper() -> None:
@@ -104,6 +164,8 @@ def test_differences_are_paired_and_rows_count_once() -> None:
 def test_our_names_for_models_and_variants() -> None:
     assert model_name("meta-llama/Meta-Llama-3-8B-Instruct") == LLAMA
     assert model_name("/models/gemma-2-9b-it/") == GEMMA
+    assert model_name("google/gemma-2-9b") == "gemma-2-9b", "not the instruction-tuned one"
+    assert model_name("/llama-3-8b-instruct/other") == "other"
     assert model_name("/models/Llama-3.2-1B-Instruct") == "Llama-3.2-1B-Instruct"
     template = get_config()
     assert Layout.normalise(template.control_init) == DEFAULT_PROMPT

@@ -135,3 +135,13 @@ def test_official_files_are_read_as_they_are() -> None:
     assert len(readable) >= 20
     for path in readable:
         assert len(read_table(path).examples) >= 140
+
+
+def test_a_question_that_comes_again_costs_dev_a_row_and_not_test() -> None:
+    questions = ["a", "b", "c", "d", "e", "f", "c", "g", "h", "i"]
+    examples = tuple(Example(question, "1", row) for row, question in enumerate(questions))
+    splits = split_rows(
+        Table(Path("t"), "0" * 64, examples), None, offset=0, n_train=2, n_dev=3, n_test=5
+    )
+    assert len(splits.test) == 5 and len(splits.dev) == 2
+    assert not {e.question for e in splits.dev} & {e.question for e in splits.test}

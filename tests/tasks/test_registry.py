@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from configs.template import get_config
 from prompt_optimization.models.chat import resolve_chat_format
 from prompt_optimization.models.layout import Layout
+from prompt_optimization.runs.settings import run_settings
 from prompt_optimization.tasks.answers import flexible_match, strict_match
-from prompt_optimization.tasks.examples import Example, read_table
-from prompt_optimization.tasks.official import official_files
+from prompt_optimization.tasks.examples import Example, read_table, split_rows
+from prompt_optimization.tasks.official import fetch, official_files
 from prompt_optimization.tasks.registry import STYLES, TABLE_1_BBH, TASKS, task_of
 
 # Real answers of each form, and wrong ones that look much like them.
@@ -75,3 +77,32 @@ def test_real_answers_of_every_task(name: str) -> None:
             assert match(f" {answer}$", answer)
             if other != answer and not other.startswith(answer):
                 assert not match(f" {other}$", answer), (other, answer)
+
+
+@pytest.mark.skipif("GREATER_OFFICIAL" not in os.environ, reason="needs the official data")
+@pytest.mark.parametrize("benchmark", ["bbh", "gsm8k", "folio"])
+def test_the_official_files_give_the_paper_s_splits(benchmark: str, tmp_path: Path) -> None:
+    mirror = os.environ["GREATER_OFFICIAL"]
+    for file in official_files([benchmark]):
+        if not (Path(mirror) / file.path).exists():
+            continue
+        fetch(file, tmp_path, mirror, lambda text: None)
+    for path in sorted(tmp_path.glob("*/*.json")):
+        task = task_of(path.stem)
+        assert task is not None
+        if path.name == task.test_file or task.name not in {*TABLE_1_BBH, "gsm8k", "folio"}:
+            continue
+        config = get_config()
+        config.train_data = str(path)
+        params = run_settings(config, get_config()).params
+        assert (params["test_data"] != "") == bool(task.test_file)
+        splits = split_rows(
+            read_table(path),
+            read_table(params["test_data"]) if params["test_data"] else None,
+            offset=0,
+            n_train=params["n_train_data"],
+            n_dev=params["n_dev_data"],
+            n_test=params["n_test_data"],
+        )
+        assert (len(splits.train), len(splits.test)) == (task.train, task.test), task.name
+        assert task.dev - 2 <= len(splits.dev) <= task.dev or len(read_table(path).examples) < 250

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.evaluate import read_evaluation
-from prompt_optimization.runs.log import read_log
-from prompt_optimization.runs.naming import search_variant, start_variant, task_name
-from prompt_optimization.runs.report.published import model_name
-from prompt_optimization.runs.resume import FREE
+from prompt_optimization.runs.folder import read_folder
+from prompt_optimization.runs.naming import (
+    search_settings,
+    search_variant,
+    start_variant,
+    task_name,
+)
+from prompt_optimization.runs.report.published import MODELS, model_name
+from prompt_optimization.tasks.registry import TASKS
 
 
 @dataclass(frozen=True)
@@ -21,32 +26,28 @@ class Measurement:
     """One prompt on the test rows of one task.
 
     Attributes:
+        task: its name; with a part of the data's hash where the data are not the authors'.
         model: who answered; ``optimised_by``: whose gradients made the prompt, if any's.
         method: ``greater``, ``initial``, ``zero_shot_cot`` or ``prompt``.
-        search, start: of the search that made the prompt, as ``naming`` calls them; an initial
-            prompt has a ``start`` only.
+        variant: what was done otherwise in the search, and where it began; an initial prompt has
+            the latter only.
+        start: where the search began; empty for the paper's initial prompt.
         run: names the search, where there was one.
-        hits: strictly right or not, by row.
+        settings: of search and reading that ``variant`` does not tell; where those of two
+            measurements differ, ``told_apart`` adds them to it.
+        hits: right or not, by row.
     """
 
     task: str
     model: str
     method: str
-    optimised_by: str
-    search: str
-    start: str
-    run: str
-    prompt: str
     hits: dict[int, bool]
-
-    @property
-    def accuracy(self) -> float:
-        return sum(self.hits.values()) / len(self.hits)
-
-    @property
-    def variant(self) -> str:
-        """What was done otherwise; empty for the method as it is."""
-        return ", ".join(filter(None, (self.search, self.start)))
+    prompt: str = ""
+    optimised_by: str = ""
+    variant: str = ""
+    start: str = ""
+    run: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,113 +65,168 @@ class Results:
     left_out: list[str] = field(default_factory=list)
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path, reading: str = "strict") -> Results:
     """Everything measured below ``folder``.
 
     Of runs with the same settings the newest counts.
 
+    Args:
+        reading: which of an answer's readings counts: ``strict``, ``flexible`` or
+            ``teacher_forced``.
+
     Raises:
         InputError: there is no such folder, or no result in it.
     """
-    if not folder.is_dir():
-        raise InputError(f"folder '{folder}' does not exist; give one that holds logs")
-    results = Results()
-    newest: dict[str, tuple[Path, dict[str, Any]]] = {}
+    found = read_folder(folder)
+    results = Results(found.finished(), left_out=list(found.left_out))
+    results.left_out += [
+        f"{path}: {log['status']}"
+        for path, log in found.logs.items()
+        if log["status"] != "finished"
+    ]
     evaluations = []
-    for path in sorted(folder.rglob("*.json"), key=lambda path: (path.name, path)):
+    for path in sorted(folder.rglob("*.evaluation.json")):
         try:
-            if path.name.endswith(".evaluation.json"):
-                evaluations.append(read_evaluation(path))
-            elif _is_log(path):
-                log = read_log(path)
-                if log["status"] == "finished":
-                    newest[_settings(log)] = path, log
-                else:
-                    results.left_out.append(f"{path}: {log['status']}")
+            evaluations.append(read_evaluation(path))
         except InputError as error:
             results.left_out.append(str(error))
-    results.runs = dict(newest.values())
-    found: dict[tuple[Any, ...], Measurement] = {}
+    names = _model_names(
+        [log["environment"] for log in results.runs.values()]
+        + [evaluation["environment"] for evaluation in evaluations]
+        + [
+            result["origin"]
+            for evaluation in evaluations
+            for result in evaluation["results"]
+            if "weights" in result["origin"]
+        ]
+    )
+    unique: dict[tuple[Any, ...], Measurement] = {}
     for log in results.runs.values():
-        for measurement in _of_run(log):
-            found.setdefault(_identity(measurement), measurement)
+        for measurement in _of_run(log, names, reading):
+            unique.setdefault(_identity(measurement), measurement)
     for evaluation in evaluations:
-        for measurement in _of_evaluation(evaluation):
-            found.setdefault(_identity(measurement), measurement)
-    results.measurements = list(found.values())
+        for measurement in _of_evaluation(evaluation, names, reading):
+            unique.setdefault(_identity(measurement), measurement)
+    results.measurements = told_apart(list(unique.values()))
     if not results.runs and not results.measurements:
         reasons = f" ({'; '.join(results.left_out)})" if results.left_out else ""
         raise InputError(f"folder '{folder}' holds no finished run and no evaluation{reasons}")
     return results
 
 
-def variant(log: dict[str, Any]) -> str:
+def told_apart(measurements: list[Measurement]) -> list[Measurement]:
+    """With the settings in which measurements of the same task, model and method differ added to
+    their variants: what was not done alike is not averaged."""
+    values: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for m in measurements:
+        for key, value in m.settings.items():
+            values[m.task, m.model, m.method, key].add(value)
+
+    def named(m: Measurement) -> Measurement:
+        differing = [
+            f"{key}={value}"
+            for key, value in sorted(m.settings.items())
+            if len(values[m.task, m.model, m.method, key]) > 1
+        ]
+        return replace(m, variant=", ".join(filter(None, (m.variant, *differing))))
+
+    return [named(m) for m in measurements]
+
+
+def variant(params: dict[str, Any]) -> str:
     """What was done otherwise in a run; empty for the method as it is."""
-    params = log["params"]
     words = search_variant(params), start_variant(params["control_init"])
     return ", ".join(filter(None, words))
 
 
-def _is_log(path: Path) -> bool:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return True  # let the reader say what is wrong with it
-    return isinstance(data, dict) and "sessions" in data
+def task_label(train_data: str, data: dict[str, Any]) -> str:
+    """The task's name, which the authors' data alone may carry unmarked."""
+    name = task_name(train_data)
+    if name in TASKS and all(table["official"] for table in data.values()):
+        return name
+    return f"{name} (data {data['train']['sha256'][:6]})"
 
 
-def _settings(log: dict[str, Any]) -> str:
-    kept = {key: value for key, value in log["params"].items() if key not in FREE}
-    environment = log["environment"]
-    return json.dumps([kept, environment["weights"], environment["data"]], sort_keys=True)
+def _model_names(environments: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """A name for every checkpoint, by its weights' hash; a part of that tells apart what is called
+    alike, except for the paper's models."""
+    weights: defaultdict[str, set[str]] = defaultdict(set)
+    for environment in environments:
+        weights[model_name(environment["model"])].add(environment["weights"])
+    return {
+        each: name if len(alike) == 1 or name in MODELS else f"{name} ({each[:6]})"
+        for name, alike in weights.items()
+        for each in alike
+    }
 
 
 def _identity(m: Measurement) -> tuple[Any, ...]:
     """What is measured twice under the same one counts once; prompts of two searches do not."""
     run = m.run if m.method == "greater" else ""
-    return (m.task, m.model, m.method, m.optimised_by, m.start, run, m.prompt, *m.hits)
+    settings = tuple(sorted(m.settings.items()))
+    return (m.task, m.model, m.method, m.optimised_by, m.start, run, m.prompt, settings, *m.hits)
 
 
-def _of_run(log: dict[str, Any]) -> Iterator[Measurement]:
+def _reading(params: dict[str, Any], environment: dict[str, Any], extractor: str) -> dict[str, str]:
+    return {
+        "extractor": extractor,
+        "dtype": environment["dtype"],
+        **{key: str(params[key]) for key in ("max_new_tokens", "answer_tokens")},
+    }
+
+
+def _of_run(log: dict[str, Any], names: dict[str, str], reading: str) -> Iterator[Measurement]:
     test = log["evaluation"]["test"]
     if not test:
         return
     environment, params = log["environment"], log["params"]
-    model = model_name(environment["model"])
+    model = names[environment["weights"]]
+    read = _reading(params, environment, params["extractor_text"])
     for method, key in (("initial", "initial"), ("greater", "best")):
         found = method == "greater"
+        start = start_variant(params["control_init"])
         yield Measurement(
-            task=task_name(params["train_data"]),
+            task=task_label(params["train_data"], environment["data"]),
             model=model,
             method=method,
-            optimised_by=model if found else "",
-            search=search_variant(params) if found else "",
-            start=start_variant(params["control_init"]),
-            run=log["sessions"][0]["run"],
+            hits=_hits(test[key], environment["rows"]["test"], reading),
             prompt=test[key]["prompt"],
-            hits=_hits(test[key], environment["rows"]["test"]),
+            optimised_by=model if found else "",
+            variant=variant(params) if found else start,
+            start=start,
+            run=log["sessions"][0]["run"],
+            settings=read | (search_settings(params) if found else {}),
         )
 
 
-def _of_evaluation(evaluation: dict[str, Any]) -> Iterator[Measurement]:
-    model = model_name(evaluation["environment"]["model"])
+def _of_evaluation(
+    evaluation: dict[str, Any], names: dict[str, str], reading: str
+) -> Iterator[Measurement]:
+    environment = evaluation["environment"]
     for result in evaluation["results"]:
         origin = result["origin"]
         if result["split"] != "test" or origin.get("prompt", "chosen") != "chosen":
             continue
+        tables = {
+            name.rpartition(" ")[2]: table
+            for name, table in environment["data"].items()
+            if name.rpartition(" ")[0] == result["task"]
+        }
+        search, start = origin.get("search", ""), origin.get("start", "")
         yield Measurement(
-            task=result["task"],
-            model=model,
+            task=task_label(result["task"], tables),
+            model=names[environment["weights"]],
             method={"log": "greater", "prompt": "prompt"}.get(origin["kind"]) or origin["name"],
-            optimised_by=model_name(origin["model"]) if origin["kind"] == "log" else "",
-            search=origin.get("search", ""),
-            start=origin.get("start", ""),
-            run=origin.get("run", ""),
+            hits=_hits(result, result["rows"], reading),
             prompt=result["prompt"],
-            hits=_hits(result, result["rows"]),
+            optimised_by=names[origin["weights"]] if origin["kind"] == "log" else "",
+            variant=", ".join(filter(None, (search, start))),
+            start=start,
+            run=origin.get("run", ""),
+            settings=_reading(evaluation["params"], environment, result["extractor"])
+            | origin.get("settings", {}),
         )
 
 
-def _hits(record: dict[str, Any], rows: list[int]) -> dict[int, bool]:
-    hits = record["hits"]["strict"]
-    return {row: hit == "1" for row, hit in zip(rows, hits, strict=True)}
+def _hits(record: dict[str, Any], rows: list[int], reading: str) -> dict[int, bool]:
+    return {row: hit == "1" for row, hit in zip(rows, record["hits"][reading], strict=True)}

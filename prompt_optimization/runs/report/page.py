@@ -58,8 +58,8 @@ def page(title: str, tables: Sequence[Table], results: Results) -> str:
 def _counted(results: Results) -> str:
     return (
         f'<p class="note">{len(results.runs)} finished runs, {len(results.measurements)} '
-        f"measurements on test rows; logs left out: {len(results.left_out)}. Accuracy is read "
-        "strictly, in percent, with 95 % intervals.</p>"
+        f"measurements on test rows; logs left out: {len(results.left_out)}. Accuracy is in "
+        "percent, with 95 % intervals.</p>"
     )
 
 
@@ -83,7 +83,7 @@ def _table(table: Table) -> str:
 
 def _run(path: Path, log: dict[str, Any]) -> str:
     evaluation, environment = log["evaluation"], log["environment"]
-    kind = variant(log)
+    kind = variant(log["params"])
     name = f"{task_name(log['params']['train_data'])}, {model_name(environment['model'])}" + (
         f", {kind}" if kind else ""
     )

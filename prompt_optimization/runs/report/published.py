@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-# The paper's names of its models, and how checkpoints of theirs are called.
+# The paper's names of its models, which are the instruction-tuned ones, and how these are called.
 MODELS = {
-    "Gemma-2-9B": re.compile(r"gemma-?2-9b", re.IGNORECASE),
-    "Llama-3-8B": re.compile(r"(meta-)?llama-?3-8b", re.IGNORECASE),
+    "Gemma-2-9B": re.compile(r"gemma-2-9b-it", re.IGNORECASE),
+    "Llama-3-8B": re.compile(r"(meta-)?llama-3-8b-instruct(-hf)?", re.IGNORECASE),
 }
 
 BENCHMARKS = ("GSM8K", "BBH", "FOLIO")
@@ -81,7 +81,5 @@ INITIAL_PROMPTS = {"": 56.0, "misleading initial prompt": 55.0}
 
 def model_name(checkpoint: str) -> str:
     """The paper's name of a model, or the last part of its path."""
-    for name, pattern in MODELS.items():
-        if pattern.search(checkpoint):
-            return name
-    return checkpoint.rstrip("/").rsplit("/", 1)[-1]
+    last = checkpoint.rstrip("/").rsplit("/", 1)[-1]
+    return next((name for name, pattern in MODELS.items() if pattern.fullmatch(last)), last)

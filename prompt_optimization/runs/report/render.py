@@ -22,6 +22,7 @@ def markdown(tables: Sequence[Table]) -> str:
             parts.append(f"{table.note}\n" if table.note else "")
             data = shown(table)
             align = ["left" if is_text(table, name) else "right" for name in data]
+            data = data.map(_cell).rename(columns=_cell)
             parts.append(data.to_markdown(index=False, disable_numparse=True, colalign=align))
             parts.append("")
         else:
@@ -39,7 +40,9 @@ def csv(tables: Sequence[Table]) -> str:
 
 def latex(tables: Sequence[Table]) -> str:
     return "\n".join(
-        str(shown(table).to_latex(index=False, escape=True, caption=table.title, longtable=True))
+        str(
+            shown(table).to_latex(index=False, escape=True, caption=_caption(table), longtable=True)
+        )
         for table in tables
         if len(table.data)
     )
@@ -64,6 +67,15 @@ def shown(table: Table) -> pd.DataFrame:
     data = pd.DataFrame(rows.values()).fillna("")
     empty = [name for name in data if str(name).endswith(" published") and not any(data[name])]
     return data.drop(columns=empty)
+
+
+def _cell(text: str) -> str:
+    """As a Markdown table can hold it."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _caption(table: Table) -> str:
+    return f"{table.title}. {table.note}".replace("%", "\\%")
 
 
 def is_text(table: Table, column: object) -> bool:

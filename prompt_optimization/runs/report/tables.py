@@ -14,9 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from prompt_optimization.runs.naming import task_name
 from prompt_optimization.runs.report import published
-from prompt_optimization.runs.report.measured import Measurement, Results, variant
+from prompt_optimization.runs.report.measured import Measurement, Results
 from prompt_optimization.runs.statistics import (
     Estimate,
     mean_difference,
@@ -75,7 +74,7 @@ def table_1(found: Sequence[Measurement]) -> Table:
                         **_beside(mean_of(cells) if whole else None, reported),
                     }
                 )
-            if any(cell["measured"] or cell["published"] for cell in row):
+            if any(cell[key] is not None for cell in row for key in ("measured", "published")):
                 lines.extend(row)
     return _table(
         "Table 1: prompts used by the model that optimised them",
@@ -88,42 +87,41 @@ def table_1(found: Sequence[Measurement]) -> Table:
 
 def per_task(found: Sequence[Measurement]) -> Table:
     """Accuracy task by task; the paper shows these as bars only."""
-    own = [m for m in found if not m.variant and m.optimised_by in ("", m.model)]
+    own = [m for m in found if m.optimised_by in ("", m.model)]
+    titles = sorted(
+        {(list(NAMES).index(m.method), m.variant, _title(m)) for m in own},
+    )
     lines = []
-    for model in _models(own):
-        for task in sorted({m.task for m in own if m.model == model}):
-            for method in NAMES:
-                chosen = _select(own, task, model, method)
-                if chosen:
-                    lines.append(
-                        {
-                            "model": model,
-                            "task": task,
-                            "method": NAMES[method],
-                            **_numbers(_accuracy(chosen)),
-                        }
-                    )
+    for model, task in sorted({(m.model, m.task) for m in own}):
+        for _, _, title in titles:
+            chosen = [m for m in own if (m.model, m.task, _title(m)) == (model, task, title)]
+            if chosen:
+                lines.append(
+                    {"model": model, "task": task, "prompt": title, **_numbers(_accuracy(chosen))}
+                )
     return _table(
         "Accuracy by task",
         "Several runs of a task are averaged; the interval counts every row once.",
         lines,
-        across="method",
+        across="prompt",
     )
 
 
 def table_3(found: Sequence[Measurement]) -> Table:
     """Accuracy where a prompt was optimised by another model. (paper, table 3)"""
-    moved = [m for m in found if m.optimised_by not in ("", m.model) and not m.variant]
-    ours = {(m.model, m.method, m.optimised_by) for m in moved} - {*published.TABLE_3}
+    moved = [m for m in found if m.optimised_by not in ("", m.model)]
+    ours = {(m.model, m.method, m.optimised_by, m.variant) for m in moved}
+    theirs_first = [(*key, "") for key in published.TABLE_3]
     lines: list[Line] = []
-    for target, method, by in [*published.TABLE_3, *sorted(ours)]:
-        key = {"target": target, "method": NAMES[method], "optimised by": by}
-        theirs = [m for m in moved if m.optimised_by == by]
-        reported = published.TABLE_3.get((target, method, by))
+    for target, method, by, kind in dict.fromkeys([*theirs_first, *sorted(ours)]):
+        name = f"{NAMES[method]} ({kind})" if kind else NAMES[method]
+        key = {"target": target, "method": name, "optimised by": by}
+        theirs = [m for m in moved if (m.model, m.optimised_by, m.variant) == (target, by, kind)]
+        reported = None if kind else published.TABLE_3.get((target, method, by))
         tasks = published.TRANSFER_TASKS if reported else sorted({m.task for m in theirs})
         cells = []
         for place, task in enumerate(tasks):
-            measured = _accuracy(_select(theirs, task, target, method))
+            measured = _accuracy(_select(theirs, task, target, method, kind))
             cells.extend([measured] if measured else [])
             beside = _beside(measured, reported[place] if reported else None)
             lines.append({**key, "task": task, **_numbers(measured), **beside})
@@ -135,13 +133,15 @@ def table_3(found: Sequence[Measurement]) -> Table:
 
 def ablations(results: Results) -> Table:
     """What the parts of the search are worth: training objective and held-out accuracy."""
-    logs: defaultdict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for log in results.runs.values():
-        model = published.model_name(log["environment"]["model"])
-        logs[task_name(log["params"]["train_data"]), model, variant(log)].append(log)
+    logs = {log["sessions"][0]["run"]: log for log in results.runs.values()}
+    groups: defaultdict[tuple[str, str, str], list[Measurement]] = defaultdict(list)
+    for m in results.measurements:
+        if m.run in logs and m.optimised_by == m.model:
+            groups[m.task, m.model, m.variant].append(m)
     lines = []
-    for (task, model, kind), runs in sorted(logs.items()):
-        found = _accuracy(_select(results.measurements, task, model, "greater", kind))
+    for (task, model, kind), measurements in sorted(groups.items()):
+        runs = [logs[run] for run in dict.fromkeys(m.run for m in measurements)]
+        found = _accuracy(measurements)
         reported = None
         if (model, task) == ("Llama-3-8B", "movie_recommendation"):
             reported = published.INITIAL_PROMPTS.get(kind)
@@ -175,11 +175,11 @@ def significance(found: Sequence[Measurement]) -> Table:
             after = [m for m in searches if m.variant == kind]
             starts = {m.start for m in after}
             rivals = [m for m in ours if m.method == "initial" and m.start in starts]
+            plain = [m for m in searches if not m.variant]
             lines.extend(_compared(rivals, after))
+            lines.extend(_compared([m for m in ours if m.method == "zero_shot_cot"], after))
             if kind:
-                lines.extend(_compared(after, [m for m in searches if not m.variant]))
-            else:
-                lines.extend(_compared([m for m in ours if m.method == "zero_shot_cot"], after))
+                lines.extend(_compared(after, plain))
     return _table(
         "Differences on the same rows",
         "Points gained from one to the other, with 95 % interval; p: two-sided, by flipping the "
@@ -189,57 +189,64 @@ def significance(found: Sequence[Measurement]) -> Table:
 
 
 def _compared(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[Line]:
-    """One line a task, and one for all together."""
+    """One line a task, and one for all together, in which every task counts alike."""
     differences = {
         task: _paired([m for m in before if m.task == task], [m for m in after if m.task == task])
         for task in sorted({m.task for m in after})
     }
     differences = {task: values for task, values in differences.items() if values}
-    if len(differences) > 1:
-        together = [value for values in differences.values() for value in values]
-        differences[f"all {len(differences)} tasks"] = together
-    lines = []
-    for task, values in differences.items():
-        estimate = mean_difference(values)
-        lines.append(
-            {
-                "model": after[0].model,
-                "from": _title(before[0]),
-                "to": _title(after[0]),
-                "task": task,
-                "rows": estimate.n,
-                "difference": 100 * estimate.value,
-                "low": 100 * estimate.low,
-                "high": 100 * estimate.high,
-                "p": sign_flip(values),
-            }
-        )
-    return lines
+    found = [(task, mean_difference(values), values) for task, values in differences.items()]
+    if len(found) > 1:
+        every = mean_of([estimate for _, estimate, _ in found])
+        weighed = [value / len(values) for _, _, values in found for value in values]
+        found.append((f"mean of {len(found)} tasks", every, weighed))
+    return [
+        {
+            "model": after[0].model,
+            "from": _title(before[0]),
+            "to": _title(after[0]),
+            "task": task,
+            "rows": estimate.n,
+            "difference": 100 * estimate.value,
+            "low": 100 * estimate.low,
+            "high": 100 * estimate.high,
+            "p": sign_flip(values),
+        }
+        for task, estimate, values in found
+    ]
 
 
 def _paired(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[float]:
     """Per row that both answered, the difference of their mean hits.
 
-    Several searches of a task are matched by the rows that they were tested on.
+    Several searches of a task are matched by the rows that they were tested on, and all of a
+    matched pair were read alike.
     """
+
+    def key(m: Measurement) -> tuple[Any, ...]:
+        reading = ("extractor", "dtype", "max_new_tokens", "answer_tokens")
+        return (*m.hits, *(m.settings.get(name) for name in reading))
+
     found: defaultdict[int, list[float]] = defaultdict(list)
-    for rows in sorted({tuple(m.hits) for m in before} & {tuple(m.hits) for m in after}):
+    for rows in sorted({key(m) for m in before} & {key(m) for m in after}, key=str):
         one, other = (
-            [m.hits for m in measurements if tuple(m.hits) == rows]
-            for measurements in (before, after)
+            [m.hits for m in measurements if key(m) == rows] for measurements in (before, after)
         )
-        for row in rows:
+        for row in one[0]:
             found[row].append(fmean(hits[row] for hits in other) - fmean(hits[row] for hits in one))
     return [fmean(values) for _, values in sorted(found.items())]
 
 
 def _accuracy(measurements: Sequence[Measurement]) -> Estimate | None:
-    """Mean accuracy of several runs; the interval counts every row once, as if further runs on it
-    told nothing new."""
+    """Mean over rows of the share of runs that were right; the interval counts every row once, as
+    if further runs on it told nothing new."""
     if not measurements:
         return None
-    rows = {row for m in measurements for row in m.hits}
-    return wilson(fmean(m.accuracy for m in measurements), len(rows))
+    rows: defaultdict[int, list[bool]] = defaultdict(list)
+    for m in measurements:
+        for row, hit in m.hits.items():
+            rows[row].append(hit)
+    return wilson(fmean(fmean(hits) for hits in rows.values()), len(rows))
 
 
 def _accuracies(groups: Iterable[Sequence[Measurement]]) -> list[Estimate]:
@@ -281,6 +288,8 @@ def _beside(measured: Estimate | None, reported: float | None) -> Line:
 
 def _title(measurement: Measurement) -> str:
     name, kind = NAMES[measurement.method], measurement.variant
+    if measurement.method == "prompt":
+        name = f"'{measurement.prompt.strip()}'"
     return f"{name} ({kind})" if kind else name
 
 
