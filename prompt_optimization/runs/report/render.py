@@ -104,6 +104,8 @@ def _word(value: Any, column: object) -> str:
         return value
     if not _there(value):
         return ""
+    if column == "p" and value < 0.001:
+        return "<0.001"
     sign = "+" if column == "difference" else ""
     return f"{value:{sign}.{DIGITS.get(str(column), 1)}f}"
 

@@ -183,7 +183,8 @@ def significance(found: Sequence[Measurement]) -> Table:
     return _table(
         "Differences on the same rows",
         "Points gained from one to the other, with 95 % interval; p: two-sided, by flipping the "
-        "rows' signs at random. Rows that several runs answered count once.",
+        "rows' signs at random. Rows that several runs answered count once; how much hangs on "
+        "which search one happens to make, the rows do not tell.",
         lines,
     )
 
