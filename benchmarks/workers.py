@@ -22,12 +22,11 @@ from prompt_optimization.models.crew import LocalCrew
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.loading import ModelSettings, load_tokenizer, resolve_device
 from prompt_optimization.models.team import Team
-from prompt_optimization.models.worker import Worker, vocabulary
+from prompt_optimization.models.worker import Worker
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
 from prompt_optimization.optimizers.greater.state import Step
-from prompt_optimization.runs.teams import PIECES, PIECES_ELSEWHERE
 
 PHASES = ("propose", "differentiate", "select")
 
@@ -97,10 +96,8 @@ def search(given: argparse.Namespace, workers: int) -> list[Step]:
         [partial(Worker.load, model, given.max_rows, given.gradient_rows) for model in models],
         threads=0 if kind == "cuda" else 1,
     )
-    pieces = PIECES.get(kind, PIECES_ELSEWHERE) if workers > 1 else 1
-    team = Team(crew, *load_tokenizer(models[0]), 0, pieces)
+    team = Team(crew, *load_tokenizer(models[0]))
     try:
-        team.vocabulary = team.ask_one(vocabulary)
         team.train_on(WORDING, read_examples(given.data, given.samples), PROMPT)
         settings = SearchSettings(
             steps=given.steps + 1,

@@ -33,6 +33,7 @@ class Team:
 
     Attributes:
         counts: tokens so far, by kind (see ``LanguageModel.counts``).
+        vocabulary: rows of the model's embedding.
         training: the samples that a search works on, laid out; set by ``train_on``.
         prefix: the ids of the prompt that are cached behind the training samples.
         lengths: tokens of each training sample's longest reasoning when it last was run.
@@ -43,31 +44,20 @@ class Team:
         crew: Crew,
         tokenizer: PreTrainedTokenizerBase,
         chat: ChatFormat,
-        vocabulary: int,
-        pieces: int = 1,
     ) -> None:
-        """
-        Args:
-            vocabulary: rows of the model's embedding.
-            pieces: of decoding work for each worker. One where a piece costs what its longest
-                row does (GPUs), more where it costs what all its rows do (CPUs): then whoever
-                is done early takes over from the others.
-        """
         self.crew = crew
         self.tokenizer = tokenizer
         self.chat = chat
-        self.vocabulary = vocabulary
-        self.pieces = pieces
         self.counts: Counter[str] = Counter()
         self.prefix: Ids = ()
         self.lengths: dict[int, int] = {}
         self._training: LaidOut | None = None
+        self.vocabulary: int = self.ask_one(jobs.vocabulary)
 
     @classmethod
     def alone(cls, worker: Worker) -> Team:
         """A team of one in this process."""
-        model = worker.model
-        return cls(Alone(worker), model.tokenizer, worker.chat, model.vocabulary)
+        return cls(Alone(worker), worker.model.tokenizer, worker.chat)
 
     @property
     def training(self) -> LaidOut:
@@ -133,9 +123,8 @@ class Team:
         shared = min(common_length(self.prefix, prompt) for prompt in prompts)
         if shared < len(self.prefix):
             self.move_prefix(self.prefix[:shared])
-        bins = balanced(
-            [self._cost(sample, decoding) for sample in samples], self.crew.size * self.pieces
-        )
+        # One piece a worker: a token costs less in a larger pool (docs/lab_notes.md).
+        bins = balanced([self._cost(sample, decoding) for sample in samples], self.crew.size)
         parts = self._share(
             jobs.run, [(prompts, decoding, [samples[i] for i in each]) for each in bins]
         )
@@ -156,7 +145,7 @@ class Team:
         Args:
             costs: of each item.
         """
-        # A cost that is the sum of its items' bears small pieces.
+        # Where a piece costs what its items do, small pieces let whoever is idle take over.
         bins = balanced(costs, self.crew.size * (4 if self.crew.size > 1 else 1))
         parts = self._share(job, [([items[i] for i in each], *arguments) for each in bins])
         results: dict[int, Any] = {}

@@ -16,14 +16,9 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.crew import Crew, LocalCrew
 from prompt_optimization.models.loading import ModelSettings, load_tokenizer, resolve_device
 from prompt_optimization.models.team import Team
-from prompt_optimization.models.worker import Worker, vocabulary
+from prompt_optimization.models.worker import Worker
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.settings import WorkerSettings
-
-# Pieces of decoding work for each worker, where there are several. A piece costs a GPU about what
-# its longest row does, and a CPU what all its rows do.
-PIECES = {"cuda": 1}
-PIECES_ELSEWHERE = 2
 
 
 @contextmanager
@@ -105,9 +100,7 @@ def _team(
         crew = _ray().RayCrew(makes, gpus, workers.timeout, display.warn, threads)
     else:
         crew = LocalCrew(makes, workers.timeout, display.warn, threads)
-    team = Team(crew, *load_tokenizer(model), 0, PIECES.get(kind, PIECES_ELSEWHERE))
-    team.vocabulary = team.ask_one(vocabulary)
-    return team
+    return Team(crew, *load_tokenizer(model))
 
 
 def _ray() -> ModuleType:
