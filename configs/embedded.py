@@ -1,14 +1,13 @@
 """The demo: SmolLM2-135M-Instruct, embedded, on generated one-step word problems.
 
-From `experiments/` (or `bash scripts/demo.sh` from anywhere)::
+From `experiments/`::
 
     python main.py --config=./configs/embedded.py
 
 Expect two to three minutes on 2 CPU cores in bfloat16: 16 steps of 6 s, then 5 prompts on 48 dev
-rows and the best of them against the initial prompt on 150 test rows. The training objective falls
-from 0.826 to 0.637; held-out accuracy was 14.7 % with the initial prompt and 32.7 % with the one
-chosen on dev (docs/lab_notes.md). Other hardware rounds bfloat16 differently and takes another
-path.
+rows and the best of them against the initial prompt on 150 test rows. bfloat16 rounds differently
+on other hardware and with other batches, and the search takes another way; `scripts/demo.sh` runs
+6 steps of it in float32, which does not (README, docs/lab_notes.md).
 """
 
 from pathlib import Path

@@ -14,7 +14,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -97,6 +97,8 @@ class Alone(Crew):
 
     def close(self) -> None:
         del self.worker
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # whoever comes next may live in another process
 
 
 @dataclass
@@ -191,10 +193,10 @@ class RemoteCrew(Crew):
         while True:
             self.restarts += 1
             if self.restarts > RESTARTS:
+                mend = "raise it" if reason == SILENT else "look for what ends them"
                 raise InputError(
                     f"worker {worker} {reason}, after {RESTARTS} workers that were replaced "
-                    "before; what is done is in the log: look for what kills them, then go on "
-                    "with --config.resume=True"
+                    f"before; {mend}, then go on with --config.resume=auto"
                 )
             self.report(f"worker {worker} {reason}; starting another one in its place")
             try:
@@ -302,7 +304,8 @@ class LocalCrew(RemoteCrew):
         process = self._context.Process(
             target=_serve, args=(theirs, self._makes[worker], self._threads), daemon=True
         )
-        process.start()
+        with _signals_wait():
+            process.start()
         theirs.close()
         self._processes[worker] = _Process(process, ours)
 
@@ -354,10 +357,19 @@ def _context() -> Any:
     return context
 
 
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM wait, and for ever in a process that is started within: they reach
+    the whole group, and whoever asks the workers decides what happens then."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection, make: Callable[[], Worker], threads: int) -> None:
     """A worker's process: do what is asked until nobody asks any more."""
-    # Ctrl-C reaches the whole group; the process that asks decides what happens then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if threads:
         torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -46,8 +46,8 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        # The one test that holds for every kind of device: put something there.
-        torch.empty(1, device=device)
+        # The one test that holds for every kind of device: put something there and take it back.
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(
             f"device '{name}' does not exist on this machine ({_devices()}); choose one with "

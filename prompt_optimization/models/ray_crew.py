@@ -6,6 +6,8 @@ travel.
 
 from __future__ import annotations
 
+import signal
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -60,7 +62,7 @@ class RayCrew(RemoteCrew):
     def __init__(
         self,
         makes: Sequence[Callable[[], Worker]],
-        gpus: int,
+        gpus: Sequence[int],
         timeout: float = 0.0,
         report: Report = lambda text: None,
         threads: int = 0,
@@ -69,17 +71,15 @@ class RayCrew(RemoteCrew):
 
         Args:
             makes: how each worker is made, in its actor.
-            gpus: of each worker.
-            threads: of each worker, and CPUs that it takes of the cluster's.
+            gpus: of every worker.
+            threads: of each worker, and CPUs that one without a GPU takes of the cluster's.
 
         Raises:
             InputError: there is no room in the cluster, or a model cannot be loaded.
         """
         super().__init__(len(makes), timeout, report)
         self._makes = makes
-        self._kind = ray.remote(_Actor).options(
-            num_gpus=gpus, num_cpus=threads or 1, max_restarts=0
-        )
+        self._gpus = gpus
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._answers: dict[int, Any] = {}
@@ -92,7 +92,7 @@ class RayCrew(RemoteCrew):
             self.close()
             raise InputError(
                 f"a worker {error} while it loaded its model; is there room in the cluster for "
-                f"{self.size} workers with {gpus} GPUs and {threads or 1} CPUs each?"
+                f"{self.size} workers?"
             ) from None
         except BaseException:
             self.close()
@@ -107,7 +107,11 @@ class RayCrew(RemoteCrew):
         self._receive(worker, START)
 
     def _launch(self, worker: int) -> None:
-        self._actors[worker] = actor = self._kind.remote(self._threads)
+        gpus = self._gpus[worker]
+        kind = ray.remote(_Actor).options(
+            num_gpus=gpus, num_cpus=1 if gpus else self._threads or 1, max_restarts=0
+        )
+        self._actors[worker] = actor = kind.remote(self._threads)
         self._answers[worker] = actor.load.remote(self._makes[worker])
 
     def _end(self, worker: int) -> None:
@@ -145,6 +149,14 @@ def connect(address: str) -> None:
     """
     if ray.is_initialized():
         return
+    host, separator, port = address.rpartition(":")
+    if separator and port.isdigit() and "/" not in host:
+        # Ray itself would go on trying for minutes.
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise _no_cluster(address, error.strerror or str(error)) from None
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local",
@@ -153,11 +165,32 @@ def connect(address: str) -> None:
             logging_level="error",
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"there is no Ray cluster at '{address}' ({reason}); start one with 'ray start --head' "
-            "or leave --config.ray_address empty"
-        ) from None
+        raise _no_cluster(address, str(error).strip().splitlines()[0]) from None
+    finally:
+        # Ray puts its own in place, which aborts what only has to be interrupted.
+        signal.signal(signal.SIGTERM, before)
+
+
+def _no_cluster(address: str, reason: str) -> InputError:
+    return InputError(
+        f"there is no Ray cluster at '{address}' ({reason}); start one with 'ray start --head' and "
+        "give its HOST:PORT, or leave --config.ray_address empty"
+    )
+
+
+def check_room(gpus: int, cpus: int) -> None:
+    """Refuse what the cluster can never place.
+
+    Raises:
+        InputError: it has fewer GPUs or CPUs in all.
+    """
+    there = ray.cluster_resources()
+    for kind, wanted in (("GPU", gpus), ("CPU", cpus)):
+        if wanted > there.get(kind, 0):
+            raise InputError(
+                f"the workers need {wanted} {kind}s and the Ray cluster has "
+                f"{int(there.get(kind, 0))}; name fewer with --config.devices"
+            )
 
 
 def cluster_gpus() -> int:

@@ -15,8 +15,8 @@ from prompt_optimization.runs.log import log_path, read_log
 
 # Keys that a session may change: where it runs and is shown, its memory, and when it ends.
 FREE = {
-    "resume", "result_prefix", "logfile", "verbose", "devices", "workers", "ray_address",
-    "worker_timeout",
+    "resume", "result_prefix", "logfile", "verbose", "model_paths", "devices", "workers",
+    "ray_address", "worker_timeout",
     "max_seconds", "max_decoded_tokens", "max_evaluations", "stop_objective", "stop_plateau",
     "stop_file", "stop_on_success", "max_rows", "gradient_rows",
 }  # fmt: skip

@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.loading import ModelSettings, load_tokenizer
+from prompt_optimization.models.samples import LaidOut
 from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Wording
 from prompt_optimization.optimizers.greater.search import GreaterSearch
@@ -125,9 +127,18 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
                     if name != "train"
                 }
 
+        # What cannot be tested at the end is refused now.
+        if splits.test:
+            for model in settings.test_models:
+                LaidOut(wording.layout(*load_tokenizer(model)), splits.test, settings.prompt)
+
         # --- Log: a new one, or the one to go on with ---
         environment = describe(facts[0], teams[0].chat, tables, params["seed"])
-        environment["other_models"] = facts[1:]
+        environment["other_models"] = [
+            {key: fact[key] for key in ("model", "weights", "dtype", "stop_ids")}
+            | {"chat_template": team.chat.sha256}
+            for team, fact in zip(teams[1:], facts[1:], strict=True)
+        ]
         environment["rows"] = {
             name: [example.row for example in rows]
             for name, rows in (("train", splits.train), ("dev", splits.dev), ("test", splits.test))
@@ -145,11 +156,14 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
         with _kept(log):
             work.search(old, changed)
             evaluation, contestants = work.evaluate()
+            log.data["evaluation"] = evaluation
+            log.write()
             # The models that only test need the room.
             opened.close()
-            if settings.test_models and splits.test:
+            others = (*settings.models[1:], *settings.test_models)
+            if others and splits.test:
                 evaluation["transfer"] = _transfer(
-                    settings, wording, splits.test, contestants, display
+                    others, settings, wording, splits.test, contestants, display
                 )
             log.finish("finished", evaluation=evaluation, tokens=dict(work.optimizer.counts))
     checkpoint_path(log.path).unlink(missing_ok=True)
@@ -185,16 +199,17 @@ def _kept(log: RunLog) -> Iterator[None]:
 
 
 def _transfer(
+    models: Sequence[ModelSettings],
     settings: RunSettings,
     wording: Wording,
     rows: Sequence[Example],
     contestants: tuple[Scored, Scored],
     display: Display,
 ) -> list[dict[str, Any]]:
-    """What the initial and the chosen prompt are worth to the models that only test."""
+    """What the initial and the chosen prompt are worth to ``models``, each by itself."""
     found = []
     texts = list(dict.fromkeys(scored.text for scored in contestants))
-    for model in settings.test_models:
+    for model in models:
         with open_teams([model], settings.workers, display) as (team,):
             fact = team.ask_one(describe_model)
             results = {}
@@ -309,10 +324,11 @@ class _Work:
             every = self.settings.params["test_steps"]
             if every and (step.index + 1) % every == 0 and "dev" in self.splits:
                 self._test(step)
+            checkpoint = self._checkpoint()  # asks the workers, which may take its time
             with shielded():  # a finished step is kept whole: in the log and in the checkpoint
                 record = step_record(step, optimizer.tokenizer)
                 log.step(record, [scored_record(each) for each in state.best])
-                self._save()
+                save_checkpoint(checkpoint_path(log.path), checkpoint)
             display.step(step, state.best[0], optimizer.tokenizer)
         log.data["ended"] = optimizer.ended
         display.searched(optimizer.ended)
@@ -369,14 +385,10 @@ class _Work:
         self.log.data["tests"].append({"step": step.index, **result.record()})
 
     def _save(self) -> None:
-        save_checkpoint(
-            checkpoint_path(self.log.path),
-            Checkpoint(
-                run=self.log.run,
-                search=snapshot(self.optimizer),
-                held_out=self.held_out,
-            ),
-        )
+        save_checkpoint(checkpoint_path(self.log.path), self._checkpoint())
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(run=self.log.run, search=snapshot(self.optimizer), held_out=self.held_out)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         restore(self.optimizer, checkpoint.search)

@@ -186,6 +186,10 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("--config.test_steps has no effect without dev rows")
     models = _model_settings(params)
+    if params["progressive_models"] and params["num_train_models"] == 1:
+        warnings.append("--config.progressive_models has no effect with one model")
+    if params["ray_address"] and params["workers"] != "ray":
+        warnings.append("--config.ray_address has no effect without --config.workers=ray")
     return RunSettings(
         params=params,
         models=models[: params["num_train_models"]],
@@ -250,12 +254,25 @@ def _resolve_splits(params: dict[str, Any]) -> None:
 
 
 def _model_settings(params: dict[str, Any]) -> tuple[ModelSettings, ...]:
-    """One entry a model; where a key has fewer entries than there are models, the last one holds
-    for the rest."""
+    """One a model. Where a key has a single entry it holds for all, but for a tokenizer: that one
+    holds for the models that are optimised for, which share it.
+
+    Raises:
+        InputError: a key has another number of entries.
+    """
+    count = len(params["model_paths"])
 
     def entry(key: str, place: int, otherwise: Any) -> Any:
         values = params[key]
-        return values[min(place, len(values) - 1)] if values else otherwise
+        if len(values) not in (0, 1, count):
+            raise InputError(
+                f"--config.{key} has {len(values)} entries for {count} models; give one for each, "
+                "or one for all"
+            )
+        if len(values) == count:
+            return values[place]
+        own = key == "tokenizer_paths" and place >= params["num_train_models"]
+        return values[0] if values and not own else otherwise
 
     return tuple(
         ModelSettings(

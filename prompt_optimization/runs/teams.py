@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -33,11 +33,21 @@ def open_teams(
     if workers.home == "ray":
         _ray().connect(workers.ray_address)
     devices = _devices(workers)
+    shares = [
+        devices[place :: len(models)] or [devices[place % len(devices)]]
+        for place in range(len(models))
+    ]
+    # Workers on one machine's CPU share its cores out; more threads than cores wait for each
+    # other.
+    everyone = [device for share in shares for device in share]
+    threads = max(1, torch.get_num_threads() // len(everyone))
+    if workers.home == "ray":
+        gpus = sum(device.startswith("cuda") for device in everyone)
+        _ray().check_room(gpus, threads * (len(everyone) - gpus) + gpus)
     with ExitStack() as opened:
         teams = []
-        for place, model in enumerate(models):
-            own = devices[place :: len(models)] or [devices[place % len(devices)]]
-            teams.append(_team(model, own, len(devices), workers, display))
+        for model, share in zip(models, shares, strict=True):
+            teams.append(_team(model, share, threads, workers, display))
             opened.callback(teams[-1].close)
         yield teams
 
@@ -67,6 +77,11 @@ def _devices(workers: WorkerSettings) -> list[str]:
     found: list[str] = []
     for name in workers.devices or ("auto",):
         if workers.home == "ray":
+            if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+                raise InputError(
+                    f"device '{name}' is unknown to a cluster; set --config.devices to auto, or "
+                    "name each worker's: 'cpu' or 'cuda'"
+                )
             # The cluster's devices, not this machine's: an actor sees its own GPU as the first.
             gpus = _ray().cluster_gpus() if name == "auto" else int(name.startswith("cuda"))
             found.extend(["cuda:0"] * gpus or ["cpu"])
@@ -80,7 +95,7 @@ def _devices(workers: WorkerSettings) -> list[str]:
 def _team(
     model: ModelSettings,
     devices: Sequence[str],
-    of: int,
+    threads: int,
     workers: WorkerSettings,
     display: Display,
 ) -> Team:
@@ -91,12 +106,9 @@ def _team(
     display.note(f"loading {model.name} on {', '.join(devices)} ({model.dtype})")
     if len(makes) == 1 and workers.home == "local":
         return Team.alone(makes[0]())
-    kind = torch.device(devices[0]).type
-    # Workers on one CPU share its cores out; more threads than cores wait for each other.
-    threads = max(1, (os.cpu_count() or 1) // of)
     crew: Crew
     if workers.home == "ray":
-        gpus = int(kind == "cuda")
+        gpus = [int(device.startswith("cuda")) for device in devices]
         crew = _ray().RayCrew(makes, gpus, workers.timeout, display.warn, threads)
     else:
         crew = LocalCrew(makes, workers.timeout, display.warn, threads)

@@ -184,12 +184,19 @@ def test_missing_config(config: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "devices"), [(signal.SIGINT, "cpu"), (signal.SIGTERM, "('cpu','cpu')")]
+    ("number", "workers"),
+    [
+        (signal.SIGINT, {}),
+        (signal.SIGTERM, {"devices": "('cpu','cpu')"}),
+        (signal.SIGTERM, {"workers": "ray"}),
+    ],
 )
 def test_a_signal_leaves_a_run_to_go_on_with(
-    flags: dict[str, Any], tmp_path: Path, number: signal.Signals, devices: str
+    flags: dict[str, Any], tmp_path: Path, number: signal.Signals, workers: dict[str, str]
 ) -> None:
-    flags = flags | {"n_steps": 10_000, "devices": devices}
+    if "ray" in workers.values():
+        pytest.importorskip("ray")
+    flags = flags | workers | {"n_steps": 10_000}
     arguments = [f"--config.{key}={value}" for key, value in flags.items()]
     process = subprocess.Popen(
         [sys.executable, "main.py", "--config=./configs/transfer_llama3.py", *arguments],

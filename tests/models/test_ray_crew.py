@@ -24,7 +24,7 @@ crews = pytest.importorskip("prompt_optimization.models.ray_crew")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     # Actors are other processes, which find the tests' own jobs by this.
-    before = os.environ.get("PYTHONPATH")
+    before, handler = os.environ.get("PYTHONPATH"), signal.getsignal(signal.SIGTERM)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), before)))
     store = {"object_store_memory": 80_000_000}
     made = cluster_utils.Cluster(
@@ -36,6 +36,11 @@ def cluster() -> Iterator[Any]:
     yield made
     ray.shutdown()
     made.shutdown()
+    signal.signal(signal.SIGTERM, handler)
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
 
 
 def test_a_run_on_a_cluster(
@@ -64,7 +69,7 @@ def test_a_run_on_a_cluster(
 def test_faults_on_a_cluster(cluster: Any, saved_model: Path, tmp_path: Path) -> None:
     said: list[str] = []
     # Two CPUs each: one worker a node.
-    crew = crews.RayCrew([maker(saved_model)] * 2, 0, 0.0, said.append, threads=2)
+    crew = crews.RayCrew([maker(saved_model)] * 2, [0, 0], 0.0, said.append, threads=2)
     try:
         assert results(crew.share(faults.number, [(i,) for i in range(5)])) == list(range(5))
         with_memory = results(crew.everyone(faults.remember, [("a",), ("b",)], "memory"))
@@ -98,6 +103,30 @@ def test_what_ray_has_no_room_for(
     with monkeypatch.context() as patch:
         patch.setattr(crews, "START", 3.0)
         with pytest.raises(InputError, match="is there room in the cluster for 1 workers"):
-            crews.RayCrew([maker(saved_model)], 7, threads=1)
+            crews.RayCrew([maker(saved_model)], [7], threads=1)
     with pytest.raises(InputError, match="holds no model"):
-        crews.RayCrew([maker(ROOT / "tests")], 0, threads=1)
+        crews.RayCrew([maker(ROOT / "tests")], [0], threads=1)
+
+
+def test_addresses_and_devices_that_are_none(
+    cluster: Any, saved_model: Path, task_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="the workers need 2 GPUs and the Ray cluster has 0"):
+        crews.check_room(2, 2)
+    with pytest.raises(InputError, match="device 'banana' is unknown to a cluster"):
+        carry_out(
+            {
+                "train_data": task_file,
+                "extractor_text": "Therefore, the final answer is $",
+                "model_paths": saved_model,
+                "workers": "ray",
+                "devices": ("banana",),
+                "n_train_data": 6,
+                "n_dev_data": 0,
+                "n_test_data": 6,
+                "result_prefix": tmp_path / "run",
+            }
+        )
+    ray.shutdown()
+    with pytest.raises(InputError, match=r"there is no Ray cluster at '127\.0\.0\.1:1'"):
+        crews.connect("127.0.0.1:1")

@@ -13,7 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.crew import LocalCrew
-from tests.runs.harness import carry_out
+from prompt_optimization.runs.log import RunLog
+from prompt_optimization.signals import Interrupted, interruptible
+from tests.runs.harness import carry_out, without_times
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_a_run_whose_workers_keep_dying_goes_on_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalCrew, "_send", deadly)
-        with pytest.raises(InputError, match=r"killed by signal 9, after 3 workers.*resume=True"):
+        with pytest.raises(InputError, match=r"killed by signal 9, after 3 workers.*resume=auto"):
             carry_out(here)
     log = carry_out(here).data
     assert log["status"] == "finished" and len(log["sessions"]) == 2
@@ -136,6 +138,8 @@ def test_one_prompt_for_two_models(
     single = carry_out(
         flags | {"model_paths": other_model, "devices": ("cpu",), "result_prefix": tmp_path / "b"}
     ).data
+    (transfer,) = log["evaluation"]["transfer"]
+    assert transfer["model"]["model"] == str(other_model)
     mean = (alone["initial"]["objective"] + single["initial"]["objective"]) / 2
     assert log["initial"]["objective"] == pytest.approx(mean, rel=1e-5)
     proposed = [{p["token"] for p in run["steps"][0]["proposals"]} for run in (log, alone, single)]
@@ -190,6 +194,45 @@ def test_other_models_test_what_was_found(
     assert transfer["model"]["model"] == str(other_model)
     assert transfer["best"]["prompt"] == log["evaluation"]["chosen"]
     assert transfer["best"]["strict"]["n"] == 6 and set(transfer["difference"]) >= {"strict"}
+
+
+def test_a_test_model_that_does_not_exist_is_refused_at_once(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
+    paths = (str(flags["model_paths"]), "/no/such/model")
+    with pytest.raises(InputError, match="model path '/no/such/model' does not exist"):
+        carry_out(
+            flags | {"model_paths": paths, "devices": ("cpu",), "result_prefix": tmp_path / "run"}
+        )
+    assert not list(tmp_path.glob("run_*.json"))
+
+
+def test_two_models_go_on_elsewhere(
+    flags: dict[str, Any], other_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = flags | {
+        "model_paths": (str(flags["model_paths"]), str(other_model)),
+        "num_train_models": 2,
+        "devices": ("cpu",),
+    }
+    whole = carry_out(both | {"result_prefix": tmp_path / "whole"}).data
+    stopped = both | {"result_prefix": tmp_path / "stopped"}
+    carried, made = RunLog.step, [0]
+
+    def interrupting(self: RunLog, *arguments: Any) -> None:
+        carried(self, *arguments)
+        made[0] += 1
+        if made[0] == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch, interruptible(), pytest.raises(Interrupted):
+        patch.setattr(RunLog, "step", interrupting)
+        carry_out(stopped)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    log = carry_out(stopped).data
+    assert len(log["sessions"]) == 2 and log["sessions"][1]["first_step"] == 2
+    assert without_times(log)["steps"] == without_times(whole)["steps"]
+    assert log["evaluation"]["test"] == whole["evaluation"]["test"]
 
 
 def test_another_tokenizer_is_refused(
