@@ -113,7 +113,7 @@ class Piece:
 class RemoteCrew(Crew):
     """Workers elsewhere. What dies is replaced, and what it was doing is done again.
 
-    Subclasses say how a worker is started, asked, heard and ended; ``RemoteCrew`` hands out the
+    Subclasses say how a worker is launched, asked, heard and ended; ``RemoteCrew`` hands out the
     work and keeps the books.
     """
 
@@ -200,7 +200,8 @@ class RemoteCrew(Crew):
                 )
             self.report(f"worker {worker} {reason}; starting another one in its place")
             try:
-                self._start(worker)
+                self._launch(worker)
+                self._receive(worker, START)
                 self._repeat_lasting(worker)
                 return
             except WorkerLost as error:
@@ -211,14 +212,30 @@ class RemoteCrew(Crew):
             self._ask(worker, job, arguments)
             self._receive(worker, self._patience([worker]))
 
-    @abstractmethod
-    def _start(self, worker: int) -> None:
-        """Start the worker and wait until it has its model.
+    def _open(self, question: str) -> None:
+        """Start all workers, side by side, and wait until they have their models.
+
+        Args:
+            question: what a user may ask when one is lost.
 
         Raises:
-            InputError: the model cannot be loaded.
-            WorkerLost: it died.
+            InputError: a model cannot be loaded, or a worker is lost.
         """
+        try:
+            for worker in range(self.size):
+                self._launch(worker)
+            for worker in range(self.size):
+                self._receive(worker, START)
+        except WorkerLost as error:
+            self.close()
+            raise InputError(f"a worker {error} while it loaded its model; {question}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    @abstractmethod
+    def _launch(self, worker: int) -> None:
+        """Start the worker; its first answer says that it has its model."""
 
     @abstractmethod
     def _end(self, worker: int) -> None:
@@ -271,20 +288,9 @@ class LocalCrew(RemoteCrew):
         self._threads = threads
         self._context = _context()
         self._processes: dict[int, _Process] = {}
-        try:
-            for worker in range(self.size):
-                self._launch(worker)
-            for worker in range(self.size):
-                self._receive(worker, START)
-        except WorkerLost as error:
-            self.close()
-            raise InputError(
-                f"a worker {error} while it loaded its model; is there memory for "
-                f"{self.size} copies? Fewer devices take fewer (--config.devices)"
-            ) from None
-        except BaseException:
-            self.close()
-            raise
+        self._open(
+            f"is there memory for {self.size} copies? Fewer devices take fewer (--config.devices)"
+        )
 
     @property
     def pids(self) -> list[int]:
@@ -294,10 +300,6 @@ class LocalCrew(RemoteCrew):
     def close(self) -> None:
         for worker in list(self._processes):
             self._end(worker)
-
-    def _start(self, worker: int) -> None:
-        self._launch(worker)
-        self._receive(worker, START)
 
     def _launch(self, worker: int) -> None:
         ours, theirs = self._context.Pipe()

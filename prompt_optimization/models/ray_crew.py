@@ -17,7 +17,6 @@ import torch
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.crew import (
     SILENT,
-    START,
     Done,
     RemoteCrew,
     Report,
@@ -83,28 +82,11 @@ class RayCrew(RemoteCrew):
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._answers: dict[int, Any] = {}
-        try:
-            for worker in range(self.size):
-                self._launch(worker)
-            for worker in range(self.size):
-                self._receive(worker, START)
-        except WorkerLost as error:
-            self.close()
-            raise InputError(
-                f"a worker {error} while it loaded its model; is there room in the cluster for "
-                f"{self.size} workers?"
-            ) from None
-        except BaseException:
-            self.close()
-            raise
+        self._open(f"is there room in the cluster for {self.size} workers?")
 
     def close(self) -> None:
         for worker in list(self._actors):
             self._end(worker)
-
-    def _start(self, worker: int) -> None:
-        self._launch(worker)
-        self._receive(worker, START)
 
     def _launch(self, worker: int) -> None:
         gpus = self._gpus[worker]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models import crew as crew_module
 from tests.models import faults
 from tests.models.test_crew import ROOT, maker, results
 from tests.runs.harness import carry_out
@@ -101,7 +102,7 @@ def test_what_ray_has_no_room_for(
     cluster: Any, saved_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(crews, "START", 3.0)
+        patch.setattr(crew_module, "START", 3.0)
         with pytest.raises(InputError, match="is there room in the cluster for 1 workers"):
             crews.RayCrew([maker(saved_model)], [7], threads=1)
     with pytest.raises(InputError, match="holds no model"):
