@@ -21,15 +21,13 @@ from benchmarks.workload import (
     command,
     parser,
     read_examples,
+    search_settings,
 )
 from prompt_optimization.models.chat import resolve_chat_format
-from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.samples import common_length
 from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Worker
-from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.search import GreaterSearch
-from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
 
 
 def options() -> argparse.Namespace:
@@ -47,16 +45,7 @@ def main() -> int:
     chat = resolve_chat_format(model.tokenizer)
     team = Team.alone(Worker(model, chat, given.max_rows, given.gradient_rows))
     team.train_on(WORDING, read_examples(given.data, given.samples), PROMPT)
-    settings = SearchSettings(
-        steps=given.steps,
-        topk=10,
-        topq=6,
-        gradient=LossWeights(),
-        decoding=Decoding(given.new_tokens),
-        objective="mistakes",
-        progressive=False,
-        **(BEHAVIOURS["sound"] | {"accept": "improve"}),
-    )
+    settings = search_settings(given.steps, given.new_tokens)
     search = GreaterSearch([team], PROMPT, settings)
     incumbent = search.begin()
     shares, whole = [], []

@@ -17,15 +17,20 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.workload import PROMPT, WORDING, command, machine, parser, read_examples
+from benchmarks.workload import (
+    PROMPT,
+    WORDING,
+    command,
+    machine,
+    parser,
+    read_examples,
+    search_settings,
+)
 from prompt_optimization.models.crew import LocalCrew
-from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.loading import ModelSettings, load_tokenizer, resolve_device
 from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Worker
-from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.search import GreaterSearch
-from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
 from prompt_optimization.optimizers.greater.state import Step
 
 PHASES = ("propose", "differentiate", "select")
@@ -99,16 +104,7 @@ def search(given: argparse.Namespace, workers: int) -> list[Step]:
     team = Team(crew, *load_tokenizer(models[0]))
     try:
         team.train_on(WORDING, read_examples(given.data, given.samples), PROMPT)
-        settings = SearchSettings(
-            steps=given.steps + 1,
-            topk=10,
-            topq=6,
-            gradient=LossWeights(),
-            decoding=Decoding(given.new_tokens),
-            objective="mistakes",
-            progressive=False,
-            **(BEHAVIOURS["sound"] | {"accept": "improve"}),
-        )
+        settings = search_settings(given.steps + 1, given.new_tokens)
         return list(GreaterSearch([team], PROMPT, settings).run())
     finally:
         team.close()

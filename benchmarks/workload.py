@@ -18,16 +18,20 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
 from prompt_optimization.models.embedded import EMBEDDED_NAME
+from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import load_language_model, resolve_device, resolve_dtype
 from prompt_optimization.models.samples import Samples
 from prompt_optimization.models.worker import Wording
+from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.propose import top_tokens
+from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
+from prompt_optimization.runs.naming import DEFAULT_PROMPT
 from prompt_optimization.tasks.examples import Example, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMPT = " proper logical reasoning and think step by step. Finally give the actual correct answer."
+PROMPT = DEFAULT_PROMPT
 EXTRACTOR = (
     "Therefore, the final answer (use exactly this format: $NUMBER$, where NUMBER is a positive "
     "integer) is $"
@@ -121,6 +125,20 @@ def build_model(options: argparse.Namespace, dtype_name: str) -> LanguageModel:
 def build_samples(model: LanguageModel, examples: list[Example], prompt: str = PROMPT) -> Samples:
     chat = resolve_chat_format(model.tokenizer)
     return Samples(model, WORDING.layout(model.tokenizer, chat), examples, prompt)
+
+
+def search_settings(steps: int, new_tokens: int) -> SearchSettings:
+    """The paper's search, with the rule that takes only what is better."""
+    return SearchSettings(
+        steps=steps,
+        topk=10,
+        topq=6,
+        gradient=LossWeights(),
+        decoding=Decoding(new_tokens),
+        objective="mistakes",
+        progressive=False,
+        **(BEHAVIOURS["sound"] | {"accept": "improve"}),
+    )
 
 
 def read_examples(path: str, count: int) -> list[Example]:

@@ -21,9 +21,10 @@ from command_line import CONFIG, execute
 from ml_collections import config_flags
 
 from configs.template import get_config as template_config
-from prompt_optimization.runs.contenders import BASELINES, SPLITS, Request
+from prompt_optimization.runs.contenders import BASELINES, Request
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.evaluate import evaluate, evaluation_path
+from prompt_optimization.tasks.examples import SPLITS
 
 LOGS = flags.DEFINE_multi_string(
     "log", [], "A run's log, or a folder of them; the prompt that was chosen on dev counts."

@@ -225,6 +225,19 @@ def saved_model(
 
 
 @pytest.fixture(scope="session")
+def small_run(saved_model: Path, task_file: Path) -> dict[str, Any]:
+    """Flags of a run that takes seconds; without a place for its results."""
+    return {
+        "train_data": task_file,
+        "extractor_text": "Therefore, the final answer is $",
+        "model_paths": saved_model,
+        "devices": "cpu",
+        "dtype": "float32",
+        "n_train_data": 6,
+    }
+
+
+@pytest.fixture(scope="session")
 def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "task.json"
     with path.open("w", newline="") as file:

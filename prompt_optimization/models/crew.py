@@ -35,7 +35,6 @@ RESTARTS = 3
 # Seconds that a worker may take to start and to load its model.
 START = 1800.0
 
-
 SILENT = "has not answered in time (--config.worker_timeout)"
 
 
@@ -212,6 +211,22 @@ class RemoteCrew(Crew):
             self._ask(worker, job, arguments)
             self._receive(worker, self._patience([worker]))
 
+    def close(self) -> None:
+        for worker in range(self.size):
+            self._end(worker)
+
+    def _receive(self, worker: int, patience: float | None) -> Done:
+        """The answer, waited for ``patience`` seconds at most.
+
+        Raises:
+            WorkerLost: there is none.
+        """
+        found = self._fetch(worker, patience)
+        if isinstance(found, BaseException):
+            raise found
+        done: Done = found
+        return done
+
     def _open(self, question: str) -> None:
         """Start all workers, side by side, and wait until they have their models.
 
@@ -239,7 +254,7 @@ class RemoteCrew(Crew):
 
     @abstractmethod
     def _end(self, worker: int) -> None:
-        """End the worker, whatever it does."""
+        """End the worker, whatever it does, if there is one."""
 
     @abstractmethod
     def _send(self, worker: int, job: Job, arguments: Sequence[Any]) -> None:
@@ -251,11 +266,11 @@ class RemoteCrew(Crew):
         at its end."""
 
     @abstractmethod
-    def _receive(self, worker: int, patience: float | None) -> Done:
-        """The answer, waited for ``patience`` seconds at most.
+    def _fetch(self, worker: int, patience: float | None) -> Any:
+        """What the worker sends, waited for ``patience`` seconds at most: a result or an error.
 
         Raises:
-            WorkerLost: there is none.
+            WorkerLost: nothing comes.
         """
 
 
@@ -297,10 +312,6 @@ class LocalCrew(RemoteCrew):
         """The workers' processes."""
         return [self._processes[worker].process.pid or 0 for worker in range(self.size)]
 
-    def close(self) -> None:
-        for worker in list(self._processes):
-            self._end(worker)
-
     def _launch(self, worker: int) -> None:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
@@ -330,21 +341,17 @@ class LocalCrew(RemoteCrew):
         ready = {by_handle[handle] for handle in wait(list(by_handle), patience)}
         return sorted(ready) or workers
 
-    def _receive(self, worker: int, patience: float | None) -> Done:
+    def _fetch(self, worker: int, patience: float | None) -> Any:
         each = self._processes[worker]
         try:
             if not each.pipe.poll(patience):
                 raise WorkerLost(SILENT)
-            found = each.pipe.recv()
+            return each.pipe.recv()
         except (EOFError, OSError):
             each.process.join(5)
             code = each.process.exitcode
             how = f"was killed by signal {-code}" if code and code < 0 else f"ended with {code}"
             raise WorkerLost(how) from None
-        if isinstance(found, BaseException):
-            raise found
-        result: Done = found
-        return result
 
 
 def _context() -> Any:

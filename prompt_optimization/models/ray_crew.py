@@ -17,13 +17,12 @@ import torch
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.crew import (
     SILENT,
-    Done,
     RemoteCrew,
     Report,
     WorkerLost,
     answer,
     told,
-)  # fmt: skip
+)
 from prompt_optimization.models.worker import Job, Worker
 
 try:
@@ -84,10 +83,6 @@ class RayCrew(RemoteCrew):
         self._answers: dict[int, Any] = {}
         self._open(f"is there room in the cluster for {self.size} workers?")
 
-    def close(self) -> None:
-        for worker in list(self._actors):
-            self._end(worker)
-
     def _launch(self, worker: int) -> None:
         gpus = self._gpus[worker]
         kind = ray.remote(_Actor).options(
@@ -109,18 +104,14 @@ class RayCrew(RemoteCrew):
         ready, _ = ray.wait(waiting, num_returns=1, timeout=patience)
         return [worker for worker in workers if self._answers[worker] in ready] or workers
 
-    def _receive(self, worker: int, patience: float | None) -> Done:
+    def _fetch(self, worker: int, patience: float | None) -> Any:
         try:
-            found = ray.get(self._answers[worker], timeout=patience)
+            return ray.get(self._answers[worker], timeout=patience)
         except GetTimeoutError:
             raise WorkerLost(SILENT) from None
         except RayError as error:
             reason = str(error).strip().splitlines()[0]
             raise WorkerLost(f"was lost ({reason})") from None
-        if isinstance(found, BaseException):
-            raise found
-        result: Done = found
-        return result
 
 
 def connect(address: str) -> None:

@@ -21,7 +21,7 @@ from prompt_optimization.models.crew import Alone, Crew, Done
 from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.samples import LaidOut, common_length
-from prompt_optimization.models.worker import Budgets, Job, Wording, Worker
+from prompt_optimization.models.worker import Budgets, Facts, Job, Wording, Worker
 from prompt_optimization.tasks.examples import Example
 
 # Rows of held-out splits that a worker lays out, and whose results come, together.
@@ -33,7 +33,7 @@ class Team:
 
     Attributes:
         counts: tokens so far, by kind (see ``LanguageModel.counts``).
-        vocabulary: rows of the model's embedding.
+        facts: the model's name, vocabulary and context.
         training: the samples that a search works on, laid out; set by ``train_on``.
         prefix: the ids of the prompt that are cached behind the training samples.
         lengths: tokens of each training sample's longest reasoning when it last was run.
@@ -52,7 +52,7 @@ class Team:
         self.prefix: Ids = ()
         self.lengths: dict[int, int] = {}
         self._training: LaidOut | None = None
-        self.vocabulary: int = self.ask_one(jobs.vocabulary)
+        self.facts: Facts = self.ask_one(jobs.facts)
 
     @classmethod
     def alone(cls, worker: Worker) -> Team:
@@ -86,6 +86,20 @@ class Team:
         )
         return self._training
 
+    def check_room(self, samples: LaidOut, prompt_tokens: int, decoding: Decoding) -> None:
+        """Refuse samples that do not fit the model with a prompt of so many tokens.
+
+        Raises:
+            InputError: see ``LaidOut.check_room``.
+        """
+        samples.check_room(
+            self.facts.name,
+            self.facts.context,
+            prompt_tokens,
+            decoding.max_new_tokens,
+            decoding.answer_tokens,
+        )
+
     def ask_one(self, job: Job) -> Any:
         """What any of the workers says to ``job``."""
         return self._share(job, [()])[0]
@@ -100,13 +114,10 @@ class Team:
         """Next-token log-probabilities behind the first ``active`` training samples and ``ids``
         of the prompt: [active, vocabulary]."""
         self.move_prefix(ids)
-        shares = [range(i, active, self.crew.size) for i in range(self.crew.size)]
-        shares = [share for share in shares if share]
+        size = -(-active // self.crew.size)
+        shares = [range(i, min(i + size, active)) for i in range(0, active, size)]
         parts = self._share(jobs.log_probs, [(share,) for share in shares])
-        together = np.empty((active, self.vocabulary), dtype=parts[0].dtype)
-        for share, part in zip(shares, parts, strict=True):
-            together[list(share)] = part
-        return torch.from_numpy(together)
+        return torch.from_numpy(np.concatenate(parts))
 
     def run(
         self, prompts: Sequence[Ids], decoding: Decoding, samples: Sequence[int]
@@ -123,30 +134,32 @@ class Team:
         shared = min(common_length(self.prefix, prompt) for prompt in prompts)
         if shared < len(self.prefix):
             self.move_prefix(self.prefix[:shared])
+        costs = [self._cost(sample, decoding) for sample in samples]
         # One piece a worker: a token costs less in a larger pool (docs/lab_notes.md).
-        bins = balanced([self._cost(sample, decoding) for sample in samples], self.crew.size)
-        parts = self._share(
-            jobs.run, [(prompts, decoding, [samples[i] for i in each]) for each in bins]
+        by_sample: list[tuple[Outcome, ...]] = self.each(
+            jobs.run, samples, costs, (prompts, decoding), pieces=1
         )
-        outcomes: list[dict[int, Outcome]] = [{} for _ in prompts]
-        for each, part in zip(bins, parts, strict=True):
-            for found, results in zip(outcomes, part, strict=True):
-                found.update(zip(each, results, strict=True))
-        for place, sample in enumerate(samples):
-            self.lengths[sample] = max(len(found[place].reasoning) for found in outcomes)
-        return [[found[place] for place in range(len(samples))] for found in outcomes]
+        for sample, outcomes in zip(samples, by_sample, strict=True):
+            self.lengths[sample] = max(len(outcome.reasoning) for outcome in outcomes)
+        return [list(outcomes) for outcomes in zip(*by_sample, strict=True)]
 
     def each(
-        self, job: Job, items: Sequence[Any], costs: Sequence[float], arguments: Sequence[Any]
+        self,
+        job: Job,
+        items: Sequence[Any],
+        costs: Sequence[float],
+        arguments: Sequence[Any],
+        pieces: int,
     ) -> list[Any]:
         """``job(worker, some items, *arguments)``, which gives one result an item, over pieces of
         ``items``; all results in order.
 
         Args:
             costs: of each item.
+            pieces: for each worker, where there are several. Where a piece costs what its items
+                do, several let whoever is idle take over.
         """
-        # Where a piece costs what its items do, small pieces let whoever is idle take over.
-        bins = balanced(costs, self.crew.size * (4 if self.crew.size > 1 else 1))
+        bins = balanced(costs, self.crew.size * pieces if self.crew.size > 1 else 1)
         parts = self._share(job, [([items[i] for i in each], *arguments) for each in bins])
         results: dict[int, Any] = {}
         for each, part in zip(bins, parts, strict=True):
@@ -168,6 +181,19 @@ class Team:
             jobs.run_block, [(wording, block, prompt, ids, decoding) for block in blocks]
         )
         return [outcome for part in parts for outcome in part]
+
+    def held_out_text(
+        self, wording: Wording, examples: Sequence[Example], prompt: str, decoding: Decoding
+    ) -> list[Outcome]:
+        """``held_out`` for a prompt that is known by its text only.
+
+        Raises:
+            InputError: see ``LaidOut``; or it does not fit the model.
+        """
+        samples = self.lay_out(wording, examples, prompt)
+        ids = samples.prompt_ids(prompt)
+        self.check_room(samples, len(ids), decoding)
+        return self.held_out(wording, examples, prompt, ids, decoding)
 
     def budgets(self) -> list[Budgets]:
         """What the memory has taught every worker."""

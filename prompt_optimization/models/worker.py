@@ -81,6 +81,11 @@ class Worker:
         """
         return cls(*load_answerer(settings), max_rows, gradient_rows)
 
+    def lay_out(self, wording: Wording, examples: tuple[Example, ...], prompt: str) -> Samples:
+        return Samples(
+            self.model, wording.layout(self.model.tokenizer, self.chat), examples, prompt
+        )
+
     def samples(self) -> Samples:
         assert self.training is not None, "give_training comes first"
         return self.training
@@ -91,8 +96,7 @@ class Worker:
         key = (wording, examples)
         if self._block is None or self._block[0] != key:
             self._block = None  # what is no longer needed makes room first
-            layout = wording.layout(self.model.tokenizer, self.chat)
-            self._block = key, Samples(self.model, layout, examples, prompt)
+            self._block = key, self.lay_out(wording, examples, prompt)
         return self._block[1]
 
 
@@ -103,17 +107,26 @@ def do(worker: Worker, job: Job, arguments: Sequence[Any]) -> tuple[Any, Counter
     return result, Counter(worker.model.counts) - before
 
 
-def vocabulary(worker: Worker) -> int:
-    """Rows of the model's embedding."""
-    return worker.model.vocabulary
+@dataclass(frozen=True)
+class Facts:
+    """What has to be known of a model where it is not: its name, the rows of its embedding, and its
+    context in tokens, None when it does not say."""
+
+    name: str
+    vocabulary: int
+    context: int | None
+
+
+def facts(worker: Worker) -> Facts:
+    model = worker.model
+    return Facts(model.name, model.vocabulary, model.context)
 
 
 def give_training(
     worker: Worker, wording: Wording, examples: tuple[Example, ...], prompt: str
 ) -> None:
     """Lay out the samples that the search works on."""
-    layout = wording.layout(worker.model.tokenizer, worker.chat)
-    worker.training = Samples(worker.model, layout, examples, prompt)
+    worker.training = worker.lay_out(wording, examples, prompt)
 
 
 def move_prefix(worker: Worker, ids: Ids) -> None:
@@ -130,10 +143,11 @@ def log_probs(worker: Worker, samples: Sequence[int]) -> NDArray[np.floating[Any
 
 
 def run(
-    worker: Worker, prompts: Sequence[Ids], decoding: Decoding, samples: Sequence[int]
-) -> list[list[Outcome]]:
-    """Let ``prompts`` reason and answer on training samples; see ``Engine.run``."""
-    return worker.engine.run(worker.samples(), prompts, decoding, samples)
+    worker: Worker, samples: Sequence[int], prompts: Sequence[Ids], decoding: Decoding
+) -> list[tuple[Outcome, ...]]:
+    """Let ``prompts`` reason and answer on training samples: per sample one outcome a prompt."""
+    outcomes = worker.engine.run(worker.samples(), prompts, decoding, samples)
+    return list(zip(*outcomes, strict=True))
 
 
 def run_block(

@@ -19,14 +19,13 @@ from prompt_optimization.runs.naming import (
     start_variant,
     task_name,
 )
-from prompt_optimization.runs.settings import RunSettings, run_settings
-from prompt_optimization.tasks.examples import Example, Table, read_table, split_rows
+from prompt_optimization.runs.settings import RunSettings, read_task, run_settings
+from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.registry import task_of
 
 # Kojima et al., 2022: it stands behind the question as a sentence of its own.
 ZERO_SHOT_COT = ("", " Let's think step by step.")
 BASELINES = ("initial", "zero_shot_cot")
-SPLITS = ("train", "dev", "test")
 
 # What makes a run's task the task it is; a log brings these along.
 TASK_KEYS = (
@@ -179,23 +178,12 @@ def _job(
     """The job for the task that ``config`` describes: one of ``jobs``, or a new one."""
     settings = run_settings(config, defaults)
     params = settings.params
-    train = read_table(params["train_data"])
-    test = read_table(params["test_data"]) if params["test_data"] else None
-    splits = split_rows(
-        train,
-        test,
-        offset=params["data_offset"],
-        n_train=params["n_train_data"],
-        n_dev=params["n_dev_data"],
-        n_test=params["n_test_data"],
-    )
-    examples: tuple[Example, ...] = getattr(splits, split)
-    if not examples:
-        raise InputError(
-            f"the {split} split of '{train.path}' is empty; raise --config.n_{split}_data"
-        )
-    name = task_name(train.path)
-    tables = {"train": train} | ({"test": test} if test else {})
+    tables, splits = read_task(params)
+    path = tables["train"].path
+    examples = splits.named().get(split)
+    if examples is None:
+        raise InputError(f"the {split} split of '{path}' is empty; raise --config.n_{split}_data")
+    name = task_name(path)
     hashes = tuple(table.sha256 for table in tables.values())
     rows = tuple(example.row for example in examples)
     key = (name, hashes, rows, params["extractor_text"], params["connector"], settings.prompt)

@@ -14,10 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as Grid
 from transformers import PreTrainedTokenizerBase
 
-from prompt_optimization.optimizers.greater.state import Scored, Step
+from prompt_optimization.optimizers.greater.state import PHASES, Scored, Step
 from prompt_optimization.runs.evaluation import METRICS, HeldOut
-
-PHASES = ("propose", "reason", "differentiate", "select")
 
 
 class Display:

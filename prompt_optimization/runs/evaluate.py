@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import remove_leftovers, write_whole
 from prompt_optimization.models.team import Team
-from prompt_optimization.models.worker import Wording
 from prompt_optimization.runs.contenders import Contender, Job, Request, gather
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe, describe_model
@@ -74,16 +73,16 @@ def evaluate(
         remove_leftovers(path)
         for warning in first.warnings:
             display.warn(warning)
-        model = first.models[0]
-        (team,) = locks.enter_context(open_teams([model], first.workers, display))
-        facts = team.ask_one(describe_model)
+        (team,) = locks.enter_context(open_teams(first.models[:1], first.workers, display))
         tables = {f"{job.name} {name}": table for job in jobs for name, table in job.tables.items()}
         report: dict[str, Any] = {
             "format": FORMAT,
             "kind": "evaluation",
             "status": "running",
             "params": {key: first.params[key] for key in (*DECODING, "max_rows")},
-            "environment": describe(facts, team.chat, tables, first.params["seed"]),
+            "environment": describe(
+                team.ask_one(describe_model), team.chat, tables, first.params["seed"]
+            ),
             "results": [],
         }
         outputs = Outputs(outputs_path(first.params["result_prefix"]))
@@ -93,7 +92,7 @@ def evaluate(
                 "gone; bring it back or choose another --config.result_prefix"
             )
         _continue(path, report)
-        writer = _Writer(team, facts, outputs)
+        writer = _Writer(team, outputs)
         results = {_identity(record): record for record in report["results"]}
         for job in jobs:
             display.note(f"{job.name}: {len(job.contenders)} prompts on {len(job.examples)} rows")
@@ -165,7 +164,6 @@ class _Writer:
     """Lets the model write what a job's outputs lack."""
 
     team: Team
-    facts: dict[str, Any]
     outputs: Outputs
 
     def fill(self, job: Job) -> None:
@@ -182,21 +180,11 @@ class _Writer:
     def _write(
         self, job: Job, contender: Contender, block: Sequence[Example]
     ) -> Iterator[dict[str, Any]]:
-        params, decoding = job.settings.params, job.settings.held_out
-        wording = Wording(
-            params["extractor_text"], contender.connector, params["extractor_separator"]
-        )
-        samples = self.team.lay_out(wording, block, contender.prompt)
-        ids = samples.prompt_ids(contender.prompt)
-        samples.check_room(
-            self.facts["model"],
-            self.facts["context"],
-            len(ids),
-            decoding.max_new_tokens,
-            decoding.answer_tokens,
-        )
+        wording = replace(job.settings.wording, connector=contender.connector)
         try:
-            outcomes = self.team.held_out(wording, block, contender.prompt, ids, decoding)
+            outcomes = self.team.held_out_text(
+                wording, block, contender.prompt, job.settings.held_out
+            )
         except FloatingPointError as error:
             raise InputError(
                 f"{error}; try --config.dtype=float32, or check the model's weights"

@@ -8,7 +8,6 @@ from typing import Any
 
 from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.samples import LaidOut
 from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Wording
 from prompt_optimization.runs.statistics import Estimate, paired_difference, share
@@ -52,13 +51,12 @@ class Split:
 
     team: Team
     wording: Wording
-    samples: LaidOut
+    examples: tuple[Example, ...]
 
     def evaluate(self, prompt: str, ids: Ids, decoding: Decoding) -> HeldOut:
         """Score a prompt, given as text and ids, on every row."""
-        examples = self.samples.examples
-        outcomes = self.team.held_out(self.wording, examples, prompt, ids, decoding)
-        return held_out(prompt, examples, outcomes)
+        outcomes = self.team.held_out(self.wording, self.examples, prompt, ids, decoding)
+        return held_out(prompt, self.examples, outcomes)
 
 
 def best_on(results: Sequence[HeldOut]) -> HeldOut:

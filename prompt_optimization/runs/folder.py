@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.runs.log import read_log
+from prompt_optimization.runs.log import checked_log, read_json
 from prompt_optimization.runs.resume import FREE
 
 
@@ -39,29 +38,19 @@ def read_folder(folder: Path) -> Folder:
         raise InputError(f"folder '{folder}' does not exist; give one that holds logs")
     found = Folder()
     logs = {}
-    for path in _candidates(folder):
+    for path in sorted(folder.rglob("*.json")):
+        if path.name.endswith(".evaluation.json"):
+            continue
         try:
-            logs[path] = read_log(path)
+            data = read_json(path)
+            if isinstance(data, dict) and "sessions" in data:
+                logs[path] = checked_log(path, data)
         except InputError as error:
             found.left_out.append(str(error))
     # The time of a log's last session; names are the user's.
     when = {path: (log["sessions"][-1]["started"], str(path)) for path, log in logs.items()}
     found.logs = {path: logs[path] for path in sorted(logs, key=when.__getitem__)}
     return found
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    """What is, or claims to be, a log; damaged JSON counts, so that it is named."""
-    for path in sorted(folder.rglob("*.json")):
-        if path.name.endswith(".evaluation.json"):
-            continue
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            yield path
-            continue
-        if isinstance(data, dict) and "sessions" in data:
-            yield path
 
 
 def _settings(log: dict[str, Any]) -> str:

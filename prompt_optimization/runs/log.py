@@ -128,8 +128,30 @@ def read_log(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, is no log, or a newer version wrote it.
     """
+    return checked_log(path, read_json(path))
+
+
+def read_json(path: Path) -> Any:
+    """What a file that should be a log holds.
+
+    Raises:
+        InputError: it cannot be read, or holds no JSON.
+    """
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"log '{path}' cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise _no_log(path) from None
+
+
+def checked_log(path: Path, data: Any) -> dict[str, Any]:
+    """``data`` of the file at ``path``, when it is a log.
+
+    Raises:
+        InputError: it is none, or another version wrote it.
+    """
+    try:
         number = int(data["format"])
         assert isinstance(data["status"], str) and data["sessions"][0]["run"]
         assert all(isinstance(data[key], dict) for key in ("params", "environment"))
@@ -137,18 +159,21 @@ def read_log(path: Path) -> dict[str, Any]:
         assert data["sessions"][-1]["started"]
         if number == FORMAT and data["status"] == "finished":
             _check_finished(data)
-    except OSError as error:
-        raise InputError(f"log '{path}' cannot be read ({error.strerror})") from None
     except (ValueError, LookupError, TypeError, AssertionError):
-        raise InputError(
-            f"'{path}' is no log of a run, or damaged; name another file, or move this one away"
-        ) from None
+        raise _no_log(path) from None
     if number != FORMAT:
         raise InputError(
             f"log '{path}' has format {number} and this version reads {FORMAT}; use the version "
             f"that wrote it{', or a newer one' if number > FORMAT else ''}"
         )
-    return data
+    log: dict[str, Any] = data
+    return log
+
+
+def _no_log(path: Path) -> InputError:
+    return InputError(
+        f"'{path}' is no log of a run, or damaged; name another file, or move this one away"
+    )
 
 
 def _check_finished(data: dict[str, Any]) -> None:

@@ -16,7 +16,6 @@ from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import ModelSettings, load_tokenizer
 from prompt_optimization.models.samples import LaidOut
 from prompt_optimization.models.team import Team
-from prompt_optimization.models.worker import Wording
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.snapshot import carry_over, restore, snapshot
 from prompt_optimization.optimizers.greater.state import Scored, Step
@@ -28,15 +27,15 @@ from prompt_optimization.runs.checkpoint import (
 )
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe, describe_model
-from prompt_optimization.runs.evaluation import HeldOut, Split, best_on, compare
+from prompt_optimization.runs.evaluation import HeldOut, Split, best_on, compare, held_out
 from prompt_optimization.runs.lock import RunLock
 from prompt_optimization.runs.log import RunLog
 from prompt_optimization.runs.records import scored_record, step_record
 from prompt_optimization.runs.resume import Place, differences, locate
-from prompt_optimization.runs.settings import RunSettings, check_writable, run_settings
+from prompt_optimization.runs.settings import RunSettings, check_writable, read_task, run_settings
 from prompt_optimization.runs.teams import check_same_tokenizer, open_teams
 from prompt_optimization.signals import Interrupted, shielded
-from prompt_optimization.tasks.examples import Example, read_table, split_rows
+from prompt_optimization.tasks.examples import Example
 
 
 def run(config: ConfigDict, defaults: ConfigDict, display: Display) -> RunLog:
@@ -77,20 +76,11 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
         torch.use_deterministic_algorithms(True)
 
     # --- Task: three splits that share no question ---
-    train_table = read_table(params["train_data"])
-    test_table = read_table(params["test_data"]) if params["test_data"] else None
-    splits = split_rows(
-        train_table,
-        test_table,
-        offset=params["data_offset"],
-        n_train=params["n_train_data"],
-        n_dev=params["n_dev_data"],
-        n_test=params["n_test_data"],
-    )
+    tables, splits = read_task(params)
+    rows = splits.named()
     if len(splits.dev) < params["n_dev_data"]:
         display.warn(f"dev has {len(splits.dev)} rows: the task has no more")
-    tables = {"train": train_table} | ({"test": test_table} if test_table else {})
-    wording = Wording(params["extractor_text"], params["connector"], params["extractor_separator"])
+    wording = settings.wording
 
     # --- Models: the copies that work, of one model or of several ---
     with ExitStack() as opened:
@@ -99,33 +89,22 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
         facts = [team.ask_one(describe_model) for team in teams]
 
         # --- Layouts: every sample of every split is laid out before the first step ---
-        held_out = {}
-        for team, fact in zip(teams, facts, strict=True):
-            samples = {"train": team.train_on(wording, splits.train, settings.prompt)}
-            for name, rows in (("dev", splits.dev), ("test", splits.test)):
-                if rows:
-                    samples[name] = team.lay_out(wording, rows, settings.prompt)
-            initial = samples["train"].prompt_ids(settings.prompt)
+        for team in teams:
+            training = team.train_on(wording, splits.train, settings.prompt)
+            initial = training.prompt_ids(settings.prompt)
             if len(initial) < 2:
                 raise InputError(
                     f"the initial prompt '{settings.prompt}' is a single token; give "
                     "--config.control_init at least two words"
                 )
             longest_prompt = max(len(initial), settings.search.max_prompt_tokens)
-            for split in samples.values():
-                split.check_room(
-                    fact["model"],
-                    fact["context"],
-                    longest_prompt,
-                    params["max_new_tokens"],
-                    params["answer_tokens"],
-                )
-            if team is teams[0]:
-                held_out = {
-                    name: Split(team, wording, split)
-                    for name, split in samples.items()
-                    if name != "train"
-                }
+            unseen = [
+                team.lay_out(wording, examples, settings.prompt)
+                for name, examples in rows.items()
+                if name != "train"
+            ]
+            for samples in (training, *unseen):
+                team.check_room(samples, longest_prompt, settings.held_out)
 
         # What cannot be tested at the end is refused now.
         if splits.test:
@@ -140,9 +119,7 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
             for team, fact in zip(teams[1:], facts[1:], strict=True)
         ]
         environment["rows"] = {
-            name: [example.row for example in rows]
-            for name, rows in (("train", splits.train), ("dev", splits.dev), ("test", splits.test))
-            if rows
+            name: [example.row for example in examples] for name, examples in rows.items()
         }
         if place.data is None:
             locks.enter_context(RunLock(place.log))
@@ -152,7 +129,12 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
             log, old, changed = _reopen(settings, place.log, place.data, environment, display)
 
         # --- Work ---
-        work = _Work(settings, teams, held_out, log, display)
+        splits_to_score = {
+            name: Split(teams[0], wording, examples)
+            for name, examples in rows.items()
+            if name != "train"
+        }
+        work = _Work(settings, teams, splits_to_score, log, display)
         with _kept(log):
             work.search(old, changed)
             evaluation, contestants = work.evaluate()
@@ -163,7 +145,7 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
             others = (*settings.models[1:], *settings.test_models)
             if others and splits.test:
                 evaluation["transfer"] = _transfer(
-                    others, settings, wording, splits.test, contestants, display
+                    others, settings, splits.test, contestants, display
                 )
             log.finish("finished", evaluation=evaluation, tokens=dict(work.optimizer.counts))
     checkpoint_path(log.path).unlink(missing_ok=True)
@@ -201,7 +183,6 @@ def _kept(log: RunLog) -> Iterator[None]:
 def _transfer(
     models: Sequence[ModelSettings],
     settings: RunSettings,
-    wording: Wording,
     rows: Sequence[Example],
     contestants: tuple[Scored, Scored],
     display: Display,
@@ -211,24 +192,15 @@ def _transfer(
     texts = list(dict.fromkeys(scored.text for scored in contestants))
     for model in models:
         with open_teams([model], settings.workers, display) as (team,):
-            fact = team.ask_one(describe_model)
             results = {}
             for text in texts:
-                samples = team.lay_out(wording, rows, text)
-                ids = samples.prompt_ids(text)
-                samples.check_room(
-                    fact["model"],
-                    fact["context"],
-                    len(ids),
-                    settings.held_out.max_new_tokens,
-                    settings.held_out.answer_tokens,
-                )
-                results[text] = Split(team, wording, samples).evaluate(text, ids, settings.held_out)
+                outcomes = team.held_out_text(settings.wording, rows, text, settings.held_out)
+                results[text] = held_out(text, rows, outcomes)
                 display.evaluated(results[text])
             initial, chosen = (results[scored.text] for scored in contestants)
             found.append(
                 {
-                    "model": fact,
+                    "model": team.ask_one(describe_model),
                     "initial": initial.record(),
                     "best": chosen.record(),
                     "difference": compare(initial, chosen),
@@ -367,11 +339,10 @@ class _Work:
 
     def _score(self, split: str, prompts: list[Scored]) -> dict[Ids, HeldOut]:
         """Results of ``prompts`` on ``split``; those that are known already are not made again."""
-        self.display.evaluating(split, len(prompts), len(self.splits[split].samples))
+        self.display.evaluating(split, len(prompts), len(self.splits[split].examples))
         known = self.held_out.setdefault(split, [])
         for result in known:
             self.display.evaluated(result)
-
         for scored in prompts[len(known) :]:
             result = self.splits[split].evaluate(scored.text, scored.ids, self.settings.held_out)
             known.append(result)

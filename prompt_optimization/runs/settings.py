@@ -18,11 +18,19 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.loading import ModelSettings
+from prompt_optimization.models.worker import Wording
 from prompt_optimization.optimizers import stoppers
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
 from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
 from prompt_optimization.optimizers.stoppers import Stopper
-from prompt_optimization.tasks.registry import STYLES, task_of
+from prompt_optimization.tasks.examples import (
+    SPLITS,
+    Splits,
+    Table,
+    read_table,
+    split_rows,
+)
+from prompt_optimization.tasks.registry import STYLES, Task, task_of
 
 # Keys that existing commands may set, although nothing here depends on them.
 NO_EFFECT = {
@@ -47,9 +55,6 @@ CHOICES = {
     "workers": ("local", "ray"),
     "attack": ("gcg",),
 }
-
-# Rows per split (paper, section 4.1).
-PAPER_SPLITS = {"train": 50, "dev": 100, "test": 100}
 
 # Smallest sensible value of the numeric keys.
 AT_LEAST = {
@@ -114,6 +119,11 @@ class RunSettings:
     prompt: str
     stoppers: tuple[Stopper, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def wording(self) -> Wording:
+        params = self.params
+        return Wording(params["extractor_text"], params["connector"], params["extractor_separator"])
 
     @property
     def held_out(self) -> Decoding:
@@ -209,6 +219,27 @@ def run_settings(config: ConfigDict, defaults: ConfigDict) -> RunSettings:
     )
 
 
+def read_task(params: dict[str, Any]) -> tuple[dict[str, Table], Splits]:
+    """The task files, ``train`` and perhaps ``test``, and the rows that are cut from them.
+
+    Raises:
+        InputError: a file cannot be used, or has too few rows.
+    """
+    tables = {
+        name: read_table(params[f"{name}_data"])
+        for name in ("train", "test")
+        if params[f"{name}_data"]
+    }
+    return tables, split_rows(
+        tables["train"],
+        tables.get("test"),
+        offset=params["data_offset"],
+        n_train=params["n_train_data"],
+        n_dev=params["n_dev_data"],
+        n_test=params["n_test_data"],
+    )
+
+
 def check_writable(path: Path) -> None:
     """Find out now, not after the first step, whether the log can be written.
 
@@ -248,9 +279,10 @@ def _resolve_splits(params: dict[str, Any]) -> None:
         beside = path.with_name(task.test_file)
         if beside.name != path.name and beside.expanduser().is_file():
             params["test_data"] = str(beside)
-    for name, usual in PAPER_SPLITS.items():
+    for name in SPLITS:
         if params[f"n_{name}_data"] == -1:
-            params[f"n_{name}_data"] = getattr(task, name) if task else usual
+            # The class holds what most tasks have.
+            params[f"n_{name}_data"] = getattr(task or Task, name)
 
 
 def _model_settings(params: dict[str, Any]) -> tuple[ModelSettings, ...]:

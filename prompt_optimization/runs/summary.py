@@ -30,9 +30,8 @@ def summary(folder: Path) -> Table:
     found = read_folder(folder)
     newest = {}
     for path, log in found.logs.items():
-        newest[
-            re.sub(r"_\d{8}-\d{6}(-\d+)?$", "", str(path.relative_to(folder).with_suffix("")))
-        ] = log
+        name = str(path.relative_to(folder).with_suffix(""))
+        newest[re.sub(r"_\d{8}-\d{6}(-\d+)?$", "", name)] = log
     for name, log in sorted(newest.items()):
         initial, best = log["initial"], log["best"]
         objective = f"{initial['objective']:.3f} -> {best[0]['objective']:.3f}" if best else ""

@@ -20,6 +20,8 @@ from prompt_optimization.errors import InputError
 QUESTION_COLUMNS = ("goal", "question", "input")
 ANSWER_COLUMNS = ("final_target", "answer", "target")
 
+SPLITS = ("train", "dev", "test")
+
 _BRACKETED_LETTER = re.compile(r"\(([A-Z])\)")
 
 
@@ -52,6 +54,10 @@ class Splits:
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
+
+    def named(self) -> dict[str, tuple[Example, ...]]:
+        """Those that have rows, by name."""
+        return {name: rows for name in SPLITS if (rows := getattr(self, name))}
 
 
 def read_table(path: str | Path) -> Table:

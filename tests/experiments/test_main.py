@@ -21,15 +21,9 @@ EXPERIMENTS = ROOT / "experiments"
 
 
 @pytest.fixture
-def flags(saved_model: Path, task_file: Path, tmp_path: Path) -> dict[str, Any]:
+def flags(small_run: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     """A small run's flags."""
-    return {
-        "train_data": task_file,
-        "extractor_text": "Therefore, the final answer is $",
-        "model_paths": saved_model,
-        "devices": "cpu",
-        "dtype": "float32",
-        "n_train_data": 6,
+    return small_run | {
         "n_dev_data": 8,
         "n_test_data": 10,
         "n_steps": 3,

@@ -44,16 +44,9 @@ def cluster() -> Iterator[Any]:
         os.environ["PYTHONPATH"] = before
 
 
-def test_a_run_on_a_cluster(
-    cluster: Any, saved_model: Path, task_file: Path, tmp_path: Path
-) -> None:
-    flags = {
-        "train_data": task_file,
-        "extractor_text": "Therefore, the final answer is $",
-        "model_paths": saved_model,
-        "dtype": "float32",
+def test_a_run_on_a_cluster(cluster: Any, small_run: dict[str, Any], tmp_path: Path) -> None:
+    flags = small_run | {
         "objective": "loss",
-        "n_train_data": 6,
         "n_dev_data": 0,
         "n_test_data": 6,
         "n_steps": 3,
@@ -110,19 +103,16 @@ def test_what_ray_has_no_room_for(
 
 
 def test_addresses_and_devices_that_are_none(
-    cluster: Any, saved_model: Path, task_file: Path, tmp_path: Path
+    cluster: Any, small_run: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="the workers need 2 GPUs and the Ray cluster has 0"):
         crews.check_room(2, 2)
     with pytest.raises(InputError, match="device 'banana' is unknown to a cluster"):
         carry_out(
-            {
-                "train_data": task_file,
-                "extractor_text": "Therefore, the final answer is $",
-                "model_paths": saved_model,
+            small_run
+            | {
                 "workers": "ray",
                 "devices": ("banana",),
-                "n_train_data": 6,
                 "n_dev_data": 0,
                 "n_test_data": 6,
                 "result_prefix": tmp_path / "run",

@@ -21,14 +21,8 @@ from tests.runs.harness import carry_out
 
 
 @pytest.fixture(scope="module")
-def flags(saved_model: Path, task_file: Path) -> dict[str, Any]:
-    return {
-        "train_data": task_file,
-        "extractor_text": "Therefore, the final answer is $",
-        "model_paths": saved_model,
-        "devices": "cpu",
-        "dtype": "float32",
-        "n_train_data": 6,
+def flags(small_run: dict[str, Any]) -> dict[str, Any]:
+    return small_run | {
         "n_dev_data": 8,
         "n_test_data": 10,
         "n_steps": 3,

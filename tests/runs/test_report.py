@@ -175,16 +175,10 @@ def test_our_names_for_models_and_variants() -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(saved_model: Path, task_file: Path, tmp_path_factory: Any) -> Path:
+def folder(small_run: dict[str, Any], tmp_path_factory: Any) -> Path:
     """Two searches on one task, one of them an ablation, and one that has not finished."""
     made: Path = tmp_path_factory.mktemp("results")
-    flags = {
-        "train_data": task_file,
-        "extractor_text": "Therefore, the final answer is $",
-        "model_paths": saved_model,
-        "devices": "cpu",
-        "dtype": "float32",
-        "n_train_data": 6,
+    flags = small_run | {
         "n_dev_data": 0,
         "n_test_data": 10,
         "n_steps": 3,

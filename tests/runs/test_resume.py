@@ -28,15 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def flags(saved_model: Path, task_file: Path, tmp_path: Path) -> dict[str, Any]:
-    return {
-        "train_data": task_file,
-        "extractor_text": "Therefore, the final answer is $",
-        "model_paths": saved_model,
-        "devices": "cpu",
-        "dtype": "float32",
+def flags(small_run: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    return small_run | {
         "objective": "loss",
-        "n_train_data": 6,
         "n_dev_data": 6,
         "n_test_data": 6,
         "n_steps": 4,

@@ -19,14 +19,9 @@ from tests.runs.harness import carry_out, without_times
 
 
 @pytest.fixture(scope="module")
-def flags(saved_model: Path, task_file: Path) -> dict[str, Any]:
-    return {
-        "train_data": task_file,
-        "extractor_text": "Therefore, the final answer is $",
-        "model_paths": saved_model,
-        "dtype": "float32",
+def flags(small_run: dict[str, Any]) -> dict[str, Any]:
+    return small_run | {
         "objective": "loss",
-        "n_train_data": 6,
         "n_dev_data": 6,
         "n_test_data": 6,
         "n_steps": 4,

@@ -58,7 +58,7 @@ class GreaterSearch:
             nll_weight=settings.objective_nll_weight,
         )
         # Models of one tokenizer may fill up their embeddings differently.
-        self.vocabulary = min(team.vocabulary for team in teams)
+        self.vocabulary = min(team.facts.vocabulary for team in teams)
         self.banned = banned_ids(
             self.tokenizer, self.vocabulary, allow_non_ascii=settings.allow_non_ascii
         )
@@ -116,7 +116,7 @@ class GreaterSearch:
         busy_before = self._busy()
         computed_before = self.evaluator.computed
         active, teams = state.active, self.teams[: state.models]
-        position, appended = self._place(state)
+        position, appended = self._position(state)
         before = state.incumbent.ids[:position]
         after = state.incumbent.ids[position + 1 :]
 
@@ -232,10 +232,10 @@ class GreaterSearch:
         samples = list(zip(range(self.state.active), reasonings, strict=False))
         costs = [len(reasoning) + len(prompt) - position for _, reasoning in samples]
         arguments = (prompt, position, tokens, self.settings.gradient)
-        rows = team.each(gradients_of, samples, costs, arguments)
+        rows = team.each(gradients_of, samples, costs, arguments, pieces=4)
         return aggregate(torch.from_numpy(np.stack(rows)))
 
-    def _place(self, state: State) -> tuple[int, bool]:
+    def _position(self, state: State) -> tuple[int, bool]:
         """The position to edit; behind the last token one is appended, unless the sentence has
         ended or the prompt is as long as it may be."""
         length = len(state.incumbent.ids)
@@ -317,7 +317,8 @@ class GreaterSearch:
         its objective is known, nor to be among the best prompts.
         """
         s = self.settings
-        kept = [s for s in state.best if s.samples == state.active * state.models]
+        places = state.active * state.models
+        kept = [scored for scored in state.best if scored.samples == places]
         if s.accept != "improve" or s.period_rule != "off" or len(kept) < s.top_prompts:
             return math.inf
         worst = max(scored.evaluation.objective for scored in kept)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.optimizers.greater.evaluator import Evaluation
 
+# The parts of a step, as its seconds name them.
+PHASES = ("propose", "reason", "differentiate", "select")
+
 
 @dataclass(frozen=True)
 class Scored:

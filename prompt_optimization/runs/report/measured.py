@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,11 @@ def read_results(folder: Path, reading: str = "strict") -> Results:
         ]
     )
     unique: dict[tuple[Any, ...], Measurement] = {}
-    for log in results.runs.values():
-        for measurement in _of_run(log, names, reading):
-            unique.setdefault(_identity(measurement), measurement)
-    for evaluation in evaluations:
-        for measurement in _of_evaluation(evaluation, names, reading):
-            unique.setdefault(_identity(measurement), measurement)
+    for measurement in chain(
+        *(_of_run(log, names, reading) for log in results.runs.values()),
+        *(_of_evaluation(evaluation, names, reading) for evaluation in evaluations),
+    ):
+        unique.setdefault(_identity(measurement), measurement)
     results.measurements = told_apart(list(unique.values()))
     if not results.runs and not results.measurements:
         reasons = f" ({'; '.join(results.left_out)})" if results.left_out else ""

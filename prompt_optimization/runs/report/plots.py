@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-PHASES = ("propose", "reason", "differentiate", "select")
+from prompt_optimization.optimizers.greater.state import PHASES
+
 INCUMBENT, BEST, CANDIDATE = "#1f5fa8", "#2a9d55", "#9aa0a6"
 
 Foretold = tuple[list[float], list[float]]
