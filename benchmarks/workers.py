@@ -26,8 +26,8 @@ from benchmarks.workload import (
     read_examples,
     search_settings,
 )
-from prompt_optimization.models.crew import LocalCrew
 from prompt_optimization.models.loading import ModelSettings, load_tokenizer, resolve_device
+from prompt_optimization.models.local_crew import LocalCrew
 from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.optimizers.greater.search import GreaterSearch

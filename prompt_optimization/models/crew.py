@@ -1,4 +1,4 @@
-"""Workers that do jobs: one in this process, or several in processes of their own.
+"""Workers that do jobs: one in this process, or several elsewhere.
 
 A crew serves one model. Whoever gives it work does not know where the workers live.
 """
@@ -6,18 +6,12 @@ A crew serves one model. Whoever gives it work does not know where the workers l
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import signal
-import threading
 import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -27,6 +21,7 @@ from prompt_optimization.models.worker import Job, Worker, do
 
 Done = tuple[Any, "Counter[str]"]
 Report = Callable[[str], None]
+Collect = Callable[[], list[Done]]
 
 # Worker processes that are replaced before a run gives up: more than chance takes, fewer than a
 # fault that comes back every time.
@@ -65,9 +60,14 @@ class Crew(ABC):
         """
 
     @abstractmethod
+    def begin(self, job: Job, pieces: Sequence[Sequence[Any]]) -> Collect:
+        """Have ``job`` done once for the arguments in each of ``pieces``; whoever is idle takes
+        the next. What is returned waits for the results, which are in the order of ``pieces``; it
+        has to be called before more is asked for."""
+
     def share(self, job: Job, pieces: Sequence[Sequence[Any]]) -> list[Done]:
-        """``job`` once for the arguments in each of ``pieces``; whoever is idle takes the next.
-        Results are in the order of ``pieces``."""
+        """``begin``, waited for."""
+        return self.begin(job, pieces)()
 
     @abstractmethod
     def close(self) -> None:
@@ -88,11 +88,14 @@ class Alone(Crew):
     ) -> list[Done]:
         return self.share(job, arguments)
 
-    def share(self, job: Job, pieces: Sequence[Sequence[Any]]) -> list[Done]:
-        start = time.perf_counter()
-        done = [do(self.worker, job, piece) for piece in pieces]
-        self.busy[0] += time.perf_counter() - start
-        return done
+    def begin(self, job: Job, pieces: Sequence[Sequence[Any]]) -> Collect:
+        def work() -> list[Done]:
+            start = time.perf_counter()
+            done = [do(self.worker, job, piece) for piece in pieces]
+            self.busy[0] += time.perf_counter() - start
+            return done
+
+        return work
 
     def close(self) -> None:
         del self.worker
@@ -129,6 +132,7 @@ class RemoteCrew(Crew):
         self.report = report
         self.restarts = 0
         self._asked = [0.0] * size
+        self._doing: dict[int, Piece] = {}
         self._lasting: list[dict[str, tuple[Job, Sequence[Any]]]] = [{} for _ in range(size)]
 
     def everyone(
@@ -136,7 +140,7 @@ class RemoteCrew(Crew):
     ) -> list[Done]:
         assert len(arguments) == self.size
         queues = [deque([Piece(i, job, piece)]) for i, piece in enumerate(arguments)]
-        done = self._work(queues, deque())
+        done = self._begin(queues, deque())()
         if lasting:
             for kept, piece in zip(self._lasting, arguments, strict=True):
                 # Behind what was there before: the order in which they were done counts.
@@ -144,37 +148,55 @@ class RemoteCrew(Crew):
                 kept[lasting] = job, piece
         return done
 
-    def share(self, job: Job, pieces: Sequence[Sequence[Any]]) -> list[Done]:
-        return self._work(
+    def begin(self, job: Job, pieces: Sequence[Sequence[Any]]) -> Collect:
+        return self._begin(
             [deque() for _ in range(self.size)],
             deque(Piece(i, job, piece) for i, piece in enumerate(pieces)),
         )
 
-    def _work(self, own: list[deque[Piece]], anyones: deque[Piece]) -> list[Done]:
+    def _begin(self, own: list[deque[Piece]], anyones: deque[Piece]) -> Collect:
+        """Hand out each worker's ``own`` pieces first, then ``anyones``."""
+        assert not self._doing, "the results of earlier work have not been collected"
         results: dict[int, Done] = {}
         total = sum(map(len, own)) + len(anyones)
-        doing: dict[int, Piece] = {}
+
+        def hand_out() -> None:
+            for worker in range(self.size):
+                if worker not in self._doing and (own[worker] or anyones):
+                    self._doing[worker] = piece = (own[worker] or anyones).popleft()
+                    self._ask(worker, piece.job, piece.arguments)
+
+        def collect() -> list[Done]:
+            with self._closed_on_error():
+                while len(results) < total:
+                    hand_out()
+                    for worker, done in self._next():
+                        results[self._doing.pop(worker).place] = done
+            return [results[place] for place in range(total)]
+
+        with self._closed_on_error():
+            hand_out()
+        return collect
+
+    def _next(self) -> Iterator[tuple[int, Done]]:
+        """The workers that are heard next, with what they say."""
+        for worker in self._heard(list(self._doing), self._patience(self._doing)):
+            try:
+                done = self._receive(worker, self._patience([worker]))
+                self.busy[worker] += time.perf_counter() - self._asked[worker]
+                yield worker, done
+            except WorkerLost as error:
+                self._replace(worker, str(error))
+                self._ask(worker, self._doing[worker].job, self._doing[worker].arguments)
+
+    @contextlib.contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        """Late answers would be taken for those to the next questions."""
         try:
-            while len(results) < total:
-                for worker in range(self.size):
-                    if worker not in doing and (own[worker] or anyones):
-                        doing[worker] = piece = (own[worker] or anyones).popleft()
-                        self._ask(worker, piece.job, piece.arguments)
-                for worker in self._heard(list(doing), self._patience(doing)):
-                    try:
-                        results[doing[worker].place] = self._receive(
-                            worker, self._patience([worker])
-                        )
-                        self.busy[worker] += time.perf_counter() - self._asked[worker]
-                        del doing[worker]
-                    except WorkerLost as error:
-                        self._replace(worker, str(error))
-                        self._ask(worker, doing[worker].job, doing[worker].arguments)
+            yield
         except BaseException:
-            # Late answers would be taken for those to the next questions.
             self.close()
             raise
-        return [results[place] for place in range(total)]
 
     def _ask(self, worker: int, job: Job, arguments: Sequence[Any]) -> None:
         self._asked[worker] = time.perf_counter()
@@ -272,134 +294,6 @@ class RemoteCrew(Crew):
         Raises:
             WorkerLost: nothing comes.
         """
-
-
-@dataclass
-class _Process:
-    process: BaseProcess
-    pipe: Connection
-
-
-class LocalCrew(RemoteCrew):
-    """One process a worker on this machine."""
-
-    def __init__(
-        self,
-        makes: Sequence[Callable[[], Worker]],
-        timeout: float = 0.0,
-        report: Report = lambda text: None,
-        threads: int = 0,
-    ) -> None:
-        """
-        Args:
-            makes: how each worker is made, in its own process.
-            threads: of each worker; 0 leaves it to torch.
-
-        Raises:
-            InputError: a model cannot be loaded.
-        """
-        super().__init__(len(makes), timeout, report)
-        self._makes = makes
-        self._threads = threads
-        self._context = _context()
-        self._processes: dict[int, _Process] = {}
-        self._open(
-            f"is there memory for {self.size} copies? Fewer devices take fewer (--config.devices)"
-        )
-
-    @property
-    def pids(self) -> list[int]:
-        """The workers' processes."""
-        return [self._processes[worker].process.pid or 0 for worker in range(self.size)]
-
-    def _launch(self, worker: int) -> None:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_serve, args=(theirs, self._makes[worker], self._threads), daemon=True
-        )
-        with _signals_wait():
-            process.start()
-        theirs.close()
-        self._processes[worker] = _Process(process, ours)
-
-    def _end(self, worker: int) -> None:
-        each = self._processes.pop(worker, None)
-        if each is not None:
-            each.pipe.close()
-            each.process.kill()
-            each.process.join()
-
-    def _send(self, worker: int, job: Job, arguments: Sequence[Any]) -> None:
-        with contextlib.suppress(OSError):  # it is gone, and so will its answer be
-            self._processes[worker].pipe.send((job, tuple(arguments)))
-
-    def _heard(self, workers: list[int], patience: float | None) -> list[int]:
-        by_handle: dict[Any, int] = {}
-        for worker in workers:
-            each = self._processes[worker]
-            by_handle[each.pipe] = by_handle[each.process.sentinel] = worker
-        ready = {by_handle[handle] for handle in wait(list(by_handle), patience)}
-        return sorted(ready) or workers
-
-    def _fetch(self, worker: int, patience: float | None) -> Any:
-        each = self._processes[worker]
-        try:
-            if not each.pipe.poll(patience):
-                raise WorkerLost(SILENT)
-            return each.pipe.recv()
-        except (EOFError, OSError):
-            each.process.join(5)
-            code = each.process.exitcode
-            how = f"was killed by signal {-code}" if code and code < 0 else f"ended with {code}"
-            raise WorkerLost(how) from None
-
-
-def _context() -> Any:
-    """Processes that share nothing with this one, where CUDA may be at work.
-
-    A fork server imports everything once, so that a worker is there, or there again, at once.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prompt_optimization.models.worker"])
-    return context
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM wait, and for ever in a process that is started within: they reach
-    the whole group, and whoever asks the workers decides what happens then."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(pipe: Connection, make: Callable[[], Worker], threads: int) -> None:
-    """A worker's process: do what is asked until nobody asks any more."""
-    if threads:
-        torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        worker = make()
-        pipe.send((os.getpid(), Counter()))
-        while True:
-            job, arguments = pipe.recv()
-            pipe.send(answer(worker, job, arguments))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-    except Exception as error:
-        pipe.send(told(error))
-
-
-def _end_with_parent() -> None:
-    """Whoever asked may be killed in the middle; what a worker holds is needed by its successor."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def answer(worker: Worker, job: Job, arguments: Sequence[Any]) -> Done | Exception:

@@ -2,13 +2,14 @@
 
 Work is cut by what it should cost, the longest piece first; whoever is idle takes the next. The
 pieces depend on their number alone, not on who does them, so a run does not hang on which worker
-was faster.
+was faster. What begins with ``begin`` only hands the work out, so that several models can work at
+the same time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.models import worker as jobs
 from prompt_optimization.models.chat import ChatFormat
-from prompt_optimization.models.crew import Alone, Crew, Done
+from prompt_optimization.models.crew import Alone, Crew
 from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.samples import LaidOut, common_length
@@ -119,13 +120,14 @@ class Team:
         parts = self._share(jobs.log_probs, [(share,) for share in shares])
         return torch.from_numpy(np.concatenate(parts))
 
-    def run(
+    def begin_run(
         self, prompts: Sequence[Ids], decoding: Decoding, samples: Sequence[int]
-    ) -> list[list[Outcome]]:
+    ) -> Callable[[], list[list[Outcome]]]:
         """Let every prompt reason and answer on training samples.
 
         Returns:
-            one list a prompt, with one outcome a sample in the order of ``samples``.
+            waits for the results: one list a prompt, with one outcome a sample in the order of
+            ``samples``.
 
         Raises:
             FloatingPointError: the model's logits are not finite.
@@ -136,23 +138,26 @@ class Team:
             self.move_prefix(self.prefix[:shared])
         costs = [self._cost(sample, decoding) for sample in samples]
         # One piece a worker: a token costs less in a larger pool (docs/lab_notes.md).
-        by_sample: list[tuple[Outcome, ...]] = self.each(
-            jobs.run, samples, costs, (prompts, decoding), pieces=1
-        )
-        for sample, outcomes in zip(samples, by_sample, strict=True):
-            self.lengths[sample] = max(len(outcome.reasoning) for outcome in outcomes)
-        return [list(outcomes) for outcomes in zip(*by_sample, strict=True)]
+        collect = self.begin_each(jobs.run, samples, costs, (prompts, decoding), pieces=1)
 
-    def each(
+        def by_prompt() -> list[list[Outcome]]:
+            by_sample: list[tuple[Outcome, ...]] = collect()
+            for sample, outcomes in zip(samples, by_sample, strict=True):
+                self.lengths[sample] = max(len(outcome.reasoning) for outcome in outcomes)
+            return [list(outcomes) for outcomes in zip(*by_sample, strict=True)]
+
+        return by_prompt
+
+    def begin_each(
         self,
         job: Job,
         items: Sequence[Any],
         costs: Sequence[float],
         arguments: Sequence[Any],
         pieces: int,
-    ) -> list[Any]:
+    ) -> Callable[[], list[Any]]:
         """``job(worker, some items, *arguments)``, which gives one result an item, over pieces of
-        ``items``; all results in order.
+        ``items``. What is returned waits for all results, in order.
 
         Args:
             costs: of each item.
@@ -160,11 +165,15 @@ class Team:
                 do, several let whoever is idle take over.
         """
         bins = balanced(costs, self.crew.size * pieces if self.crew.size > 1 else 1)
-        parts = self._share(job, [([items[i] for i in each], *arguments) for each in bins])
-        results: dict[int, Any] = {}
-        for each, part in zip(bins, parts, strict=True):
-            results.update(zip(each, part, strict=True))
-        return [results[i] for i in range(len(items))]
+        collect = self._begin(job, [([items[i] for i in each], *arguments) for each in bins])
+
+        def in_order() -> list[Any]:
+            results: dict[int, Any] = {}
+            for each, part in zip(bins, collect(), strict=True):
+                results.update(zip(each, part, strict=True))
+            return [results[i] for i in range(len(items))]
+
+        return in_order
 
     def held_out(
         self,
@@ -221,10 +230,18 @@ class Team:
         return [result for result, _ in done]
 
     def _share(self, job: Job, pieces: Sequence[Sequence[Any]]) -> list[Any]:
-        done: list[Done] = self.crew.share(job, pieces)
-        for _, counts in done:
-            self.counts += counts
-        return [result for result, _ in done]
+        return self._begin(job, pieces)()
+
+    def _begin(self, job: Job, pieces: Sequence[Sequence[Any]]) -> Callable[[], list[Any]]:
+        collect = self.crew.begin(job, pieces)
+
+        def results() -> list[Any]:
+            done = collect()
+            for _, counts in done:
+                self.counts += counts
+            return [result for result, _ in done]
+
+        return results
 
 
 def balanced(costs: Sequence[float], bins: int) -> list[list[int]]:

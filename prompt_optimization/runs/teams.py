@@ -13,8 +13,9 @@ from types import ModuleType
 import torch
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.crew import Crew, LocalCrew
+from prompt_optimization.models.crew import Crew
 from prompt_optimization.models.loading import ModelSettings, load_tokenizer, resolve_device
+from prompt_optimization.models.local_crew import LocalCrew
 from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.runs.display import Display
@@ -47,7 +48,9 @@ def open_teams(
     with ExitStack() as opened:
         teams = []
         for model, share in zip(models, shares, strict=True):
-            teams.append(_team(model, share, threads, workers, display))
+            # Alone on all devices there are, a worker needs no process of its own.
+            alone = workers.home == "local" and len(devices) == 1
+            teams.append(_team(model, share, alone, threads, workers, display))
             opened.callback(teams[-1].close)
         yield teams
 
@@ -95,6 +98,7 @@ def _devices(workers: WorkerSettings) -> list[str]:
 def _team(
     model: ModelSettings,
     devices: Sequence[str],
+    alone: bool,
     threads: int,
     workers: WorkerSettings,
     display: Display,
@@ -104,7 +108,7 @@ def _team(
         for device in devices
     ]
     display.note(f"loading {model.name} on {', '.join(devices)} ({model.dtype})")
-    if len(makes) == 1 and workers.home == "local":
+    if alone:
         return Team.alone(makes[0]())
     crew: Crew
     if workers.home == "ray":

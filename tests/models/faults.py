@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.loading import ModelSettings
+from prompt_optimization.models.worker import Worker
 
 
 def number(worker: Any, value: int) -> int:
@@ -56,6 +60,31 @@ def break_down(worker: Any) -> None:
 def sleep(worker: Any, seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def meet(worker: Any, mine: str, other: str) -> int:
+    """Done only when somebody else is at work at the same time."""
+    Path(mine).touch()
+    deadline = time.monotonic() + 60
+    while not Path(other).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody else has come: {other}")
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def cramped(settings: ModelSettings, rows: int) -> Worker:
+    """A worker whose device holds no more than so many rows, and one in a backward pass."""
+    worker = Worker.load(settings, 0, 0)
+    extend = worker.model.extend
+
+    def failing(kv: Any, new: Any, *arguments: Any) -> Any:
+        if new.shape[0] > (rows if new.ndim == 2 else 1):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return extend(kv, new, *arguments)
+
+    worker.model.extend = failing  # type: ignore[method-assign]
+    return worker
 
 
 def _marked(mark: str) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import given
@@ -19,18 +20,25 @@ from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models import crew as module
-from prompt_optimization.models.crew import LocalCrew
-from prompt_optimization.models.loading import ModelSettings
-from prompt_optimization.models.team import balanced
-from prompt_optimization.models.worker import Worker
+from prompt_optimization.models.engine import Decoding
+from prompt_optimization.models.loading import ModelSettings, load_tokenizer
+from prompt_optimization.models.local_crew import LocalCrew
+from prompt_optimization.models.team import Team, balanced
+from prompt_optimization.models.worker import Wording, Worker
+from prompt_optimization.optimizers.greater.differentiate import LossWeights, gradients_of
+from prompt_optimization.tasks.examples import Example
+from tests.conftest import QUESTIONS
 from tests.models import faults
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def settings_of(model: Path) -> ModelSettings:
+    return ModelSettings(str(model), None, "auto", {}, "cpu", "float32", False, {}, {})
+
+
 def maker(model: Path) -> Any:
-    settings = ModelSettings(str(model), None, "auto", {}, "cpu", "float32", False, {}, {})
-    return partial(Worker.load, settings, 0, 0)
+    return partial(Worker.load, settings_of(model), 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +69,47 @@ def test_whoever_is_idle_takes_the_next_piece(crew: LocalCrew) -> None:
     long, *short = results(crew.share(faults.sleep, pieces))
     assert set(short) == set(crew.pids) - {long}, "the other one should have done all the rest"
     assert all(seconds > 0 for seconds in crew.busy)
+
+
+def test_crews_work_at_the_same_time(crew: LocalCrew, saved_model: Path, tmp_path: Path) -> None:
+    other = LocalCrew([maker(saved_model)], threads=1)
+    marks = str(tmp_path / "one"), str(tmp_path / "other")
+    try:
+        begun = [crew.begin(faults.meet, [marks]), other.begin(faults.meet, [marks[::-1]])]
+        found = [results(collect()) for collect in begun]
+    finally:
+        other.close()
+    assert found[0] != found[1]
+
+
+def test_a_worker_short_of_memory_shrinks_its_own_pool(saved_model: Path) -> None:
+    plenty, settings = maker(saved_model), settings_of(saved_model)
+    found = []
+    for makes in ([plenty], [plenty, partial(faults.cramped, settings, 6)]):
+        team = Team(LocalCrew(makes, threads=1), *load_tokenizer(settings))
+        try:
+            examples = [Example(q, a, row) for row, (q, a) in enumerate(QUESTIONS)]
+            wording = Wording("Therefore, the final answer is $", ". Use", " ")
+            training = team.train_on(wording, examples, " careful thought.")
+            prompt = training.prompt_ids(" careful thought.")
+            others = [(token, *prompt[1:]) for token in (300, 301)]
+            outcomes, *_ = team.begin_run([prompt, *others], Decoding(6), range(6))()
+            gradients = team.begin_each(
+                gradients_of,
+                [(sample, outcome.reasoning) for sample, outcome in enumerate(outcomes)],
+                [1.0] * 6,
+                (prompt, 0, [7, 8, 9], LossWeights()),
+                pieces=1,
+            )()
+            budgets = [(each.rows, each.gradient_rows) for each in team.budgets()]
+            found.append((outcomes, gradients, budgets))
+        finally:
+            team.close()
+    (outcomes, gradients, _), (cramped, cramped_gradients, budgets) = found
+    assert [o.reasoning for o in cramped] == [o.reasoning for o in outcomes]
+    assert [o.loss for o in cramped] == pytest.approx([o.loss for o in outcomes], rel=1e-5)
+    np.testing.assert_allclose(cramped_gradients, gradients, rtol=1e-3, atol=1e-6)
+    assert budgets[0] == (128, 2) and budgets[1][0] <= 6 and budgets[1][1] == 1
 
 
 @pytest.mark.parametrize("fault", [faults.die, faults.hang])
@@ -114,7 +163,7 @@ def test_no_worker_outlives_a_run_that_is_killed(saved_model: Path, tmp_path: Pa
         "from pathlib import Path\n"
         "from tests.models.test_crew import maker\n"
         "from tests.models import faults\n"
-        "from prompt_optimization.models.crew import LocalCrew\n"
+        "from prompt_optimization.models.local_crew import LocalCrew\n"
         "if __name__ == '__main__':\n"
         "    crew = LocalCrew([maker(Path(sys.argv[1]))] * 2, threads=1)\n"
         "    print(*crew.pids, flush=True)\n"

@@ -109,13 +109,13 @@ def test_nothing_is_evaluated_twice(make_search: Any) -> None:
     search = make_search(settings_for("published", steps=14))
     asked: list[tuple[Any, int]] = []
     (team,) = search.teams
-    run = team.run
+    begin_run = team.begin_run
 
     def counted(prompts: Any, decoding: Decoding, samples: Any) -> Any:
         asked.extend((prompt, sample) for prompt in prompts for sample in samples)
-        return run(prompts, decoding, samples)
+        return begin_run(prompts, decoding, samples)
 
-    team.run = counted
+    team.begin_run = counted
     steps = list(search.run())
     assert len(asked) == len(set(asked))
     evaluated = {c.scored.ids for step in steps for c in step.candidates}

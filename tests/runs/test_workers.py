@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.crew import LocalCrew
+from prompt_optimization.models.local_crew import LocalCrew
 from prompt_optimization.runs.log import RunLog
 from prompt_optimization.signals import Interrupted, interruptible
 from tests.runs.harness import carry_out, without_times
@@ -151,6 +152,31 @@ def test_one_prompt_for_two_models(
     ).data
     assert twice["controls"] == alone["controls"]
     assert twice["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+
+
+def test_models_with_a_device_each_work_side_by_side(
+    flags: dict[str, Any], other_model: Path, tmp_path: Path
+) -> None:
+    both = flags | {
+        "model_paths": (str(flags["model_paths"]), str(other_model)),
+        "num_train_models": 2,
+    }
+    logs = [
+        carry_out(both | {"devices": devices, "result_prefix": tmp_path / f"{len(devices)}"}).data
+        for devices in (("cpu",), ("cpu", "cpu"))
+    ]
+    check_same_search(logs[1], logs[0])
+    assert all(min(step["busy"]) > 0 for step in logs[1]["steps"])
+
+
+def test_without_ray_the_message_says_what_to_install(
+    flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "prompt_optimization.models.ray_crew", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)  # what an import of it finds, is an error
+    with pytest.raises(InputError, match=r"workers=ray needs the package ray; .*pip install"):
+        carry_out(flags | {"workers": "ray", "result_prefix": tmp_path / "run"})
+    assert not list(tmp_path.glob("run_*.json"))
 
 
 def test_models_are_added_when_the_samples_are_all_in_use(

@@ -115,12 +115,14 @@ class Evaluator:
                 unknown[missing].append(prompt)
         width = len(self.teams[0].training)
         for missing, group in unknown.items():
+            begun = []
             for model, team in enumerate(self.teams):
                 own = [place for place in missing if place // width == model]
-                if not own:
-                    continue
-                results = team.run(group, self.decoding, [place % width for place in own])
-                for prompt, outcomes in zip(group, results, strict=True):
+                if own:
+                    samples = [place % width for place in own]
+                    begun.append((own, team.begin_run(group, self.decoding, samples)))
+            for own, collect in begun:
+                for prompt, outcomes in zip(group, collect(), strict=True):
                     self.remembered[prompt].update(zip(own, outcomes, strict=True))
             self.computed += len(group) * len(missing)
 

@@ -154,12 +154,13 @@ class GreaterSearch:
 
             # 3. Differentiate.
             with self._phase("differentiate"):
-                gradient = torch.stack(
-                    [
-                        self._gradient(team, prompt, position, tokens, reasonings[model * active :])
-                        for model, team in enumerate(teams)
-                    ]
-                ).sum(0)
+                begun = [
+                    self._begin_gradient(
+                        team, prompt, position, tokens, reasonings[model * active :]
+                    )
+                    for model, team in enumerate(teams)
+                ]
+                gradient = torch.stack([collect() for collect in begun]).sum(0)
                 gradients = gradient.tolist()
 
             # 4. Select.
@@ -219,21 +220,21 @@ class GreaterSearch:
         """Whether all samples and models are in use."""
         return state.active == len(self.samples) and state.models == len(self.teams)
 
-    def _gradient(
+    def _begin_gradient(
         self,
         team: Team,
         prompt: Ids,
         position: int,
         tokens: Sequence[int],
         reasonings: Sequence[Ids],
-    ) -> torch.Tensor:
-        """A model's gradient over ``tokens``, summed over samples and normalised."""
+    ) -> Callable[[], torch.Tensor]:
+        """Have a model take its gradient over ``tokens``, summed over samples and normalised."""
         assert self.state is not None
         samples = list(zip(range(self.state.active), reasonings, strict=False))
         costs = [len(reasoning) + len(prompt) - position for _, reasoning in samples]
         arguments = (prompt, position, tokens, self.settings.gradient)
-        rows = team.each(gradients_of, samples, costs, arguments, pieces=4)
-        return aggregate(torch.from_numpy(np.stack(rows)))
+        rows = team.begin_each(gradients_of, samples, costs, arguments, pieces=4)
+        return lambda: aggregate(torch.from_numpy(np.stack(rows())))
 
     def _position(self, state: State) -> tuple[int, bool]:
         """The position to edit; behind the last token one is appended, unless the sentence has
