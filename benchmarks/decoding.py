@@ -29,7 +29,8 @@ from benchmarks.workload import (
     read_examples,
     synchronise,
 )
-from prompt_optimization.models.engine import Decoding, Engine, decode
+from prompt_optimization.models.decode import decode
+from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.layout import Ids

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from prompt_optimization.models.answer_loss import AnswerLoss, own_loss
+from prompt_optimization.models.decode import NotFiniteError, Sampling, decode, first_choice
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import (
     LanguageModel,
@@ -21,10 +23,6 @@ from prompt_optimization.models.language_model import (
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget, free_bytes
 from prompt_optimization.models.samples import Samples, common_length
-
-# Finished rows are taken out of the pool when at least this share of it has finished: moving the
-# others costs about as much as one decoding step of the whole pool.
-COMPACTION_SHARE = 0.25
 
 # Rows decoded side by side where memory cannot be measured, and at most where it can.
 DEFAULT_ROWS = 128
@@ -44,11 +42,16 @@ class Decoding:
         answer_tokens: limit of the freely generated answer, in tokens; raised where a reference
             answer is longer; 0 skips the answer.
         temperature: divides the logits under the answer loss.
+        sampling: how the reasoning draws its tokens; None chooses the likeliest. The answer is
+            always greedy.
+        answer_loss: in place of the mean cross-entropy.
     """
 
     max_new_tokens: int
     answer_tokens: int = 0
     temperature: float = 1.0
+    sampling: Sampling | None = None
+    answer_loss: AnswerLoss | None = None
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,6 @@ class Outcome:
     mistake: bool
     nll: float
     answer: str | None = None
-
-
-class NotFiniteError(FloatingPointError):
-    """The logits of ``row`` of a batch are not finite."""
-
-    def __init__(self, row: int) -> None:
-        super().__init__("the model's logits are not finite")
-        self.row = row
 
 
 class Engine:
@@ -187,14 +182,18 @@ class Engine:
             pieces.insert(1, -prefix.log_probs[which].gather(1, ids[:, :1]))
         prompt_nll = torch.cat(pieces, dim=1).mean(1).tolist()
 
-        reasonings, kv = decode(self.model, kv, logits, decoding.max_new_tokens, spare=behind)
+        limit, choice = decoding.max_new_tokens, None
+        if decoding.sampling:
+            rows = [samples.examples[s].row for _, s in pool]
+            choice = decoding.sampling.choice(rows, limit, self.model.device)
+        reasonings, kv = decode(self.model, kv, logits, limit, behind, choice)
         # The last token of a row that met the limit was chosen but never read.
         unread = [
             reasoning[-1:] if len(reasoning) == decoding.max_new_tokens else ()
             for reasoning in reasonings
         ]
         end = kv.columns
-        loss, mistake = self.score(samples, pool, kv, unread, decoding.temperature)
+        loss, mistake = self.score(samples, pool, kv, unread, decoding)
         answers: list[str | None] = [None] * len(pool)
         if decoding.answer_tokens:
             kv.crop(end)
@@ -216,7 +215,7 @@ class Engine:
         pool: Sequence[tuple[int, int]],
         kv: KVRows,
         unread: Sequence[Ids],
-        temperature: float,
+        decoding: Decoding,
     ) -> tuple[list[float], list[bool]]:
         """Teacher-forced loss and mistake of the answers behind reasoning and extractor.
 
@@ -224,7 +223,10 @@ class Engine:
             pool: (prompt, sample) pairs, one a row of ``kv``.
             kv: the rows up to the reasoning's end, but for ``unread``; they grow by the tail.
             unread: the last ids of each row's reasoning that ``kv`` does not hold yet.
-            temperature: divides the logits under the loss.
+            decoding: its temperature divides the logits under its loss.
+
+        Raises:
+            InputError: see ``own_loss``.
         """
         tails = [samples.tails[s] for _, s in pool]
         ids, valid = pad_right(
@@ -244,15 +246,18 @@ class Engine:
         logits = self.model.extend(kv, ids, (where[0], where[1]), valid)
         self.model.counts["prefilled"] += int(valid.sum())
         answers = ids[where[0], where[1] + 1]
-        wrong = (_first_choice(logits, where[0]) != answers).tolist()
-        losses = torch.nn.functional.cross_entropy(
-            at_least_float32(logits) / temperature, answers, reduction="none"
-        ).tolist()
+        wrong = (first_choice(logits, where[0]) != answers).tolist()
+        logits = at_least_float32(logits) / decoding.temperature
+        function = decoding.answer_loss
+        losses = torch.nn.functional.cross_entropy(logits, answers, reduction="none").tolist()
         # A few numbers a row, added up in their order: a GPU would add them in any.
         start, loss, mistake = 0, [], []
         for tail in tails:
             stop = start + len(tail.answer)
-            loss.append(sum(losses[start:stop]) / len(tail.answer))
+            if function is None:
+                loss.append(sum(losses[start:stop]) / len(tail.answer))
+            else:
+                loss.append(float(own_loss(function, logits[start:stop], answers[start:stop])))
             mistake.append(any(wrong[start:stop]))
             start = stop
         return loss, mistake
@@ -284,65 +289,3 @@ class Engine:
             [list(ids) for ids in written], skip_special_tokens=True
         )
         return texts
-
-
-@torch.no_grad()
-def decode(
-    model: LanguageModel, kv: KVRows, logits: torch.Tensor, limit: int, spare: int = 0
-) -> tuple[list[Ids], KVRows]:
-    """Continue every row greedily until it ends itself or has ``limit`` tokens.
-
-    Args:
-        kv: the rows; used up by the call.
-        logits: [rows, vocabulary] behind each row's last token.
-        spare: columns that the caller will append afterwards.
-
-    Returns:
-        per row the chosen ids without the one that ended it, and the rows' cache in the same
-        order. It holds every chosen token but the last of a row that met the limit.
-
-    Raises:
-        NotFiniteError: the logits of a row are not finite.
-    """
-    device = model.device
-    stops = torch.tensor(sorted(model.stop_ids), dtype=torch.long, device=device)
-    written: list[list[int]] = [[] for _ in range(kv.rows)]
-    parked: list[tuple[torch.Tensor, KVRows]] = []
-    origin = torch.arange(kv.rows, device=device)
-    going = torch.ones(kv.rows, dtype=torch.bool, device=device)
-    for step in range(limit):
-        chosen = _first_choice(logits, origin)
-        going &= ~torch.isin(chosen, stops)
-        for row, token, alive in zip(origin.tolist(), chosen.tolist(), going.tolist(), strict=True):
-            if alive:
-                written[row].append(token)
-        alive_rows = int(going.sum())
-        model.counts["decoded"] += alive_rows
-        if not alive_rows or step == limit - 1:
-            break
-        if kv.rows - alive_rows >= max(1, COMPACTION_SHARE * kv.rows):
-            parked.append((origin[~going], kv.select((~going).nonzero()[:, 0])))
-            keep = going.nonzero()[:, 0]
-            kv = kv.select(keep, limit - step + spare)
-            chosen, origin = chosen[keep], origin[keep]
-            going = going[keep]
-        row = torch.arange(kv.rows, device=device)
-        logits = model.extend(kv, chosen[:, None], (row, torch.zeros_like(row)), going[:, None])
-    if parked:
-        places, parts = zip(*parked, (origin, kv), strict=True)
-        kv = KVRows.join(parts, places, spare)
-    elif model.local:
-        kv = KVRows.join([kv], spare=spare)
-    return [tuple(ids) for ids in written], kv
-
-
-def _first_choice(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """The likeliest token behind each of ``logits`` [n, vocabulary], which belong to ``rows`` [n].
-
-    A NaN anywhere is the maximum, so one pass over the logits both chooses and checks.
-    """
-    best = logits.max(-1)
-    finite = torch.isfinite(best.values)
-    if not bool(finite.all()):
-        raise NotFiniteError(int(rows[~finite][0]))
-    return best.indices

@@ -66,7 +66,11 @@ class LanguageModel:
         self.counts: Counter[str] = Counter()
         self.local = _attends_locally(model.config.get_text_config())
         self._picked: tuple[torch.Tensor, torch.Tensor] | None = None
-        model.get_output_embeddings().register_forward_pre_hook(self._pick)
+        self._hook = model.get_output_embeddings().register_forward_pre_hook(self._pick)
+
+    def release(self) -> None:
+        """Leave the network as any other: it can be given to somebody else afterwards."""
+        self._hook.remove()
 
     @property
     def context(self) -> int | None:

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.answer_loss import AnswerLoss, own_loss
 from prompt_optimization.models.language_model import LanguageModel, at_least_float32, pad_right
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget
@@ -30,11 +32,13 @@ from prompt_optimization.models.worker import Worker
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The loss that is differentiated: weights of its two parts and the answer's temperature."""
+    """The loss that is differentiated: weights of its two parts, the answer's temperature, and what
+    stands in for its mean cross-entropy, if anything does."""
 
     answer: float = 1.0
     nll: float = 0.2
     temperature: float = 0.2
+    answer_loss: AnswerLoss | None = None
 
 
 def token_gradients(
@@ -61,6 +65,7 @@ def token_gradients(
 
     Raises:
         FloatingPointError: a gradient is not finite.
+        InputError: the user's own loss cannot be differentiated; see ``own_loss``.
     """
     samples.prefix.reach(prompt[:position])
     rows = budget.map(
@@ -118,7 +123,7 @@ def _input_gradients(
 ) -> torch.Tensor:
     """Gradient of every row's loss by its input vector at ``position``: [rows, width]."""
     before = len(prompt) - position + len(samples.suffix)
-    sequences, places, owners, scales = [], [], [], []
+    sequences, places, scales, answers = [], [], [], []
     for row, (sample, reasoning) in enumerate(some):
         tail = samples.tails[sample]
         sequences.append(
@@ -130,10 +135,11 @@ def _input_gradients(
         for column in range(1, len(prompt) - position):
             places.append((row, column - 1))
             scales.append((weights.nll / len(prompt), 1.0))
+        answers.append(range(len(places), len(places) + len(tail.answer)))
+        share = weights.answer / len(tail.answer) if weights.answer_loss is None else 0.0
         for column in range(first_answer, first_answer + len(tail.answer)):
             places.append((row, column - 1))
-            scales.append((weights.answer / len(tail.answer), weights.temperature))
-        owners.append(row)
+            scales.append((share, weights.temperature))
     ids, valid = pad_right(sequences, model.filler, model.device)
     kv = samples.prefix.kv.select([sample for sample, _ in some], spare=ids.shape[1])
     model.counts["differentiated"] += int(valid.sum())
@@ -149,6 +155,30 @@ def _input_gradients(
             ids[where[0], where[1] + 1],
             reduction="none",
         )
+        total = (losses * scale).sum()
+        if weights.answer_loss is not None:
+            total = total + weights.answer * _own_losses(
+                weights.answer_loss,
+                at_least_float32(logits) / temperature[:, None],
+                ids[where[0], where[1] + 1],
+                answers,
+            )
         # Rows do not touch each other, so the gradient of the sum holds every row's own.
-        (gradient,) = torch.autograd.grad((losses * scale).sum(), edited)
+        (gradient,) = torch.autograd.grad(total, edited)
     return gradient[:, 0]
+
+
+def _own_losses(
+    function: AnswerLoss, logits: torch.Tensor, ids: torch.Tensor, answers: Sequence[range]
+) -> torch.Tensor:
+    """Sum of ``function`` over the answers, each a range of ``logits`` and ``ids``."""
+    losses = [
+        own_loss(function, logits[places.start : places.stop], ids[places.start : places.stop])
+        for places in answers
+    ]
+    if not all(loss.requires_grad for loss in losses):
+        raise InputError(
+            "loss_function's result cannot be differentiated; let it compute with torch on y_pred, "
+            "without detach(), item() or argmax()"
+        )
+    return torch.stack(losses).sum()

@@ -100,13 +100,17 @@ def propose(
     samples = len(log_probs[0])
     allowed = int((~banned).sum())
     mean = torch.stack([each.mean(0) for each in log_probs]).mean(0)
+    survives: dict[int, bool] = {}  # widening meets the same tokens again and again
     while True:
         models = [top_tokens(each, banned, topk) for each in log_probs]
         lists = [list(set.intersection(*map(set, some))) for some in zip(*models, strict=True)]
         groups = [rng.sample(range(samples), min(group_size, samples)) for _ in range(topq)]
         # Likeliest first: an order that does not hang on how a set happens to be stored.
         union = sorted(intersect(lists, groups), key=lambda token: (-float(mean[token]), token))
-        tokens = tuple(keep(union))
+        unknown = [token for token in union if token not in survives]
+        kept = set(keep(unknown))
+        survives |= {token: token in kept for token in unknown}
+        tokens = tuple(token for token in union if survives[token])
         if len(tokens) >= minimum or topk >= allowed:
             return Proposals(tokens, topk)
         topk += widening
