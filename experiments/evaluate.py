@@ -5,54 +5,14 @@ From `experiments/`::
     python evaluate.py --config=./configs/embedded.py --prompt="think it over." --baseline=initial
     python evaluate.py --config=./configs/transfer_gemma2.py --log=results/llama3 \\
         --baseline=initial --baseline=zero_shot_cot --config.result_prefix=results/llama3_to_gemma2
-
-A log brings its task, rows and initial prompt along; model, template and token limits are the
-config's. The same command goes on where it was killed.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from absl import flags
-from command_line import CONFIG, execute
-from ml_collections import config_flags
-
-from configs.template import get_config as template_config
-from prompt_optimization.runs.contenders import BASELINES, Request
-from prompt_optimization.runs.display import Display
-from prompt_optimization.runs.evaluate import evaluate, evaluation_path
-from prompt_optimization.tasks.examples import SPLITS
-
-LOGS = flags.DEFINE_multi_string(
-    "log", [], "A run's log, or a folder of them; the prompt that was chosen on dev counts."
-)
-PROMPTS = flags.DEFINE_multi_string(
-    "prompt", [], "A prompt's text, as it stands behind the connector (' Use' by default)."
-)
-BASELINE = flags.DEFINE_multi_enum(
-    "baseline", [], BASELINES, "The task's initial prompt, or the plain step-by-step sentence."
-)
-SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Which of the task's rows.")
-ALL_BEST = flags.DEFINE_bool("all_best", False, "Every best prompt of a log.")
-
-
-def main(_: Sequence[str]) -> None:
-    config = CONFIG.value
-    display = Display(config.verbose)
-    request = Request(
-        logs=tuple(Path(log).expanduser() for log in LOGS.value),
-        prompts=tuple(PROMPTS.value),
-        baselines=tuple(BASELINE.value),
-        split=SPLIT.value,
-        all_best=ALL_BEST.value,
-    )
-    overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
-    report = evaluate(config, template_config(), overridden, request, display)
-    display.results(report["results"], evaluation_path(config.result_prefix))
-
+from prompt_optimization.commands.evaluate import main
 
 if __name__ == "__main__":
-    sys.exit(execute(main))
+    sys.exit(main(sys.argv[1:], shlex.join(["python", sys.argv[0]])))

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
 
-from command_line import CONFIG, execute
-
-from configs.template import get_config as template_config
-from prompt_optimization.runs.display import Display
-from prompt_optimization.runs.run import run
-
-
-def main(_: Sequence[str]) -> None:
-    display = Display(CONFIG.value.verbose)
-    try:
-        run(CONFIG.value, template_config(), display)
-    finally:
-        display.close()
-
+from prompt_optimization.commands.optimize import main
 
 if __name__ == "__main__":
-    sys.exit(execute(main, continued="--config.resume=auto"))
+    sys.exit(main(sys.argv[1:], shlex.join(["python", sys.argv[0]])))

@@ -1,56 +1,11 @@
-"""Fetch the authors' data: ``python scripts/fetch_data.py bbh gsm8k folio``.
-
-Writes data/official/BBH, GSM8K and FOLIO, which git ignores. Files that are there already,
-unchanged, are left alone.
-"""
+"""Fetch the authors' data: ``python scripts/fetch_data.py bbh gsm8k folio``."""
 
 from __future__ import annotations
 
-import argparse
+import shlex
 import sys
-from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
-from prompt_optimization.errors import InputError
-from prompt_optimization.tasks.official import SOURCES, fetch, is_fetched, official_files
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Fetch the data as their authors publish them.")
-    parser.add_argument("benchmarks", nargs="+", choices=sorted(SOURCES))
-    parser.add_argument("--out", type=Path, default=ROOT / "data" / "official")
-    parser.add_argument("--mirror", help="a folder or URL that holds bbh/, gsm8k/ and folio/")
-    given = parser.parse_args()
-    console = Console(stderr=True, highlight=False)
-    wanted = official_files(given.benchmarks)
-    missing = [file for file in wanted if not is_fetched(file, given.out)]
-    if given.mirror == "":
-        parser.error("--mirror is empty; give a folder or URL, or leave it out")
-    folder = given.mirror is not None and "://" not in given.mirror
-    failures: list[InputError] = []
-    try:
-        for file in track(missing, "fetching", console=console, disable=not missing):
-            try:
-                fetch(file, given.out, given.mirror, console.print)
-            except InputError as error:
-                failures.append(error)
-                if not folder:
-                    break  # a network that is closed for one file is closed for all
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    if failures:
-        others = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
-        print(f"error: {failures[0]}{others}", file=sys.stderr)
-        return 2
-    rows = sum(file.rows for file in wanted)
-    print(f"{len(wanted)} files with {rows} rows in {given.out}, {len(missing)} of them new")
-    return 0
-
+from prompt_optimization.commands.fetch_data import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:], shlex.join(["python", sys.argv[0]])))

@@ -5,69 +5,10 @@
 
 from __future__ import annotations
 
-import argparse
+import shlex
 import sys
-from pathlib import Path
 
-from prompt_optimization.errors import InputError
-from prompt_optimization.files import write_whole
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Tables and plots from a folder of logs.")
-    parser.add_argument("folder", type=Path, help="logs below it count, however deep")
-    parser.add_argument("--format", choices=("md", "csv", "latex", "html"), default="md")
-    parser.add_argument(
-        "--out", type=Path, help="a file; else the screen, and for html FOLDER/report.html"
-    )
-    parser.add_argument(
-        "--reading", choices=("strict", "flexible", "teacher_forced"), default="strict",
-        help="how answers are read: to the letter, by their form, or by the model's first choices",
-    )  # fmt: skip
-    given = parser.parse_args()
-    try:
-        write(given.folder, given.format, given.out, given.reading)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def write(folder: Path, form: str, out: Path | None, reading: str) -> None:
-    """Write the report on ``folder`` to ``out`` or where it belongs.
-
-    Raises:
-        InputError: there is nothing to report, packages are missing, or ``out`` cannot be
-            written.
-    """
-    try:
-        import jinja2  # noqa: F401  # behind pandas' LaTeX, as tabulate is behind its Markdown
-        import tabulate  # noqa: F401
-
-        from prompt_optimization.runs.report.measured import read_results
-        from prompt_optimization.runs.report.page import page
-        from prompt_optimization.runs.report.render import FORMATS
-        from prompt_optimization.runs.report.tables import all_tables
-    except ImportError as error:
-        raise InputError(
-            f"reports need the package {error.name}; install it with "
-            "pip install -e '.[report]' in the project's folder"
-        ) from None
-    results = read_results(folder, reading)
-    tables = all_tables(results)
-    for reason in results.left_out:
-        print(f"left out: {reason}", file=sys.stderr)
-    if form == "html":
-        text = page(f"Results in {folder.resolve().name}, read {reading}", tables, results)
-        out = out or folder / "report.html"
-    else:
-        text = FORMATS[form](tables)
-    if out is None:
-        print(text, end="")
-        return
-    write_whole(out, text.encode(), "choose another --out")
-    print(out.resolve())
-
+from prompt_optimization.commands.report import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:], shlex.join(["python", sys.argv[0]])))

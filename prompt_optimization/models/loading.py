@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils import logging as transformers_logging
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.extras import require
 from prompt_optimization.models.chat import ChatFormat, end_of_turn, resolve_chat_format
 from prompt_optimization.models.embedded import EMBEDDED_NAME, ensure_embedded
 from prompt_optimization.models.language_model import LanguageModel
@@ -169,6 +170,7 @@ def _source(name: str) -> dict[str, str]:
             )
         return {"pretrained_model_name_or_path": str(path)}
     if path.is_file() and path.suffix == ".gguf":
+        require(f"model '{name}'", "gguf", "gguf", "accelerate")
         return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf"
     if looks_local or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):

@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ray
 import torch
+from ray.exceptions import GetTimeoutError, RayError
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.crew import (
@@ -24,14 +26,6 @@ from prompt_optimization.models.crew import (
     told,
 )
 from prompt_optimization.models.worker import Job, Worker
-
-try:
-    import ray
-    from ray.exceptions import GetTimeoutError, RayError
-except ImportError:
-    raise InputError(
-        "--config.workers=ray needs the package ray; install it with pip install ray"
-    ) from None
 
 
 class _Actor:

@@ -7,13 +7,13 @@ import os
 import platform
 import subprocess
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.worker import Worker
+from prompt_optimization.places import checkout
 from prompt_optimization.tasks.examples import Table
 from prompt_optimization.tasks.official import is_official
 
@@ -86,7 +86,10 @@ def _fingerprint(model: torch.nn.Module) -> str:
 
 def _git_revision() -> str | None:
     """The commit of this code, with ``+changes`` when it was edited; None outside a checkout."""
-    folder = Path(__file__).resolve().parent
+    folder = checkout()
+    # An environment within somebody else's repository would tell that one's commit.
+    if folder is None:
+        return None
     try:
         revision = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],

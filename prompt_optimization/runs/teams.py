@@ -13,6 +13,7 @@ from types import ModuleType
 import torch
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.extras import require
 from prompt_optimization.models.crew import Crew
 from prompt_optimization.models.loading import ModelSettings, load_tokenizer, resolve_device
 from prompt_optimization.models.local_crew import LocalCrew
@@ -125,4 +126,5 @@ def _ray() -> ModuleType:
     Raises:
         InputError: it is not installed.
     """
+    require("--config.workers=ray", "ray", "ray")
     return import_module("prompt_optimization.models.ray_crew")

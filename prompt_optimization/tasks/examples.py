@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.places import data_folder
+from prompt_optimization.tasks.generate import TASKS
 
 QUESTION_COLUMNS = ("goal", "question", "input")
 ANSWER_COLUMNS = ("final_target", "answer", "target")
@@ -64,16 +66,30 @@ def read_table(path: str | Path) -> Table:
     """Read every row of a task file.
 
     Raises:
-        InputError: the file is missing, unreadable, empty, malformed, lacks a question or an
-            answer column, or holds an empty cell in one of them.
+        InputError: as ``read_rows``; or the file lacks a question or an answer column, or holds an
+            empty cell in one of them.
     """
     path = Path(path).expanduser()
+    rows, sha256 = read_rows(path)
+    return Table(
+        path=path,
+        sha256=sha256,
+        examples=tuple(_example(path, number, row) for number, row in enumerate(rows)),
+    )
+
+
+def read_rows(path: Path) -> tuple[list[dict[str, object]], str]:
+    """The rows of a file in any of the forms, cell by column, and the sha256 of its bytes.
+
+    Raises:
+        InputError: the file is missing, unreadable, empty or malformed.
+    """
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise InputError(
             f"data file '{path}' does not exist; give an existing file with "
-            "--config.train_data / --config.test_data"
+            f"--config.train_data / --config.test_data{_generated(path)}"
         ) from None
     except OSError as error:
         raise InputError(f"data file '{path}' cannot be read: {error.strerror}") from None
@@ -86,11 +102,7 @@ def read_table(path: str | Path) -> Table:
     rows = _rows(path, text)
     if not rows:
         raise InputError(f"data file '{path}' holds no rows; give a file with at least one")
-    return Table(
-        path=path,
-        sha256=hashlib.sha256(raw).hexdigest(),
-        examples=tuple(_example(path, number, row) for number, row in enumerate(rows)),
-    )
+    return rows, hashlib.sha256(raw).hexdigest()
 
 
 def split_rows(
@@ -148,6 +160,13 @@ def _without(examples: tuple[Example, ...], others: tuple[Example, ...]) -> tupl
     """``examples`` whose question none of ``others`` asks."""
     seen = {example.question for example in others}
     return tuple(example for example in examples if example.question not in seen)
+
+
+def _generated(path: Path) -> str:
+    """How to make the missing file, where it is one that we can generate."""
+    if path.resolve().parent != (data_folder() / "BBH").resolve() or path.stem not in TASKS:
+        return ""
+    return ", or write the generated ones with 'greater generate-data'"
 
 
 def _rows(path: Path, text: str) -> list[dict[str, object]]:

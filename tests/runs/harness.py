@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from configs.template import get_config
 from prompt_optimization import files
+from prompt_optimization.configs.template import get_config
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.log import RunLog
 from prompt_optimization.runs.run import run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from configs.template import get_config
+from prompt_optimization.configs.template import get_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs import evaluate as module
 from prompt_optimization.runs.contenders import Request

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from configs.template import get_config
+from prompt_optimization.configs.template import get_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.naming import DEFAULT_PROMPT, search_variant, start_variant

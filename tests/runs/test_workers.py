@@ -174,7 +174,7 @@ def test_without_ray_the_message_says_what_to_install(
 ) -> None:
     monkeypatch.delitem(sys.modules, "prompt_optimization.models.ray_crew", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)  # what an import of it finds, is an error
-    with pytest.raises(InputError, match=r"workers=ray needs the package ray; .*pip install"):
+    with pytest.raises(InputError, match=r"workers=ray needs the package ray; .*\[ray\]"):
         carry_out(flags | {"workers": "ray", "result_prefix": tmp_path / "run"})
     assert not list(tmp_path.glob("run_*.json"))
 

@@ -21,9 +21,12 @@ from pathlib import Path
 
 import pytest
 
+from prompt_optimization.commands.generate_data import main
+from prompt_optimization.places import data_folder
 from prompt_optimization.tasks.examples import read_table
 from prompt_optimization.tasks.generate import TASKS, table
-from prompt_optimization.tasks.generate.__main__ import FOLDER, main
+
+FOLDER = data_folder() / "BBH"
 
 ORDINALS = {
     word: number
@@ -507,9 +510,8 @@ def test_the_loader_reads_the_file(task: str) -> None:
     ]
 
 
-def generate(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["generate", *map(str, arguments)])
-    return main()
+def generate(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments], "greater generate-data")
 
 
 def test_check_passes_on_the_committed_files_whatever_the_hash_seed() -> None:
@@ -526,39 +528,35 @@ def test_check_passes_on_the_committed_files_whatever_the_hash_seed() -> None:
 
 
 def test_check_names_what_differs_and_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ("navigate", "word_sorting", "dyck_languages")
     for name in names:
         shutil.copy(FOLDER / f"{name}.json", tmp_path)
-    assert generate(monkeypatch, "--check", "--out", tmp_path, *names) == 0
+    assert generate("--check", "--out", tmp_path, *names) == 0
     changed = tmp_path / "navigate.json"
     changed.write_bytes(changed.read_bytes().replace(b",No,No\n", b",Yes,Yes\n", 1))
     (tmp_path / "word_sorting.json").unlink()
     capsys.readouterr()
     before = changed.read_bytes()
-    assert generate(monkeypatch, "--check", "--out", tmp_path, *names) == 1
+    assert generate("--check", "--out", tmp_path, *names) == 1
     said = "".join(capsys.readouterr())
     assert "navigate.json" in said and "word_sorting.json" in said
     assert "dyck_languages" not in said
     assert changed.read_bytes() == before and not (tmp_path / "word_sorting.json").exists()
 
 
-def test_only_the_named_tasks_are_written_and_nothing_is_left_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_named_tasks_are_written_and_nothing_is_left_over(tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
-    assert generate(monkeypatch, "--out", out, "web_of_lies", "one_step_arithmetic") == 0
+    assert generate("--out", out, "web_of_lies", "one_step_arithmetic") == 0
     assert sorted(os.listdir(out)) == ["one_step_arithmetic.json", "web_of_lies.json"]
     assert (out / "web_of_lies.json").read_bytes() == table("web_of_lies").encode()
     assert table("web_of_lies") == table("web_of_lies")
 
 
-def test_an_unknown_task_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_task_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        generate(monkeypatch, "--out", tmp_path, "navigatte")
+        generate("--out", tmp_path, "navigatte")
     assert stopped.value.code == 2
     assert "navigatte" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from configs.template import get_config
+from prompt_optimization.configs.template import get_config
 from prompt_optimization.models.chat import resolve_chat_format
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.settings import run_settings

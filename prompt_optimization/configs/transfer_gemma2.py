@@ -15,7 +15,7 @@ No number of ours has been measured on this model yet.
 
 from ml_collections import ConfigDict
 
-from configs.template import get_config as template_config
+from prompt_optimization.configs.template import get_config as template_config
 
 
 def get_config() -> ConfigDict:

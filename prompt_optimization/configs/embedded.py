@@ -10,20 +10,17 @@ on other hardware and with other batches, and the search takes another way; `scr
 6 steps of it in float32, which does not (README, docs/lab_notes.md).
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-from configs.template import get_config as template_config
-
-DATA = Path(__file__).resolve().parents[1] / "data" / "BBH"
+from prompt_optimization.configs.template import get_config as template_config
+from prompt_optimization.places import data_folder
 
 
 def get_config() -> ConfigDict:
     config = template_config()
     # The one generated task where this model is neither at zero nor at its ceiling: 15 % right
     # under the paper's initial prompt, 40 % under a hand-written one about a short calculation.
-    config.train_data = str(DATA / "one_step_arithmetic.json")
+    config.train_data = str(data_folder() / "BBH" / "one_step_arithmetic.json")
     config.extractor_text = "Therefore, the final answer is $"
     # Enough samples for a step to mean something, few enough for six seconds a step.
     config.n_train_data = 24

@@ -13,7 +13,7 @@ Expect (authors' released logs): training mistakes .628 at first, .456 at best.
 
 from ml_collections import ConfigDict
 
-from configs.template import get_config as template_config
+from prompt_optimization.configs.template import get_config as template_config
 
 
 def get_config() -> ConfigDict:

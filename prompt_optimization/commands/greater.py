@@ -1,0 +1,44 @@
+"""The console script ``greater``: ``greater COMMAND [FLAG ...]``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from importlib import import_module
+
+# By name, in the order in which they are shown; each is a module of this package.
+COMMANDS = {
+    "optimize": "optimise a prompt for a task",
+    "evaluate": "score any prompt on any split by any model",
+    "report": "tables and plots from a folder of results",
+    "generate-data": "write the generated task files",
+    "fetch-data": "fetch the task files that their authors publish",
+}
+
+
+def main() -> int:
+    """Hand the flags to the command that is named first."""
+    name, *arguments = sys.argv[1:] or [""]
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if not name:
+        print(usage(), file=sys.stderr)
+        return 2
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, 1, 0)[0]
+        print(f"error: command '{name}' is unknown; did you mean '{nearest}'?", file=sys.stderr)
+        return 2
+    # Only now, because most commands import torch, and evaluate has flags that optimize has not.
+    command = import_module(f"prompt_optimization.commands.{name.replace('-', '_')}")
+    code: int = command.main(arguments, f"greater {name}")
+    return code
+
+
+def usage() -> str:
+    """Every command with what it does."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {does}" for name, does in COMMANDS.items()]
+    return "\n".join(
+        ["usage: greater COMMAND [FLAG ...]", "", *lines, "", "greater COMMAND --help tells more."]
+    )

@@ -1,0 +1,65 @@
+"""The paper's tables from a folder of logs.
+
+``--format html`` writes one page with the tables and a picture of every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.extras import require
+from prompt_optimization.files import write_whole
+
+
+def main(arguments: Sequence[str], program: str) -> int:
+    parser = argparse.ArgumentParser(program, description="Tables and plots from a folder of logs.")
+    parser.add_argument("folder", type=Path, help="logs below it count, however deep")
+    parser.add_argument("--format", choices=("md", "csv", "latex", "html"), default="md")
+    parser.add_argument(
+        "--out", type=Path, help="a file; else the screen, and for html FOLDER/report.html"
+    )
+    parser.add_argument(
+        "--reading", choices=("strict", "flexible", "teacher_forced"), default="strict",
+        help="how answers are read: to the letter, by their form, or by the model's first choices",
+    )  # fmt: skip
+    given = parser.parse_args(arguments)
+    try:
+        write(given.folder, given.format, given.out, given.reading)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def write(folder: Path, form: str, out: Path | None, reading: str) -> None:
+    """Write the report on ``folder`` to ``out`` or where it belongs.
+
+    Raises:
+        InputError: there is nothing to report, packages are missing, or ``out`` cannot be
+            written.
+    """
+    # jinja2 is behind pandas' LaTeX, as tabulate is behind its Markdown.
+    require("a report", "report", "pandas", "matplotlib", "tabulate", "jinja2")
+    from prompt_optimization.runs.report.measured import read_results
+    from prompt_optimization.runs.report.page import page
+    from prompt_optimization.runs.report.render import FORMATS
+    from prompt_optimization.runs.report.tables import all_tables
+
+    results = read_results(folder, reading)
+    tables = all_tables(results)
+    for reason in results.left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    if form == "html":
+        text = page(f"Results in {folder.resolve().name}, read {reading}", tables, results)
+        out = out or folder / "report.html"
+    else:
+        text = FORMATS[form](tables)
+    if out is None:
+        print(text, end="")
+        return
+    write_whole(out, text.encode(), "choose another --out")
+    print(out.resolve())

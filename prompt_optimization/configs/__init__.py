@@ -1,0 +1,1 @@
+"""One file per model family on top of ``template.py``, which explains every key."""

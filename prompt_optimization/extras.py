@@ -1,0 +1,24 @@
+"""Packages that only some commands need."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from prompt_optimization.errors import InputError
+
+
+def require(need: str, extra: str, *packages: str) -> None:
+    """Check that ``packages``, which come with the extra of that name, can be imported.
+
+    Args:
+        need: what needs them.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise InputError(
+                f"{need} needs the package {package}; install it with "
+                f"pip install 'greater-prompt-optimization[{extra}]'"
+            )
