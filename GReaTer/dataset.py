@@ -1,0 +1,148 @@
+"""What is asked: questions with their answers, and perhaps the prompt to begin with."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.tasks.examples import ANSWER_COLUMNS, QUESTION_COLUMNS, read_rows
+
+KEYS = ("id", "question", "prompt", "answer")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry; ``number`` counts from 0 in the data set it was read into, for messages."""
+
+    id: str
+    question: str
+    prompt: str | None
+    answer: str
+    number: int
+
+    def as_dict(self) -> dict[str, str]:
+        """As it was given: with a prompt only where it has one."""
+        prompt = {} if self.prompt is None else {"prompt": self.prompt}
+        return {"id": self.id, "question": self.question, **prompt, "answer": self.answer}
+
+
+class GreaterDataSet(Sequence[dict[str, str]]):
+    """Questions, prompts and answers, from a file or from a list.
+
+    It has a length, gives its entries as dicts with the keys ``id``, ``question``, ``prompt`` and
+    ``answer``, and a slice of it is a data set again.
+    """
+
+    def __init__(
+        self,
+        data_path: str | Path | None = None,
+        custom_inputs: Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
+        """
+        Args:
+            data_path: a ``.jsonl`` file of objects with ``question``, ``answer``, and perhaps
+                ``prompt`` and ``id``; the other forms of task files are read too. More keys are
+                passed over.
+            custom_inputs: the same as dicts, without other keys.
+
+        Raises:
+            InputError: both or neither were given, the file cannot be read, or an entry lacks
+                something or has it misspelt.
+        """
+        if (data_path is None) == (custom_inputs is None):
+            raise InputError(
+                "a data set is made from one of data_path and custom_inputs; give one of them"
+            )
+        entries: Sequence[Mapping[str, object]]
+        if data_path is not None:
+            path = Path(data_path).expanduser()
+            entries, _ = read_rows(path)
+            self.rows = tuple(_row(f"'{path}'", i, entry) for i, entry in enumerate(entries))
+        else:
+            assert custom_inputs is not None
+            for number, entry in enumerate(custom_inputs):
+                _check_keys(number, entry)
+            self.rows = tuple(
+                _row("custom_inputs", i, entry) for i, entry in enumerate(custom_inputs)
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> GreaterDataSet: ...
+    def __getitem__(self, index: int | slice) -> dict[str, str] | GreaterDataSet:
+        if isinstance(index, slice):
+            part = GreaterDataSet.__new__(type(self))
+            part.rows = self.rows[index]
+            return part
+        return self.rows[index].as_dict()
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return (row.as_dict() for row in self.rows)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} entries)"
+
+    @property
+    def sha256(self) -> str:
+        """A hash of all entries, in their order."""
+        return hashlib.sha256(json.dumps([row.as_dict() for row in self.rows]).encode()).hexdigest()
+
+
+# The name that the toolkit gave it later.
+GreaterDataloader = GreaterDataSet
+
+
+def _check_keys(number: int, entry: object) -> None:
+    if not isinstance(entry, Mapping):
+        raise InputError(
+            f"entry {number} of custom_inputs is a {type(entry).__name__}; give a dict with "
+            "question, prompt and answer"
+        )
+    known = (*KEYS, *QUESTION_COLUMNS, *ANSWER_COLUMNS)
+    for key in entry:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), KEYS, 1, 0)[0]
+            raise InputError(
+                f"entry {number} of custom_inputs has the unknown key '{key}'; did you mean "
+                f"'{nearest}'?"
+            )
+
+
+def _row(place: str, number: int, entry: Mapping[str, object]) -> Row:
+    prompt = entry.get("prompt")
+    return Row(
+        id=str(entry.get("id", number)),
+        question=_text(place, number, entry, QUESTION_COLUMNS, "question"),
+        prompt=None if prompt is None else _text(place, number, entry, ("prompt",), "prompt"),
+        answer=_text(place, number, entry, ANSWER_COLUMNS, "answer"),
+        number=number,
+    )
+
+
+def _text(
+    place: str, number: int, entry: Mapping[str, object], names: Sequence[str], what: str
+) -> str:
+    name = next((name for name in names if name in entry), None)
+    if name is None:
+        raise InputError(
+            f"entry {number} of {place} has no '{what}', only "
+            f"{', '.join(map(str, entry)) or 'nothing'}; add it"
+        )
+    value = entry[name]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InputError(
+            f"'{name}' of entry {number} of {place} is {value!r}; write it as a string"
+        )
+    if not str(value).strip():
+        raise InputError(f"'{name}' of entry {number} of {place} is empty; fill it in")
+    return str(value).strip()

@@ -1,0 +1,81 @@
+"""From what the user gives to groups of inputs that are optimised together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from GReaTer.dataset import GreaterDataSet, Row
+from prompt_optimization.errors import InputError
+
+Inputs = GreaterDataSet | Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Inputs that are optimised together, because they share their prompt."""
+
+    prompt: str
+    rows: tuple[Row, ...]
+
+
+def data_set(given: Inputs | None, what: str) -> GreaterDataSet:
+    """``given`` as a data set.
+
+    Raises:
+        InputError: it is none, or empty.
+    """
+    if not isinstance(given, GreaterDataSet):
+        if isinstance(given, str | Path | Mapping) or not isinstance(given, Sequence):
+            raise InputError(
+                f"{what} is a {type(given).__name__}; give a GreaterDataSet or a list of dicts"
+            )
+        given = GreaterDataSet(custom_inputs=given)
+    if not len(given):
+        raise InputError(f"{what} is empty; give at least one question")
+    return given
+
+
+def check_disjoint(data: GreaterDataSet, splits: Mapping[str, GreaterDataSet]) -> None:
+    """Numbers on questions that the search has seen are worth nothing.
+
+    Raises:
+        InputError: a question stands in two of them.
+    """
+    seen = {row.question: f"entry {row.number} of inputs" for row in data.rows}
+    for name, split in splits.items():
+        for row in split.rows:
+            if row.question in seen:
+                raise InputError(
+                    f"entry {row.number} of {name} asks the same as {seen[row.question]}; leave "
+                    "it out of one of them"
+                )
+        seen |= {row.question: f"entry {row.number} of {name}" for row in split.rows}
+
+
+def groups_of(data: GreaterDataSet, p_init: str | None, per_question: bool) -> list[Group]:
+    """The inputs of every prompt, or every input by itself.
+
+    Raises:
+        InputError: an input has no prompt, or asks the same as another.
+    """
+    groups: dict[object, list[Row]] = {}
+    questions: dict[str, int] = {}
+    for row in data.rows:
+        if row.question in questions:
+            raise InputError(
+                f"entry {row.number} of inputs asks the same as entry {questions[row.question]}; "
+                "results are looked up by question, so leave one of them out"
+            )
+        questions[row.question] = row.number
+        prompt = p_init if p_init is not None else row.prompt
+        if prompt is None:
+            raise InputError(
+                f"entry {row.number} of inputs has no prompt; add it, or give optimize() a p_init"
+            )
+        if not prompt.strip():
+            raise InputError("p_init is empty; give a prompt of at least two words")
+        row = replace(row, prompt=prompt)
+        groups.setdefault(row.number if per_question else prompt.strip(), []).append(row)
+    return [Group(str(rows[0].prompt), tuple(rows)) for rows in groups.values()]

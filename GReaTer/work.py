@@ -1,0 +1,220 @@
+"""The searches of one call, and what their prompts are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from GReaTer.callbacks import GreaterCallback
+from GReaTer.config import OptimizeConfig
+from GReaTer.dataset import GreaterDataSet, Row
+from GReaTer.folder import ResumeFolder
+from GReaTer.inputs import Group
+from GReaTer.outputs import GreaterOutputs, Prompt, PromptEvaluation, Round
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.layout import Layout
+from prompt_optimization.models.team import Team
+from prompt_optimization.models.worker import Wording
+from prompt_optimization.optimizers.greater.search import GreaterSearch
+from prompt_optimization.optimizers.greater.state import Scored, Step
+from prompt_optimization.runs.evaluation import METRICS, held_out
+from prompt_optimization.tasks.examples import Example
+
+
+class Work:
+    """The searches of one call, one after the other, and their held-out evaluation."""
+
+    def __init__(
+        self,
+        team: Team,
+        wording: Wording,
+        config: OptimizeConfig,
+        rounds: int,
+        callbacks: Sequence[GreaterCallback],
+        folder: ResumeFolder | None,
+        bar: Any,
+    ) -> None:
+        self.team = team
+        self.wording = wording
+        self.config = config
+        self.rounds = rounds
+        self.callbacks = callbacks
+        self.folder = folder
+        self.bar = bar
+        self.history: list[Round] = []
+        self.status = "finished"
+
+    def run(self, groups: Sequence[Group], splits: Mapping[str, GreaterDataSet]) -> GreaterOutputs:
+        """Search and evaluate, group by group.
+
+        Raises:
+            InputError: as ``_check``.
+        """
+        self._check(groups, splits)
+        questions: list[list[str]] = []
+        initial: list[Prompt] = []
+        found: list[list[Prompt]] = []
+        for number, group in enumerate(groups):
+            search: GreaterSearch | None = None
+            try:
+                search = self._search(group)
+                self._rounds(number, search)
+            except KeyboardInterrupt:
+                self.status = "interrupted"
+            if search is None or search.state is None:
+                break
+            state = search.state
+            first, best = _prompt(state.initial, number), [_prompt(s, number) for s in state.best]
+            try:
+                if self.status != "interrupted":
+                    first, best = self._held_out(first, best, splits)
+            except KeyboardInterrupt:
+                self.status = "interrupted"
+            questions.append([row.question for row in group.rows])
+            initial.append(first)
+            found.append(best)
+            if self.status != "finished":
+                break
+        return GreaterOutputs(questions, initial, found, self.history, self.status)
+
+    def _check(self, groups: Sequence[Group], splits: Mapping[str, GreaterDataSet]) -> None:
+        """Refuse what cannot work before anything is computed.
+
+        Raises:
+            InputError: a prompt is a single token, or questions do not go with the model.
+        """
+        for group in groups:
+            prompt = Layout.normalise(group.prompt)
+            own = self.team.lay_out(self.wording, examples_of(group.rows), prompt)
+            initial = own.prompt_ids(prompt)
+            if len(initial) < 2:
+                raise InputError(
+                    f"the prompt '{group.prompt}' is a single token; give it at least two words"
+                )
+            longest = max(len(initial), self.config.max_prompt_tokens)
+            self.team.check_room(own, longest, self.config.decoding)
+            for data in splits.values():
+                unseen = self.team.lay_out(self.wording, examples_of(data.rows), prompt)
+                self.team.check_room(unseen, longest, self.config.held_out)
+
+    def _search(self, group: Group) -> GreaterSearch:
+        prompt = Layout.normalise(group.prompt)
+        self.team.train_on(self.wording, examples_of(group.rows), prompt)
+        return GreaterSearch([self.team], prompt, self.config.search(self.rounds))
+
+    def _rounds(self, number: int, search: GreaterSearch) -> None:
+        history = self.folder.restore(number, search) if self.folder else []
+        self.history += history
+        self.bar.update(len(history))
+        if search.state is None:
+            search.begin()
+        for step in search.run():
+            assert search.state is not None
+            record = _round(number, step, search)
+            self.history.append(record)
+            history.append(record)
+            if self.folder:
+                self.folder.save(number, search, history)
+            self.bar.set_postfix(objective=f"{record.best:.4f}", refresh=False)
+            self.bar.update()
+            if self._told(record):
+                self.status = "stopped"
+                return
+
+    def _told(self, record: Round) -> bool:
+        """Whether a callback wants the search to end; all of them are told."""
+        wishes = [callback.on_step(record) for callback in self.callbacks]
+        if record.accepted:
+            wishes += [callback.on_accept(record) for callback in self.callbacks]
+        return any(wish is True for wish in wishes)
+
+    def _held_out(
+        self, first: Prompt, best: list[Prompt], splits: Mapping[str, GreaterDataSet]
+    ) -> tuple[Prompt, list[Prompt]]:
+        """Elect on dev, where the initial prompt stands too, and measure on test."""
+        evaluate = self._evaluate
+        if "dev" in splits:
+            if first.text not in [prompt.text for prompt in best]:
+                best = [*best, first]
+            best = [replace(prompt, dev=evaluate(prompt, splits["dev"])) for prompt in best]
+            best.sort(key=_on_dev)
+            first = next(prompt for prompt in best if prompt.text == first.text)
+        if "test" in splits:
+            finalists = {prompt.text: prompt for prompt in (first, best[0])}
+            on_test = {text: evaluate(prompt, splits["test"]) for text, prompt in finalists.items()}
+            best = [replace(prompt, test=on_test.get(prompt.text)) for prompt in best]
+            first = replace(first, test=on_test[first.text])
+        return first, best
+
+    def _evaluate(self, prompt: Prompt, data: GreaterDataSet) -> PromptEvaluation:
+        return evaluate_prompt(self.team, self.wording, prompt.text, data, self.config)
+
+
+def evaluate_prompt(
+    team: Team, wording: Wording, prompt: str, data: GreaterDataSet, config: OptimizeConfig
+) -> PromptEvaluation:
+    """How often ``prompt`` makes a model right on ``data``.
+
+    Raises:
+        InputError: the prompt is empty, or does not go with the data or the model.
+    """
+    if not prompt.strip():
+        raise InputError("the prompt is empty; give one with at least a word")
+    examples = examples_of(data.rows)
+    text = Layout.normalise(prompt)
+    outcomes = team.held_out_text(wording, examples, text, config.held_out)
+    result = held_out(text, examples, outcomes)
+    decode = team.tokenizer.decode
+    rows = [
+        {
+            "question": example.question,
+            "reasoning": decode(list(outcome.reasoning), skip_special_tokens=True),
+            "answer": outcome.answer,
+            "reference": example.answer,
+            **{metric: int(result.hits[metric][place]) for metric in METRICS},
+        }
+        for place, (example, outcome) in enumerate(zip(examples, outcomes, strict=True))
+    ]
+    return PromptEvaluation(text.strip(), **result.accuracy, loss=result.loss, rows=rows)
+
+
+def examples_of(rows: Sequence[Row]) -> list[Example]:
+    return [Example(row.question, row.answer, row.number) for row in rows]
+
+
+def _prompt(scored: Scored, group: int) -> Prompt:
+    evaluation = scored.evaluation
+    return Prompt(
+        text=scored.text.strip(),
+        objective=evaluation.objective,
+        loss=evaluation.loss,
+        mistakes=evaluation.mistakes,
+        nll=evaluation.nll,
+        found_at=scored.step,
+        group=group,
+    )
+
+
+def _on_dev(prompt: Prompt) -> tuple[float, float]:
+    """Sorts best first."""
+    assert prompt.dev is not None
+    return -prompt.dev.strict.value, prompt.dev.loss
+
+
+def _round(group: int, step: Step, search: GreaterSearch) -> Round:
+    assert search.state is not None
+    evaluation = step.incumbent.evaluation
+    return Round(
+        group=group,
+        index=step.index,
+        position=step.position,
+        tried=tuple(search.tokenizer.decode([each.token]) for each in step.candidates),
+        accepted=step.accepted,
+        prompt=step.incumbent.text.strip(),
+        objective=evaluation.objective,
+        loss=evaluation.loss,
+        mistakes=evaluation.mistakes,
+        best=search.state.best[0].evaluation.objective,
+        seconds=sum(step.seconds.values()),
+    )

@@ -1,0 +1,399 @@
+"""The library as its users call it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from GReaTer import (
+    GreaterCallback,
+    GreaterDataSet,
+    GreaterOptimizer,
+    GreaterOutputs,
+    InputError,
+    OptimizeConfig,
+    Round,
+)
+from tests.conftest import tiny_model
+from tests.library.conftest import EXTRACTOR, PROMPT, entries
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def without_seconds(outputs: GreaterOutputs) -> dict[str, Any]:
+    found = json.loads(outputs.to_json())
+    for step in found["history"]:
+        step.pop("seconds")
+    return found
+
+
+def test_the_published_usage(
+    model: Any, tokenizers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/boolean_expressions.jsonl").write_text("\n".join(map(json.dumps, entries(6))))
+    tokenizer = tokenizers["llama-3"]
+
+    dataset1 = GreaterDataSet(data_path="./data/boolean_expressions.jsonl")
+    optimize_config = {
+        "intersect_q": 5,
+        "candidates_topk": 10,
+        "loss_function": F.cross_entropy,
+        "perplexity_loss": True,
+        "perplexity_lambda": 0.2,
+        "filter": True,
+        "generate_config": {"temperature": 0.6, "max_new_tokens": 8},
+    }
+    optimizer = GreaterOptimizer(model=model, tokenizer=tokenizer, optimize_config=optimize_config)
+    outputs = optimizer.optimize(inputs=dataset1, p_extractor=EXTRACTOR, rounds=6)
+
+    assert list(outputs) == [entry["question"] for entry in dataset1]
+    for p_stars in outputs.values():
+        assert p_stars == [prompt.text for prompt in outputs.prompts] and p_stars[0] == outputs.best
+    objectives = [prompt.objective for prompt in outputs.prompts]
+    assert objectives == sorted(objectives) and len(set(outputs.prompts)) == len(objectives)
+    (initial,) = outputs.initial
+    assert initial.text == PROMPT and objectives[0] < initial.objective
+    assert [step.index for step in outputs.history] == list(range(6))
+    assert min(step.best for step in outputs.history) == objectives[0]
+    assert outputs.status == "finished" and "6 rounds" in repr(outputs)
+    assert json.loads(outputs.to_json(tmp_path / "out.json"))["prompts"][0]["text"] == outputs.best
+    frame = outputs.to_dataframe()
+    assert frame["objective"].tolist() == objectives and frame["text"][0] == outputs.best
+
+
+def test_inputs_that_share_a_prompt_are_optimised_together(make_optimizer: Any) -> None:
+    other = "Think about each number, then add."
+    mixed = [*entries(2), *entries(2, 2, other), *entries(1, 4)]
+    optimizer = make_optimizer()
+    together = optimizer.optimize(mixed, EXTRACTOR, 2, progress=False)
+    assert [prompt.text for prompt in together.initial] == [PROMPT, other]
+    assert {prompt.group for prompt in together.prompts} == {0, 1} and len(together) == 5
+    assert together[mixed[0]["question"]] == together[mixed[4]["question"]]
+    with pytest.raises(ValueError, match="2 prompts were optimised"):
+        _ = together.best
+    single = optimizer.optimize(mixed[:3], EXTRACTOR, 2, per_question=True, progress=False)
+    assert len(single.initial) == 3 and [len(single.history)] == [6]
+    one = optimizer.optimize(mixed[1:2], EXTRACTOR, 2, progress=False)
+    assert single[mixed[1]["question"]] == one[mixed[1]["question"]]
+    given = optimizer.optimize(mixed, EXTRACTOR, 0, p_init=other, progress=False)
+    assert given.best == other and not given.history
+
+
+def test_sampling_is_seeded(make_optimizer: Any, inputs: GreaterDataSet) -> None:
+    def run(**generate: Any) -> list[tuple[str, float]]:
+        seed = generate.pop("seed", 0)
+        optimizer = make_optimizer(seed=seed, generate_config={"max_new_tokens": 6, **generate})
+        outputs = optimizer.optimize(inputs, EXTRACTOR, 1, progress=False)
+        return [(prompt.text, prompt.loss) for prompt in outputs.initial]
+
+    greedy, sampled = run(), run(temperature=1.5)
+    assert greedy != sampled and run(temperature=1.5) == sampled
+    assert run(temperature=1.5, seed=1) != sampled
+    assert run(temperature=0) == greedy and run(temperature=1.5, do_sample=False) == greedy
+    assert run(do_sample=True) != greedy
+
+
+def test_a_loss_of_ones_own(make_optimizer: Any, inputs: GreaterDataSet) -> None:
+    def dummy_loss_fn(y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return 2 * F.cross_entropy(y_pred, y) + 1
+
+    def run(function: Any) -> GreaterOutputs:
+        return make_optimizer(loss_function=function).optimize(inputs, EXTRACTOR, 2, progress=False)
+
+    usual, doubled, likelihood = run(F.cross_entropy), run(dummy_loss_fn), run(F.nll_loss)
+    assert doubled.initial[0].loss == pytest.approx(2 * usual.initial[0].loss + 1, rel=1e-5)
+    assert likelihood.best == usual.best
+    assert likelihood.prompts[0].loss == pytest.approx(usual.prompts[0].loss, rel=1e-5)
+
+
+def test_what_the_published_keys_mean() -> None:
+    settings = OptimizeConfig(intersect_q=3, candidates_topk=7, perplexity_lambda=0.5).search(9)
+    assert (settings.steps, settings.group_size, settings.topk) == (9, 3, 7)
+    assert settings.gradient.nll == 0.5 and settings.objective_nll_weight == 0.05
+    off = OptimizeConfig(perplexity_loss=False, filter=False).search(9)
+    assert off.gradient.nll == 0 and off.objective_nll_weight == 0 and off.allow_non_ascii
+    assert not settings.allow_non_ascii
+
+
+class Recorder(GreaterCallback):
+    def __init__(self, stop_at: int = -1, fault: type[BaseException] | None = None) -> None:
+        self.stop_at, self.fault = stop_at, fault
+        self.steps: list[Round] = []
+        self.accepted: list[Round] = []
+        self.ends: list[GreaterOutputs] = []
+
+    def on_step(self, step: Round) -> bool | None:
+        self.steps.append(step)
+        if self.fault and step.index == self.stop_at:
+            raise self.fault
+        return step.index == self.stop_at
+
+    def on_accept(self, step: Round) -> bool | None:
+        self.accepted.append(step)
+        return None
+
+    def on_end(self, outputs: GreaterOutputs) -> None:
+        self.ends.append(outputs)
+
+
+def test_callbacks_are_told_and_can_stop(make_optimizer: Any, inputs: GreaterDataSet) -> None:
+    recorder = Recorder(stop_at=3)
+    outputs = make_optimizer().optimize(
+        inputs, EXTRACTOR, 9, callbacks=[recorder, GreaterCallback()], progress=False
+    )
+    assert outputs.status == "stopped" and recorder.ends == [outputs]
+    assert recorder.steps == outputs.history and len(outputs.history) == 4
+    assert recorder.accepted == [step for step in outputs.history if step.accepted] != []
+    assert outputs.best == outputs.prompts[0].text
+
+
+def test_ctrl_c_leaves_a_usable_result(make_optimizer: Any, inputs: GreaterDataSet) -> None:
+    recorder = Recorder(stop_at=2, fault=KeyboardInterrupt)
+    outputs = make_optimizer().optimize(
+        inputs, EXTRACTOR, 9, callbacks=[recorder], progress=False, test=entries(2, 10)
+    )
+    assert outputs.status == "interrupted" and len(outputs.history) == 3
+    assert outputs.best and outputs.prompts[0].test is None and recorder.ends == [outputs]
+
+
+def left(model: Any, tokenizer: Any) -> dict[str, Any]:
+    """All that has to be as it was."""
+    return {
+        "weights": {name: value.clone() for name, value in model.state_dict().items()},
+        "flags": [parameter.requires_grad for parameter in model.parameters()],
+        "gradients": [parameter.grad for parameter in model.parameters()],
+        "modes": [module.training for module in model.modules()],
+        "dtype": model.dtype,
+        "hooks": [len(module._forward_pre_hooks) for module in model.modules()],
+        "generation": model.generation_config.to_dict(),
+        "config": model.config.to_dict(),
+        "padding": tokenizer.padding_side,
+        "tokenizer": tokenizer.backend_tokenizer.to_str(),
+    }
+
+
+@pytest.mark.parametrize("fault", [None, ZeroDivisionError])
+def test_the_model_is_left_as_it_was(
+    make_optimizer: Any, model: Any, tokenizers: Any, inputs: GreaterDataSet, fault: Any
+) -> None:
+    optimizer = make_optimizer()
+    before = copy.deepcopy(left(model, tokenizers["llama-3"]))
+    recorder = Recorder(stop_at=1, fault=fault)
+    if fault:
+        with pytest.raises(fault):
+            optimizer.optimize(inputs, EXTRACTOR, 3, callbacks=[recorder], progress=False)
+    else:
+        outputs = optimizer.optimize(inputs, EXTRACTOR, 3, progress=False)
+        optimizer.evaluate(outputs.best, entries(2, 10))
+    after = left(model, tokenizers["llama-3"])
+    weights = before.pop("weights")
+    assert all(torch.equal(value, weights[name]) for name, value in after.pop("weights").items())
+    assert after == before and True in before["modes"] and False in before["modes"]
+
+
+def test_held_out_numbers(make_optimizer: Any, inputs: GreaterDataSet) -> None:
+    optimizer = make_optimizer(top_prompts=3)
+    dev, test = entries(5, 10), entries(6, 20)
+    outputs = optimizer.optimize(inputs, EXTRACTOR, 4, dev=dev, test=test, progress=False)
+    (initial,) = outputs.initial
+    best = outputs.best_prompt
+    assert all(prompt.dev and prompt.dev.strict.n == 5 for prompt in outputs.prompts)
+    order = [(-prompt.dev.strict.value, prompt.dev.loss) for prompt in outputs.prompts]
+    assert order == sorted(order) and initial.text in [prompt.text for prompt in outputs.prompts]
+    assert initial.test and best.test and best.test.strict.n == 6
+    again = optimizer.evaluate(best.text, test)
+    assert again == best.test
+    assert again.strict.low <= again.strict.value <= again.strict.high
+    assert [row["reference"] for row in again.rows] == [entry["answer"] for entry in test]
+    difference = best.test.minus(initial.test, "teacher_forced")
+    assert difference.value == pytest.approx(
+        best.test.teacher_forced.value - initial.test.teacher_forced.value
+    )
+    with pytest.raises(ValueError, match="different questions"):
+        best.test.minus(best.dev)
+    assert outputs.to_dataframe()["test_n"].dropna().unique().tolist() == [6]
+
+
+def test_transfer(
+    make_optimizer: Any, inputs: GreaterDataSet, model: Any, tokenizers: Any, saved_model: Path
+) -> None:
+    optimizer = make_optimizer()
+    with pytest.raises(InputError, match="give transfer\\(\\) a dataset"):
+        optimizer.transfer(PROMPT, saved_model)
+    with pytest.raises(InputError, match="no p_extractor"):
+        optimizer.evaluate(PROMPT, inputs)
+    outputs = optimizer.optimize(inputs, EXTRACTOR, 1, test=entries(3, 10), progress=False)
+    here = optimizer.evaluate(outputs.best, entries(3, 10))
+    pair = (copy.deepcopy(model), tokenizers["llama-3"])
+    assert optimizer.transfer(outputs.best, pair) == here
+    assert optimizer.transfer(outputs.best, str(saved_model), entries(3, 10)).strict.n == 3
+    with pytest.raises(InputError, match="other_model is a LlamaForCausalLM; give a name, or"):
+        optimizer.transfer(outputs.best, model)
+
+
+def test_resume_after_an_error(make_optimizer: Any, inputs: GreaterDataSet, tmp_path: Path) -> None:
+    whole = make_optimizer().optimize(inputs, EXTRACTOR, 6, progress=False)
+    call = {"inputs": inputs, "p_extractor": EXTRACTOR, "resume": tmp_path / "r", "progress": False}
+    fault = Recorder(stop_at=2, fault=ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        make_optimizer().optimize(**call, rounds=6, callbacks=[fault])
+    told = Recorder()
+    resumed = make_optimizer().optimize(**call, rounds=6, callbacks=[told])
+    assert [step.index for step in told.steps] == [3, 4, 5]
+    assert without_seconds(resumed) == without_seconds(whole)
+    finished = make_optimizer().optimize(**call, rounds=6)
+    assert without_seconds(finished) == without_seconds(whole)
+    longer = make_optimizer().optimize(**call, rounds=7)
+    assert len(longer.history) == 7
+    with pytest.raises(InputError, match=r"another optimisation: seed was 0 and is 1"):
+        make_optimizer(seed=1).optimize(**call, rounds=6)
+    with pytest.raises(InputError, match=r"inputs was .* give resume an empty folder"):
+        make_optimizer().optimize(**call | {"inputs": entries(3)}, rounds=6)
+    (tmp_path / "r" / "optimize.json").write_text("{")
+    with pytest.raises(InputError, match=r"optimize.json' is missing or damaged"):
+        make_optimizer().optimize(**call, rounds=6)
+
+
+KILLED = """
+import os, signal, sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from GReaTer import GreaterCallback, GreaterOptimizer
+from tests.library.conftest import EXTRACTOR, entries
+
+class Deadly(GreaterCallback):
+    def on_step(self, step):
+        if (step.group, step.index) == (1, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+folder, results = sys.argv[1:]
+optimizer = GreaterOptimizer(
+    AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder),
+    {"generate_config": {"max_new_tokens": 5}},
+)
+outputs = optimizer.optimize(
+    entries(3), EXTRACTOR, 3, per_question=True, callbacks=[Deadly()], resume=results
+)
+"""
+
+
+def test_resume_after_kill_9(saved_model: Path, tokenizers: Any, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(saved_model), str(tmp_path / "results")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    from transformers import AutoModelForCausalLM
+
+    optimizer = GreaterOptimizer(
+        AutoModelForCausalLM.from_pretrained(saved_model),
+        tokenizers["llama-3"],
+        {"generate_config": {"max_new_tokens": 5}},
+    )
+    call = {"inputs": entries(3), "p_extractor": EXTRACTOR, "rounds": 3, "per_question": True}
+    told = Recorder()
+    resumed = optimizer.optimize(
+        **call, resume=tmp_path / "results", progress=False, callbacks=[told]
+    )
+    assert [(step.group, step.index) for step in told.steps] == [(1, 2), (2, 0), (2, 1), (2, 2)]
+    whole = optimizer.optimize(**call, progress=False)
+    assert without_seconds(resumed) == without_seconds(whole)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"intersect": 5}, "unknown key 'intersect'; did you mean 'intersect_q'"),
+        ({"candidates_topk": "10"}, "candidates_topk is '10'; give a whole number"),
+        ({"candidates_topk": 0}, "candidates_topk is 0; give a value from 1"),
+        ({"candidates_topk": 2}, "candidates_topk=2 proposes fewer .* shortlist_size=3"),
+        ({"perplexity_lambda": True}, "perplexity_lambda is True; give a number"),
+        ({"objective": "accuracy"}, "choose one of loss, mistakes"),
+        ({"loss_function": "mse"}, "loss_function is 'mse'; give a function"),
+        ({"generate_config": {"temprature": 1}}, "'temprature'; did you mean 'temperature'"),
+        ({"generate_config": {"top_p": 0}}, "top_p is 0"),
+        ({"chat_template": "no-such"}, "'no-such' is unknown to fschat"),
+    ],
+)
+def test_wrong_settings(
+    make_optimizer: Any, inputs: GreaterDataSet, config: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        make_optimizer(**config).optimize(inputs, EXTRACTOR, 1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({"inputs": []}, "inputs is empty"),
+        ({"inputs": "a.jsonl"}, "inputs is a str; give a GreaterDataSet"),
+        ({"inputs": [{"question": "a", "answer": "b"}]}, "entry 0 of inputs has no prompt"),
+        ({"inputs": [*entries(2), *entries(1)]}, "entry 2 of inputs asks the same as entry 0"),
+        ({"dev": entries(1)}, "entry 0 of dev asks the same as entry 0 of inputs"),
+        ({"dev": entries(1, 9), "test": entries(1, 9)}, "entry 0 of test .* entry 0 of dev"),
+        ({"p_init": " "}, "p_init is empty"),
+        ({"p_init": "Use"}, "'Use' is a single token"),
+        ({"p_extractor": " "}, "the extractor is empty; .* with p_extractor"),
+        ({"rounds": -1}, "rounds=-1 is negative"),
+    ],
+)
+def test_wrong_calls(make_optimizer: Any, call: dict[str, Any], words: str) -> None:
+    usual = {"inputs": entries(3), "p_extractor": EXTRACTOR, "rounds": 1, "progress": False}
+    with pytest.raises(InputError, match=words):
+        make_optimizer().optimize(**usual | call)
+
+
+def test_a_question_longer_than_the_context(make_optimizer: Any) -> None:
+    optimizer = make_optimizer(generate_config={"max_new_tokens": 500})
+    with pytest.raises(
+        InputError, match=r"more than the 512 .* generate_config\['max_new_tokens'\]"
+    ):
+        optimizer.optimize(entries(2), EXTRACTOR, 1, progress=False)
+
+
+def test_nothing_is_computed_before_everything_is_checked(make_optimizer: Any) -> None:
+    long = {**entries(1, 9)[0], "question": "How many apples are two apples? " * 60}
+    call = {"inputs": entries(2), "p_extractor": EXTRACTOR, "rounds": 3, "progress": False}
+    for other in ({"inputs": [*entries(2), long], "per_question": True}, {"test": [long]}):
+        told = Recorder()
+        with pytest.raises(InputError, match="more than the 512"):
+            make_optimizer().optimize(**call | other, callbacks=[told])
+        assert not told.steps
+
+
+def test_models_that_cannot_be_used(model: Any, tokenizers: Any, tmp_path: Path) -> None:
+    tokenizer = tokenizers["llama-3"]
+    with pytest.raises(InputError, match="model is a Linear, not a causal language model"):
+        GreaterOptimizer(torch.nn.Linear(2, 2), tokenizer)
+    with pytest.raises(InputError, match="tokenizer is a str; give the model's own"):
+        GreaterOptimizer(model, "gpt2")
+    larger = tiny_model("llama-3", 2 * len(tokenizer), 1, torch.float32)
+    with pytest.raises(InputError, match=r"has 420 tokens and model .* 840, so it does not belong"):
+        GreaterOptimizer(larger, tokenizer)
+    stranger = tiny_model("llama-3", len(tokenizer), 300, torch.float32)
+    with pytest.raises(InputError, match=r"ends its texts with token 300, which is"):
+        GreaterOptimizer(stranger, tokenizer)
+    with pytest.raises(InputError, match="has weights on the meta device"):
+        GreaterOptimizer(copy.deepcopy(model).to("meta"), tokenizer)
+
+    class Spread(type(model)):  # type: ignore[misc]
+        def parameters(self, recurse: bool = True) -> Any:
+            return [torch.nn.Parameter(torch.ones(1)), _OnGpu()]
+
+    class _OnGpu:
+        device = "cuda:0"
+
+    spread = copy.deepcopy(model)
+    spread.__class__ = Spread
+    with pytest.raises(InputError, match=r"spread over cpu, cuda:0; .* device_map='cuda:0'"):
+        GreaterOptimizer(spread, tokenizer)
