@@ -371,6 +371,19 @@ def test_nothing_is_computed_before_everything_is_checked(make_optimizer: Any) -
         assert not told.steps
 
 
+def test_other_families_and_base_models(tokenizers: Any, inputs: GreaterDataSet) -> None:
+    tokenizer = copy.deepcopy(tokenizers["gemma-2"])
+    gemma = tiny_model("gemma-2", len(tokenizer), int(tokenizer.eos_token_id), torch.bfloat16)
+    config = {"generate_config": {"max_new_tokens": 5}}
+    found = []
+    for template in (tokenizer.chat_template, None):
+        tokenizer.chat_template = template
+        optimizer = GreaterOptimizer(gemma, tokenizer, config)
+        found.append(optimizer.optimize(inputs, EXTRACTOR, 2, progress=False))
+    assert all(len(outputs.history) == 2 for outputs in found)
+    assert found[0].initial[0].loss != found[1].initial[0].loss
+
+
 def test_models_that_cannot_be_used(model: Any, tokenizers: Any, tmp_path: Path) -> None:
     tokenizer = tokenizers["llama-3"]
     with pytest.raises(InputError, match="model is a Linear, not a causal language model"):
