@@ -197,7 +197,6 @@ def test_help_of_evaluate_tells_its_flags(tmp_path: Path) -> None:
 
 
 def test_the_package_and_the_module_are_one_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """What ``python -m prompt_optimization.tasks.generate`` calls."""
-    assert generate_data.main(["--check", "navigate"], "python -m ...") == 0
+    assert generate_data.main(["--check", "navigate"], "greater generate-data") == 0
     assert f"in {ROOT / 'data' / 'BBH'} are as generated" in capsys.readouterr().out
     assert report.main(["/no/such"], "python report.py") == 2
