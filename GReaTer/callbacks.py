@@ -8,8 +8,8 @@ from GReaTer.outputs import GreaterOutputs, Round
 class GreaterCallback:
     """Derive from it and override what you need.
 
-    ``on_step`` and ``on_accept`` end the search behind the round when they return True; what was
-    found until then is returned as usual.
+    When ``on_step`` or ``on_accept`` returns True, the whole call ends behind that round, searches
+    that have not begun are left out, and what was found until then is returned as usual.
     """
 
     def on_step(self, step: Round) -> bool | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from prompt_optimization.errors import InputError
@@ -35,6 +37,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "top_k": (0, 10_000_000),
     "top_p": (1e-6, 1),
 }
+
+# A temperature up to this is greedy: logits divided by less leave float32.
+COLDEST = 1e-6
 
 # Of ``generate_config``, with the types of their values.
 GENERATE: dict[str, type] = {
@@ -70,6 +75,8 @@ class OptimizeConfig:
         anneal: accept what is worse too, ever less often (paper, section 4.1).
         connector: text between question and prompt.
         chat_template: ``auto`` for the tokenizer's own, or the name of an fschat template.
+        chat_template_arguments: variables of the tokenizer's own, such as ``date_string`` for
+            Llama-3.2, whose template would otherwise write today's date.
         answer_tokens: limit of the answers that held-out evaluation reads.
         max_prompt_tokens: the prompt does not grow beyond this.
         top_prompts: how many of the best prompts are kept.
@@ -94,6 +101,7 @@ class OptimizeConfig:
     anneal: bool = False
     connector: str = "."
     chat_template: str = "auto"
+    chat_template_arguments: Mapping[str, Any] = field(default_factory=dict)
     answer_tokens: int = 16
     max_prompt_tokens: int = 64
     top_prompts: int = 10
@@ -103,11 +111,14 @@ class OptimizeConfig:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            _check("optimize_config", each.name, getattr(self, each.name), each.default)
+            value = _checked("optimize_config", each.name, getattr(self, each.name), each.default)
+            object.__setattr__(self, each.name, value)
+        generate = {}
         for key, value in self.generate_config.items():
             if key not in GENERATE:
                 raise _unknown("generate_config", key, list(GENERATE))
-            _check("generate_config", key, value, GENERATE[key]())
+            generate[key] = _checked("generate_config", key, value, GENERATE[key]())
+        object.__setattr__(self, "generate_config", generate)
         if self.candidates_topk < self.shortlist_size:
             raise InputError(
                 f"optimize_config's candidates_topk={self.candidates_topk} proposes fewer tokens "
@@ -140,7 +151,7 @@ class OptimizeConfig:
         temperature = float(own.get("temperature", 1.0))
         drawn = own.get("do_sample", bool({"temperature", "top_k", "top_p"} & set(own)))
         sampling = None
-        if drawn and temperature > 0:
+        if drawn and temperature > COLDEST:
             sampling = Sampling(temperature, own.get("top_k", 0), own.get("top_p", 1.0), self.seed)
         default = self.loss_function is torch.nn.functional.cross_entropy
         return Decoding(
@@ -177,15 +188,15 @@ class OptimizeConfig:
             **rules,
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON can hold it; a loss by its name."""
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a search hangs on, as JSON can hold it; the loss by its name."""
         loss = self.loss_function
         name = getattr(loss, "__qualname__", type(loss).__qualname__)
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        return own | {
-            "loss_function": f"{getattr(loss, '__module__', '')}.{name}",
-            "generate_config": dict(self.generate_config),
-        }
+        for key in ("max_rows", "gradient_rows", "answer_tokens", "chat_template_arguments"):
+            del own[key]  # memory, held-out evaluation, and what the template's hash tells
+        return own | {"loss_function": f"{getattr(loss, '__module__', '')}.{name}"}
 
 
 def _unknown(place: str, key: object, names: list[str]) -> InputError:
@@ -193,25 +204,34 @@ def _unknown(place: str, key: object, names: list[str]) -> InputError:
     return InputError(f"{place} has the unknown key '{key}'; did you mean '{nearest}'?")
 
 
-def _check(place: str, key: str, value: object, example: object) -> None:
-    """Refuse ``value`` where it is unlike ``example``, or out of range."""
+def _checked(place: str, key: str, value: object, example: object) -> object:
+    """``value`` as a plain one of ``example``'s type.
+
+    Raises:
+        InputError: it is unlike it, or out of range.
+    """
+    plain: object = None
     if key == "loss_function":
-        fits, kind = callable(value), "a function of y_pred and y"
-    elif key == "generate_config":
-        fits, kind = isinstance(value, Mapping), "a dict"
+        plain, kind = value if callable(value) else None, "a function of y_pred and y"
+    elif key in ("generate_config", "chat_template_arguments"):
+        plain, kind = dict(value) if isinstance(value, Mapping) else None, "a dict"
+    elif isinstance(example, bool):
+        plain, kind = bool(value) if isinstance(value, bool | np.bool_) else None, "True or False"
     elif isinstance(example, float):
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        kind = "a number"
-    elif isinstance(example, int) and not isinstance(example, bool):
-        fits, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        plain, kind = float(value) if fits else None, "a number"  # type: ignore[arg-type]
+    elif isinstance(example, int):
+        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        plain, kind = int(value) if fits else None, "a whole number"  # type: ignore[call-overload]
     else:
-        fits, kind = isinstance(value, type(example)), f"a {type(example).__name__}"
-    if not fits:
+        plain, kind = value if isinstance(value, type(example)) else None, "a string"
+    if plain is None:
         raise InputError(f"{place}'s {key} is {value!r}; give {kind}")
-    if key in CHOICES and value not in CHOICES[key]:
+    if key in CHOICES and plain not in CHOICES[key]:
         raise InputError(f"{place}'s {key} is {value!r}; choose one of {', '.join(CHOICES[key])}")
     if key in RANGES:
         low, high = RANGES[key]
-        assert isinstance(value, int | float)
-        if not low <= value <= high:
-            raise InputError(f"{place}'s {key} is {value}; give a value from {low:g} to {high:g}")
+        assert isinstance(plain, int | float)
+        if not low <= plain <= high:
+            raise InputError(f"{place}'s {key} is {plain}; give a value from {low:g} to {high:g}")
+    return plain

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.examples import ANSWER_COLUMNS, QUESTION_COLUMNS, read_rows
@@ -36,13 +38,14 @@ class GreaterDataSet(Sequence[dict[str, str]]):
     """Questions, prompts and answers, from a file or from a list.
 
     It has a length, gives its entries as dicts with the keys ``id``, ``question``, ``prompt`` and
-    ``answer``, and a slice of it is a data set again.
+    ``answer``, and a slice of it is a data set again. Questions and answers stand as they were
+    given; only what surrounds a prompt or an answer is stripped.
     """
 
     def __init__(
         self,
         data_path: str | Path | None = None,
-        custom_inputs: Sequence[Mapping[str, object]] | None = None,
+        custom_inputs: Iterable[Mapping[str, object]] | None = None,
     ) -> None:
         """
         Args:
@@ -65,12 +68,12 @@ class GreaterDataSet(Sequence[dict[str, str]]):
             entries, _ = read_rows(path)
             self.rows = tuple(_row(f"'{path}'", i, entry) for i, entry in enumerate(entries))
         else:
-            assert custom_inputs is not None
-            for number, entry in enumerate(custom_inputs):
-                _check_keys(number, entry)
-            self.rows = tuple(
-                _row("custom_inputs", i, entry) for i, entry in enumerate(custom_inputs)
-            )
+            if isinstance(custom_inputs, str | Mapping) or not isinstance(custom_inputs, Iterable):
+                raise InputError(
+                    f"custom_inputs is a {type(custom_inputs).__name__}; give a list of dicts"
+                )
+            entries = [_entry(number, entry) for number, entry in enumerate(custom_inputs)]
+            self.rows = tuple(_row("custom_inputs", i, entry) for i, entry in enumerate(entries))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,31 +105,42 @@ class GreaterDataSet(Sequence[dict[str, str]]):
 GreaterDataloader = GreaterDataSet
 
 
-def _check_keys(number: int, entry: object) -> None:
-    if not isinstance(entry, Mapping):
+def _entry(number: int, entry: Any) -> dict[str, object]:
+    """A dict, or what has items like one, such as a row of a data frame."""
+    if not hasattr(entry, "items"):
         raise InputError(
             f"entry {number} of custom_inputs is a {type(entry).__name__}; give a dict with "
             "question, prompt and answer"
         )
+    found = dict(entry.items())
     known = (*KEYS, *QUESTION_COLUMNS, *ANSWER_COLUMNS)
-    for key in entry:
+    for key in found:
         if key not in known:
             nearest = difflib.get_close_matches(str(key), KEYS, 1, 0)[0]
             raise InputError(
                 f"entry {number} of custom_inputs has the unknown key '{key}'; did you mean "
                 f"'{nearest}'?"
             )
+    return found
 
 
 def _row(place: str, number: int, entry: Mapping[str, object]) -> Row:
-    prompt = entry.get("prompt")
+    prompt = None
+    if not _is_missing(entry.get("prompt")):
+        prompt = _text(place, number, entry, ("prompt",), "prompt").strip()
     return Row(
         id=str(entry.get("id", number)),
-        question=_text(place, number, entry, QUESTION_COLUMNS, "question"),
-        prompt=None if prompt is None else _text(place, number, entry, ("prompt",), "prompt"),
-        answer=_text(place, number, entry, ANSWER_COLUMNS, "answer"),
+        # As it stands: white space counts in code, and results are looked up by it.
+        question=_text(place, number, entry, ("question", *QUESTION_COLUMNS), "question"),
+        prompt=prompt,
+        answer=_text(place, number, entry, ("answer", *ANSWER_COLUMNS), "answer").strip(),
         number=number,
     )
+
+
+def _is_missing(value: object) -> bool:
+    """An empty cell of a data frame is NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _text(
@@ -139,10 +153,11 @@ def _text(
             f"{', '.join(map(str, entry)) or 'nothing'}; add it"
         )
     value = entry[name]
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    is_text = isinstance(value, str | numbers.Real) and not isinstance(value, bool)
+    if not is_text or _is_missing(value):
         raise InputError(
             f"'{name}' of entry {number} of {place} is {value!r}; write it as a string"
         )
     if not str(value).strip():
         raise InputError(f"'{name}' of entry {number} of {place} is empty; fill it in")
-    return str(value).strip()
+    return str(value)

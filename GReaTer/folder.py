@@ -75,10 +75,13 @@ class ResumeFolder:
         assert search.state is not None
         history = _read(self._history(group))
         # The history is written first: a kill in between leaves it a round ahead.
-        return [
-            Round(**{**step, "tried": tuple(step["tried"])})
-            for step in history["rounds"][: search.state.step]
-        ]
+        try:
+            rounds = [
+                Round(**{**step, "tried": tuple(step["tried"])}) for step in history["rounds"]
+            ]
+        except (LookupError, TypeError):
+            raise _damaged(self._history(group)) from None
+        return rounds[: search.state.step]
 
     def save(self, group: int, search: GreaterSearch, history: Sequence[Round]) -> None:
         """Keep where ``search`` stands.
@@ -111,7 +114,9 @@ class ResumeFolder:
                 f"'{path}' has format {content.get('format')} and this version reads {FORMAT}; "
                 "resume with the version that wrote it"
             )
-        before = content.get("identity", {})
+        before = content.get("identity")
+        if not isinstance(before, dict):
+            raise _damaged(path)
         now = json.loads(json.dumps(self.identity))
         different = [
             f"{name} was {before.get(name)!r} and is {value!r}"
@@ -137,7 +142,11 @@ def _read(path: Path) -> dict[str, Any]:
         assert isinstance(content, dict)
         return content
     except (OSError, ValueError, AssertionError):
-        raise InputError(
-            f"'{path}' is missing or damaged, so nothing can go on from there; give resume an "
-            "empty folder"
-        ) from None
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        f"'{path}' is missing or damaged, so nothing can go on from there; give resume an empty "
+        "folder"
+    )

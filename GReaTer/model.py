@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from transformers import PreTrainedTokenizerBase
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
 from prompt_optimization.models.language_model import LanguageModel
-from prompt_optimization.models.loading import ModelSettings, load_answerer
+from prompt_optimization.models.loading import DTYPES, ModelSettings, load_answerer
+from prompt_optimization.models.self_test import check_cache
 from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Worker
 
-# Embeddings are filled up to round sizes; more rows without a token than this share mean that the
+# Embeddings are filled up to round sizes; more rows without a token than both mean that the
 # tokenizer is another model's.
-SPARE_ROWS = 0.1
+SPARE_SHARE = 0.1
+SPARE_ROWS = 128
+
+# One thread at a time works on a model; the same one may come again, from a callback.
+_locks: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_locks_lock = threading.Lock()
 
 
 def name_of(model: Any) -> str:
@@ -31,10 +41,7 @@ def check_model(model: Any, tokenizer: Any) -> None:
         InputError: the model is no causal language model, lies on no device or on several, or the
             tokenizer is not its own.
     """
-    heads = [
-        getattr(model, name, None) for name in ("get_input_embeddings", "get_output_embeddings")
-    ]
-    if not all(callable(head) and head() is not None for head in heads):
+    if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
         raise InputError(
             f"model is a {type(model).__name__}, not a causal language model of transformers; load "
             "one with AutoModelForCausalLM.from_pretrained"
@@ -50,6 +57,11 @@ def check_model(model: Any, tokenizer: Any) -> None:
             f"model '{name_of(model)}' is spread over {', '.join(devices)}; load it onto one "
             f"device, for instance with device_map='{devices[-1]}'"
         )
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise InputError(
+            f"model '{name_of(model)}' was loaded under torch.inference_mode, so no gradient can "
+            "pass it; load it outside"
+        )
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise InputError(
             f"tokenizer is a {type(tokenizer).__name__}; give the model's own, from "
@@ -61,56 +73,83 @@ def check_model(model: Any, tokenizer: Any) -> None:
 def _check_tokenizer(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     mend = "give the tokenizer that was loaded from the same name as the model"
-    if not (1 - SPARE_ROWS) * rows <= len(tokenizer) or tokenizer.vocab_size > rows:
+    if rows - len(tokenizer) > max(SPARE_ROWS, SPARE_SHARE * rows) or tokenizer.vocab_size > rows:
         raise InputError(
             f"the tokenizer '{tokenizer.name_or_path}' has {len(tokenizer)} tokens and model "
             f"'{name_of(model)}' {rows}, so it does not belong to it; {mend}"
         )
-    ends = model.config.get_text_config().eos_token_id
-    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    if tokenizer.eos_token_id is None:
+        return
+    ends = getattr(model.config.get_text_config(), "eos_token_id", None)
     special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
-    if strange := [end for end in ends if end not in special]:
-        token = tokenizer.decode([strange[0]]) if strange[0] < len(tokenizer) else "no token"
-        raise InputError(
-            f"model '{name_of(model)}' ends its texts with token {strange[0]}, which is '{token}' "
-            f"to the tokenizer '{tokenizer.name_or_path}', so it does not belong to it; {mend}"
-        )
+    for end in ends if isinstance(ends, list) else [ends]:
+        # A default that was never meant may lie behind the embedding.
+        if end is not None and end < rows and end not in special:
+            raise InputError(
+                f"model '{name_of(model)}' ends its texts with token {end}, which is "
+                f"'{tokenizer.decode([end])}' to the tokenizer '{tokenizer.name_or_path}', so it "
+                f"does not belong to it; {mend}"
+            )
 
 
 @contextmanager
 def borrowed(
-    model: Any, tokenizer: Any, template: str, max_rows: int, gradient_rows: int
+    model: Any,
+    tokenizer: Any,
+    template: str = "auto",
+    template_arguments: Mapping[str, Any] | None = None,
+    max_rows: int = 0,
+    gradient_rows: int = 0,
 ) -> Iterator[Team]:
     """``model``, frozen and in eval mode, as a team of one; as it was afterwards, whatever happens.
+    Other threads wait until it is given back.
 
     Raises:
-        InputError: there is no such chat template.
+        InputError: there is no such chat template, or the model does not continue cached text as
+            it should.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    language_model = LanguageModel(model, tokenizer, name=name_of(model))
-    try:
-        chat = resolve_chat_format(tokenizer, template)
-        language_model.stop_ids |= set(end_of_turn(tokenizer, chat))
-        yield Team.alone(Worker(language_model, chat, max_rows, gradient_rows))
-    finally:
-        language_model.release()
-        for module, mode in modes:
-            module.training = mode
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+    with _lock_of(model), torch.inference_mode(False):
+        modes = [(module, module.training) for module in model.modules()]
+        flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        language_model = None
+        try:
+            language_model = LanguageModel(model, tokenizer, name=name_of(model))
+            check_cache(language_model)
+            chat = resolve_chat_format(tokenizer, template, template_arguments)
+            language_model.stop_ids |= set(end_of_turn(tokenizer, chat))
+            yield Team.alone(Worker(language_model, chat, max_rows, gradient_rows))
+        finally:
+            if language_model is not None:
+                language_model.release()
+            for module, mode in modes:
+                module.training = mode
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
 
 
 @contextmanager
-def loaded(name: str, device: str, max_rows: int) -> Iterator[Team]:
+def loaded(name: str, device: str, dtype: torch.dtype, max_rows: int) -> Iterator[Team]:
     """The model called ``name``, for as long as it is needed.
 
     Raises:
         InputError: it cannot be loaded.
     """
-    settings = ModelSettings(name, None, "auto", {}, device, "auto", False, {}, {})
-    team = Team.alone(Worker(*load_answerer(settings), max_rows))
+    kind = next((kind for kind, own in DTYPES.items() if own == dtype), "auto")
+    settings = ModelSettings(name, None, "auto", {}, device, kind, False, {}, {})
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    try:
+        team = Team.alone(Worker(*load_answerer(settings), max_rows))
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
     try:
         yield team
     finally:
         team.close()
+
+
+def _lock_of(model: Any) -> Any:
+    with _locks_lock:
+        return _locks.setdefault(model, threading.RLock())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
 from GReaTer.callbacks import GreaterCallback
@@ -19,6 +21,7 @@ from GReaTer.model import borrowed, check_model, loaded
 from GReaTer.outputs import GreaterOutputs, PromptEvaluation
 from GReaTer.work import Work, evaluate_prompt
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.answer_loss import own_loss
 from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Wording
 from prompt_optimization.runs.environment import describe_model
@@ -35,6 +38,11 @@ WORDS = {
     "--config.resume=no": "another folder in resume",
     "--config.dtype=bfloat16": "torch_dtype=torch.bfloat16",
     "--config.train_data / --config.test_data": "data_path",
+    "--config.dtype=float32": "torch_dtype=torch.float32",
+    "--config.model_paths": "other_model",
+    "allow it with --config.trust_remote_code=True": "load it yourself",
+    "the finished steps are still in the log, but the run cannot go on; start it anew with "
+    "--config.resume=no": "nothing can go on from there; give resume an empty folder",
 }
 
 
@@ -43,6 +51,9 @@ class GreaterOptimizer:
 
     The model is frozen and in eval mode during a call and as it was afterwards: weights,
     ``requires_grad``, train or eval mode, precision, tokenizer and generation config.
+
+    Attributes:
+        outputs: of the last ``optimize``; after an error, what was found until then.
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class GreaterOptimizer:
         self.tokenizer = tokenizer
         self.config = OptimizeConfig.of(optimize_config)
         check_model(model, tokenizer)
+        self.outputs: GreaterOutputs | None = None
         self._last: tuple[str, GreaterDataSet] | None = None
 
     def optimize(
@@ -105,6 +117,8 @@ class GreaterOptimizer:
             FloatingPointError: the model's logits or gradients are not finite.
         """
         with _in_our_words():
+            self.outputs = None
+            _check_call(p_extractor, rounds, p_init, callbacks)
             data = data_set(inputs, "inputs")
             splits = {
                 name: data_set(given, name)
@@ -114,20 +128,21 @@ class GreaterOptimizer:
             check_disjoint(data, splits)
             groups = groups_of(data, p_init, per_question)
             wording = self._wording(p_extractor)
-            if rounds < 0:
-                raise InputError(f"rounds={rounds} is negative; give how many tokens to edit")
             self._last = p_extractor, splits.get("test", data)
             with ExitStack() as opened:
                 team = opened.enter_context(self._team())
+                identity = self._identity(team, data, p_extractor, p_init, per_question)
                 folder = None
                 if resume is not None:
-                    identity = self._identity(team, data, p_extractor, p_init, per_question)
                     folder = opened.enter_context(ResumeFolder(resume, identity))
                 bar = opened.enter_context(
                     tqdm(total=rounds * len(groups), disable=not progress, unit="round")
                 )
                 work = Work(team, wording, self.config, rounds, callbacks, folder, bar)
-                outputs = work.run(groups, splits)
+                try:
+                    work.run(groups, splits)
+                finally:
+                    self.outputs = outputs = work.outputs
         for callback in callbacks:
             callback.on_end(outputs)
         return outputs
@@ -158,8 +173,8 @@ class GreaterOptimizer:
         """What ``prompt`` is worth to another model.
 
         Args:
-            other_model: a hub name or folder, which is loaded and let go again, or a pair of model
-                and tokenizer.
+            other_model: a hub name or folder, which is loaded in this model's precision and let
+                go again, or a pair of model and tokenizer.
             dataset: the test data of the last ``optimize`` when left out, or its inputs if it had
                 none.
             p_extractor: that of the last ``optimize`` when left out.
@@ -171,8 +186,10 @@ class GreaterOptimizer:
             data = self._last_data() if dataset is None else data_set(dataset, "dataset")
             wording = self._wording(p_extractor)
             if isinstance(other_model, str | Path):
-                device = str(self.model.device)
-                team = opened.enter_context(loaded(str(other_model), device, self.config.max_rows))
+                device, dtype = str(self.model.device), self.model.dtype
+                team = opened.enter_context(
+                    loaded(str(other_model), device, dtype, self.config.max_rows)
+                )
             else:
                 if not isinstance(other_model, tuple) or len(other_model) != 2:
                     raise InputError(
@@ -180,13 +197,18 @@ class GreaterOptimizer:
                         "(model, tokenizer)"
                     )
                 check_model(*other_model)
-                team = opened.enter_context(borrowed(*other_model, "auto", self.config.max_rows, 0))
+                team = opened.enter_context(borrowed(*other_model, max_rows=self.config.max_rows))
             return evaluate_prompt(team, wording, prompt, data, self.config)
 
     def _team(self) -> AbstractContextManager[Team]:
         own = self.config
         return borrowed(
-            self.model, self.tokenizer, own.chat_template, own.max_rows, own.gradient_rows
+            self.model,
+            self.tokenizer,
+            own.chat_template,
+            own.chat_template_arguments,
+            own.max_rows,
+            own.gradient_rows,
         )
 
     def _last_data(self) -> GreaterDataSet:
@@ -214,13 +236,47 @@ class GreaterOptimizer:
         model = team.ask_one(describe_model)
         return {
             **{key: model[key] for key in ("weights", "dtype", "stop_ids")},
-            "chat_template": team.chat.sha256,
+            "template_sha256": team.chat.sha256,
             "inputs": data.sha256,
             "p_extractor": p_extractor,
             "p_init": p_init,
             "per_question": per_question,
-            **self.config.as_dict(),
+            **self.config.identity,
+            "loss_value": self._loss_value(team),
         }
+
+    def _loss_value(self, team: Team) -> float:
+        """The loss of a made-up answer of three tokens: two losses of one name give two values.
+
+        Raises:
+            InputError: see ``own_loss``.
+        """
+        device, rows = self.model.device, team.facts.vocabulary
+        logits = torch.linspace(-1, 1, 3 * rows, device=device).view(3, rows)
+        answer = torch.arange(3, device=device) % rows
+        return float(own_loss(self.config.loss_function, logits, answer))
+
+
+def _check_call(p_extractor: object, rounds: object, p_init: object, callbacks: object) -> None:
+    """Refuse arguments of the wrong kind.
+
+    Raises:
+        InputError: one is.
+    """
+    for name, text in (("p_extractor", p_extractor), ("p_init", p_init or "")):
+        if not isinstance(text, str):
+            raise InputError(f"{name} is {text!r}; give a string")
+    if not isinstance(rounds, numbers.Integral) or isinstance(rounds, bool) or rounds < 0:
+        raise InputError(f"rounds={rounds!r} is no number of tokens to edit; give 0 or more")
+    if not isinstance(callbacks, Sequence):
+        raise InputError(f"callbacks is a {type(callbacks).__name__}; give a list of them")
+    for callback in callbacks:
+        names = ("on_step", "on_accept", "on_end")
+        if not all(callable(getattr(callback, name, None)) for name in names):
+            raise InputError(
+                f"callback {callback!r} lacks one of {', '.join(names)}; derive its class from "
+                "GreaterCallback"
+            )
 
 
 @contextmanager

@@ -114,7 +114,8 @@ class GreaterOutputs(dict[str, list[str]]):
         prompts: those of every search, best first, search by search.
         initial: the initial prompt of every search.
         history: all rounds.
-        status: ``finished``; ``stopped`` by a callback; ``interrupted`` by Ctrl-C.
+        status: ``finished``; ``stopped`` by a callback; ``interrupted`` by Ctrl-C; ``failed`` when
+            an error ended it.
     """
 
     def __init__(
@@ -144,7 +145,8 @@ class GreaterOutputs(dict[str, list[str]]):
         """The text of the best prompt: elected on dev, or with the best objective on the inputs.
 
         Raises:
-            ValueError: several prompts were optimised, so there are several best ones.
+            ValueError: several prompts were optimised, so there are several best ones; or none
+                was evaluated.
         """
         return self.best_prompt.text
 
@@ -155,7 +157,9 @@ class GreaterOutputs(dict[str, list[str]]):
         Raises:
             ValueError: as ``best``.
         """
-        if len(self.initial) != 1:
+        if not self.initial:
+            raise ValueError(f"{self.status} before any prompt was evaluated")
+        if len(self.initial) > 1:
             raise ValueError(
                 f"{len(self.initial)} prompts were optimised; look up outputs[question], or go "
                 "through outputs.prompts"

@@ -44,39 +44,49 @@ class Work:
         self.bar = bar
         self.history: list[Round] = []
         self.status = "finished"
+        self._questions: list[list[str]] = []
+        self._initial: list[Prompt] = []
+        self._found: list[list[Prompt]] = []
 
-    def run(self, groups: Sequence[Group], splits: Mapping[str, GreaterDataSet]) -> GreaterOutputs:
-        """Search and evaluate, group by group.
+    @property
+    def outputs(self) -> GreaterOutputs:
+        """What has been found so far."""
+        return GreaterOutputs(
+            self._questions, self._initial, self._found, self.history, self.status
+        )
+
+    def run(self, groups: Sequence[Group], splits: Mapping[str, GreaterDataSet]) -> None:
+        """Search and evaluate, group by group; ``outputs`` has the result, after an error too.
 
         Raises:
             InputError: as ``_check``.
+            FloatingPointError: the model's logits or gradients are not finite.
         """
         self._check(groups, splits)
-        questions: list[list[str]] = []
-        initial: list[Prompt] = []
-        found: list[list[Prompt]] = []
-        for number, group in enumerate(groups):
-            search: GreaterSearch | None = None
-            try:
-                search = self._search(group)
-                self._rounds(number, search)
-            except KeyboardInterrupt:
-                self.status = "interrupted"
-            if search is None or search.state is None:
-                break
-            state = search.state
-            first, best = _prompt(state.initial, number), [_prompt(s, number) for s in state.best]
-            try:
-                if self.status != "interrupted":
-                    first, best = self._held_out(first, best, splits)
-            except KeyboardInterrupt:
-                self.status = "interrupted"
-            questions.append([row.question for row in group.rows])
-            initial.append(first)
-            found.append(best)
-            if self.status != "finished":
-                break
-        return GreaterOutputs(questions, initial, found, self.history, self.status)
+        try:
+            for number, group in enumerate(groups):
+                self._optimize(number, group, splits)
+                if self.status != "finished":
+                    break
+        except KeyboardInterrupt:
+            self.status = "interrupted"
+        except BaseException:
+            self.status = "failed"
+            raise
+
+    def _optimize(self, number: int, group: Group, splits: Mapping[str, GreaterDataSet]) -> None:
+        search = self._search(group)
+        try:
+            self._rounds(number, search)
+        finally:
+            # Whatever ended the search, what it found is not lost.
+            if search.state is not None:
+                self._questions.append([row.question for row in group.rows])
+                self._initial.append(_prompt(search.state.initial, number))
+                self._found.append([_prompt(scored, number) for scored in search.state.best])
+        self._initial[-1], self._found[-1] = self._held_out(
+            self._initial[-1], self._found[-1], splits
+        )
 
     def _check(self, groups: Sequence[Group], splits: Mapping[str, GreaterDataSet]) -> None:
         """Refuse what cannot work before anything is computed.
@@ -84,6 +94,7 @@ class Work:
         Raises:
             InputError: a prompt is a single token, or questions do not go with the model.
         """
+        seen: set[str] = set()
         for group in groups:
             prompt = Layout.normalise(group.prompt)
             own = self.team.lay_out(self.wording, examples_of(group.rows), prompt)
@@ -94,9 +105,13 @@ class Work:
                 )
             longest = max(len(initial), self.config.max_prompt_tokens)
             self.team.check_room(own, longest, self.config.decoding)
-            for data in splits.values():
-                unseen = self.team.lay_out(self.wording, examples_of(data.rows), prompt)
-                self.team.check_room(unseen, longest, self.config.held_out)
+            for name, data in splits.items() if prompt not in seen else ():
+                try:
+                    unseen = self.team.lay_out(self.wording, examples_of(data.rows), prompt)
+                    self.team.check_room(unseen, longest, self.config.held_out)
+                except InputError as error:
+                    raise InputError(f"of {name}, {error}") from None
+            seen.add(prompt)
 
     def _search(self, group: Group) -> GreaterSearch:
         prompt = Layout.normalise(group.prompt)
@@ -127,7 +142,7 @@ class Work:
         wishes = [callback.on_step(record) for callback in self.callbacks]
         if record.accepted:
             wishes += [callback.on_accept(record) for callback in self.callbacks]
-        return any(wish is True for wish in wishes)
+        return any(wishes)
 
     def _held_out(
         self, first: Prompt, best: list[Prompt], splits: Mapping[str, GreaterDataSet]
@@ -159,8 +174,8 @@ def evaluate_prompt(
     Raises:
         InputError: the prompt is empty, or does not go with the data or the model.
     """
-    if not prompt.strip():
-        raise InputError("the prompt is empty; give one with at least a word")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InputError(f"the prompt is {prompt!r}; give one with at least a word")
     examples = examples_of(data.rows)
     text = Layout.normalise(prompt)
     outcomes = team.held_out_text(wording, examples, text, config.held_out)

@@ -154,6 +154,14 @@ def _again(program: str, arguments: Sequence[str], continued: str) -> str:
     kept = list(arguments)
     if continued:
         name = continued.partition("=")[0].lstrip("-")
-        kept = [one for one in kept if not re.match(rf"--?{re.escape(name)}\b", one)]
+        # Both --flag=VALUE and --flag VALUE.
+        flag = re.compile(rf"--?{re.escape(name)}(=.*)?", re.DOTALL)
+        parts = [flag.fullmatch(one) for one in kept]
+        apart = [part is not None and part.group(1) is None for part in parts]
+        kept = [
+            one
+            for one, part, behind in zip(kept, parts, [False, *apart], strict=False)
+            if part is None and not behind
+        ]
         kept.append(continued)
     return f"{program} {shlex.join(kept)}"

@@ -42,8 +42,8 @@ def write(folder: Path, form: str, out: Path | None, reading: str) -> None:
         InputError: there is nothing to report, packages are missing, or ``out`` cannot be
             written.
     """
-    # jinja2 is behind pandas' LaTeX, as tabulate is behind its Markdown.
-    require("a report", "report", "pandas", "matplotlib", "tabulate", "jinja2")
+    # tabulate is behind the tables in Markdown.
+    require("a report", "report", "pandas", "matplotlib", "tabulate")
     from prompt_optimization.runs.report.measured import read_results
     from prompt_optimization.runs.report.page import page
     from prompt_optimization.runs.report.render import FORMATS

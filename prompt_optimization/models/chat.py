@@ -19,6 +19,7 @@ from fastchat.conversation import (
     get_conv_template,
     register_conv_template,
 )
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.errors import InputError
@@ -73,12 +74,18 @@ def resolve_chat_format(
     arguments = dict(template_arguments or {})
 
     def render(content: str) -> str:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
-            tokenize=False,
-            add_generation_prompt=True,
-            **arguments,
-        )
+        try:
+            text = tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                tokenize=False,
+                add_generation_prompt=True,
+                **arguments,
+            )
+        except TemplateError as error:
+            raise InputError(
+                f"the chat template of '{tokenizer.name_or_path}' cannot be rendered ({error}); "
+                "name an fschat template with --config.conversation_templates"
+            ) from None
         assert isinstance(text, str)
         return text
 

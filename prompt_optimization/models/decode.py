@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from prompt_optimization.models.kv import KVRows
-from prompt_optimization.models.language_model import LanguageModel, at_least_float32
+from prompt_optimization.models.language_model import LOGITS_BLOCK, LanguageModel
 from prompt_optimization.models.layout import Ids
 
 # Finished rows are taken out of the pool when at least this share of it has finished: moving the
@@ -46,41 +46,65 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
 
-    def choice(self, rows: Sequence[int], limit: int, device: torch.device) -> Choice:
-        """For ``decode``, which continues these rows of the data by ``limit`` tokens at most.
+    def choice(self, questions: Sequence[str], device: torch.device) -> Choice:
+        """For ``decode``, which continues a row for each of ``questions``.
 
-        What a row draws depends on the seed and the row alone. So prompts are compared under the
-        same luck, and what is chosen does not hang on what else is in the pool.
+        A token is drawn as the largest of all logits with Gumbel noise, which depends on the seed,
+        the question, the step and the token alone. So prompts are compared under the same luck, and
+        what is chosen does not hang on what else is in the pool.
         """
-        draws = torch.stack([self._draws(row, limit) for row in rows]).to(device)
+        keys = torch.tensor([self._key(question) for question in questions], device=device)
 
         def choose(logits: torch.Tensor, origin: torch.Tensor, step: int) -> torch.Tensor:
             first_choice(logits, origin)  # finds what is not finite
-            return self._choose(logits, draws[origin, step])
+            rows = max(1, LOGITS_BLOCK // logits.shape[1])
+            return torch.cat(
+                [
+                    (self._allowed(some) + _gumbel(own, step, logits.shape[1])).argmax(-1)
+                    for some, own in zip(
+                        torch.split(logits, rows), torch.split(keys[origin], rows), strict=True
+                    )
+                ]
+            )
 
         return choose
 
-    def _draws(self, row: int, limit: int) -> torch.Tensor:
-        """Numbers from [0, 1) in float64."""
-        digest = hashlib.sha256(f"{self.seed} {row}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-        return torch.rand(limit, generator=generator, dtype=torch.float64)
+    def _key(self, question: str) -> int:
+        digest = hashlib.sha256(f"{self.seed} {question}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
 
-    def _choose(self, logits: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """The token that each of ``draws`` [rows] picks from ``logits`` [rows, vocabulary]."""
-        scores, ids = at_least_float32(logits) / self.temperature, None
+    def _allowed(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits over the temperature in float64; minus infinity for tokens that are ruled out."""
+        scores = logits.double() / self.temperature
         if self.top_k and self.top_k < scores.shape[1]:
-            scores, ids = scores.topk(self.top_k)
-        elif self.top_p < 1:
-            scores, ids = scores.sort(descending=True, stable=True)
-        shares = scores.double().softmax(-1)
+            best = scores.topk(self.top_k)
+            scores = torch.full_like(scores, -torch.inf).scatter(1, best.indices, best.values)
         if self.top_p < 1:
-            before = shares.cumsum(-1) - shares
-            shares = shares.masked_fill(before >= self.top_p, 0)
-        mass = shares.cumsum(-1)
-        place = torch.searchsorted(mass, (draws * mass[:, -1])[:, None], right=True)
-        place = place.clamp(max=mass.shape[1] - 1)
-        return (place if ids is None else ids.gather(1, place))[:, 0]
+            ordered = scores.sort(descending=True, stable=True)
+            shares = ordered.values.softmax(-1)
+            kept = ordered.values.masked_fill(shares.cumsum(-1) - shares >= self.top_p, -torch.inf)
+            scores = torch.empty_like(scores).scatter(1, ordered.indices, kept)
+        return scores
+
+
+def _gumbel(keys: torch.Tensor, step: int, width: int) -> torch.Tensor:
+    """Standard Gumbel noise [rows, width] in float64 for ``keys`` [rows] and a step.
+
+    A hash instead of a generator's stream: the output function of SplitMix64 (Steele, Lea and
+    Flood, OOPSLA 2014) over counters. Arithmetic of int64 wraps round.
+    """
+    counters = torch.arange(step * width, (step + 1) * width, device=keys.device)
+    x = keys[:, None] + counters * -0x61C8864680B583EB
+    x = (x ^ _shifted(x, 30)) * -0x40A7B892E31B1A47
+    x = (x ^ _shifted(x, 27)) * -0x6B2FB644ECCEEE15
+    x = x ^ _shifted(x, 31)
+    uniform = (_shifted(x, 11).double() + 0.5) / 2**53
+    return -(-uniform.log()).log()
+
+
+def _shifted(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """``x`` shifted to the right, zeros coming in."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 @torch.no_grad()

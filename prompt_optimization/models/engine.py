@@ -184,8 +184,8 @@ class Engine:
 
         limit, choice = decoding.max_new_tokens, None
         if decoding.sampling:
-            rows = [samples.examples[s].row for _, s in pool]
-            choice = decoding.sampling.choice(rows, limit, self.model.device)
+            questions = [samples.examples[s].question for _, s in pool]
+            choice = decoding.sampling.choice(questions, self.model.device)
         reasonings, kv = decode(self.model, kv, logits, limit, behind, choice)
         # The last token of a row that met the limit was chosen but never read.
         unread = [

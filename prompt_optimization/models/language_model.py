@@ -48,7 +48,7 @@ class LanguageModel:
         self.name = name
         self.device = model.device
         declared = [
-            model.config.eos_token_id,
+            getattr(model.config.get_text_config(), "eos_token_id", None),
             getattr(model.generation_config, "eos_token_id", None),
             tokenizer.eos_token_id,
         ]

@@ -17,6 +17,7 @@ from prompt_optimization.extras import require
 from prompt_optimization.models.chat import ChatFormat, end_of_turn, resolve_chat_format
 from prompt_optimization.models.embedded import EMBEDDED_NAME, ensure_embedded
 from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.self_test import check_cache
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def load_answerer(settings: ModelSettings) -> tuple[LanguageModel, ChatFormat]:
     """The model on its device, and the text that it wants around the user's words.
 
     Raises:
-        InputError: it cannot be loaded, or has no such chat template.
+        InputError: it cannot be loaded, has no such chat template, or cannot be continued from a
+            cache.
     """
     device = resolve_device(settings.device)
     model = load_language_model(
@@ -91,6 +93,7 @@ def load_answerer(settings: ModelSettings) -> tuple[LanguageModel, ChatFormat]:
         model_arguments=settings.model_arguments,
         tokenizer_arguments=settings.tokenizer_arguments,
     )
+    check_cache(model)
     chat = resolve_chat_format(model.tokenizer, settings.template, settings.template_arguments)
     model.stop_ids |= set(end_of_turn(model.tokenizer, chat))
     return model, chat

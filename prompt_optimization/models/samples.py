@@ -83,6 +83,21 @@ class LaidOut:
         """The text of each prompt, or None where no text means exactly these ids."""
         return self.layout.spell(self.examples[0].question, self.questions[0], prompts)
 
+    def check_ids(self, model: str, rows: int) -> None:
+        """Refuse tokens that a model has no embedding for.
+
+        Raises:
+            InputError: a sample has one; the embedding has so many rows.
+        """
+        for question, tail, example in zip(self.questions, self.tails, self.examples, strict=True):
+            largest = max((*question, *self.suffix, *tail.extractor, *tail.answer))
+            if largest >= rows:
+                token = self.layout.tokenizer.decode([largest])
+                raise InputError(
+                    f"row {example.row} has the token '{token}' ({largest}), and {model} knows "
+                    f"only {rows}; give the model's own tokenizer"
+                )
+
     def check_room(
         self, model: str, limit: int | None, prompt_tokens: int, new_tokens: int, answer_tokens: int
     ) -> None:

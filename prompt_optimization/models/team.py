@@ -91,8 +91,9 @@ class Team:
         """Refuse samples that do not fit the model with a prompt of so many tokens.
 
         Raises:
-            InputError: see ``LaidOut.check_room``.
+            InputError: see ``LaidOut.check_ids`` and ``check_room``.
         """
+        samples.check_ids(self.facts.name, self.facts.vocabulary)
         samples.check_room(
             self.facts.name,
             self.facts.context,

@@ -114,7 +114,7 @@ def test_data_that_cannot_be_written(call: Call, tmp_path: Path) -> None:
     assert code == 2 and err.count("\n") == 1 and "choose another --out" in err
 
 
-@pytest.mark.parametrize("package", ["pandas", "matplotlib", "tabulate", "jinja2"])
+@pytest.mark.parametrize("package", ["pandas", "matplotlib", "tabulate"])
 def test_a_report_without_its_packages(
     call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
 ) -> None:
@@ -157,8 +157,12 @@ def test_the_command_to_go_on_with_is_the_one_that_was_typed(
 
     monkeypatch.setattr(flags.app, "run", interrupted)
     monkeypatch.setattr(sys, "argv", [])
-    arguments = ["--config=embedded", "--config.resume=no", "--config.result_prefix=results/a b"]
-    for program in ("greater optimize", "python main.py"):
+    prefix = "--config.result_prefix=results/a b"
+    for program, resume in (
+        ("greater optimize", ["--config.resume=no"]),
+        ("python main.py", ["--config.resume", "no"]),
+    ):
+        arguments = ["--config=embedded", *resume, prefix]
         code = flags.execute(lambda _: None, arguments, program, "", "--config.resume=auto")
         assert code == 130
         assert capsys.readouterr().err == (

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from GReaTer import GreaterDataloader, GreaterDataSet, InputError
@@ -40,12 +41,27 @@ def test_other_task_files(task_file: Path) -> None:
         ({"custom_inputs": [{"question": "a", "answer": None}]}, "'answer' of entry 0 .* None"),
         ({"custom_inputs": [{"question": " ", "answer": "1"}]}, "'question' of entry 0 .* empty"),
         ({"custom_inputs": ["a question"]}, "entry 0 .* is a str"),
+        ({"custom_inputs": 5}, "custom_inputs is a int; give a list"),
+        ({"custom_inputs": [{"question": float("nan"), "answer": "1"}]}, "'question' .* nan"),
         ({"data_path": "/no/such/file.jsonl"}, "does not exist"),
     ],
 )
 def test_what_cannot_be_meant(given: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         GreaterDataSet(**given)
+
+
+def test_data_frames_and_generators() -> None:
+    frame = pd.DataFrame({"question": ["a", "b"], "prompt": [PROMPT, None], "answer": ["1", "2"]})
+    rows = GreaterDataSet(custom_inputs=(row for _, row in frame.iterrows()))
+    assert [entry["answer"] for entry in rows] == ["1", "2"] and "prompt" not in rows[1]
+    assert list(GreaterDataSet(custom_inputs=frame.to_dict("records"))) == list(rows)
+
+
+def test_the_own_names_count_before_the_others(tmp_path: Path) -> None:
+    entry = {"question": "Q", "goal": "G", "answer": "A", "final_target": "T"}
+    (found,) = GreaterDataSet(custom_inputs=[entry])
+    assert (found["question"], found["answer"]) == ("Q", "A")
 
 
 def test_numbers_are_answers() -> None:

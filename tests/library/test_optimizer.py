@@ -8,12 +8,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+)
 
 from GReaTer import (
     GreaterCallback,
@@ -24,6 +32,8 @@ from GReaTer import (
     OptimizeConfig,
     Round,
 )
+from prompt_optimization.models.team import Team
+from prompt_optimization.optimizers.greater.search import GreaterSearch
 from tests.conftest import tiny_model
 from tests.library.conftest import EXTRACTOR, PROMPT, entries
 
@@ -168,6 +178,75 @@ def test_ctrl_c_leaves_a_usable_result(make_optimizer: Any, inputs: GreaterDataS
     assert outputs.best and outputs.prompts[0].test is None and recorder.ends == [outputs]
 
 
+@pytest.mark.parametrize("where", ["begin", "held_out"])
+def test_ctrl_c_at_any_moment(
+    make_optimizer: Any,
+    inputs: GreaterDataSet,
+    model: Any,
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    target = GreaterSearch if where == "begin" else Team
+    monkeypatch.setattr(target, where, interrupt)
+    outputs = make_optimizer().optimize(inputs, EXTRACTOR, 2, test=entries(2, 10), progress=False)
+    assert outputs.status == "interrupted" and model.training
+    if where == "held_out":
+        assert outputs.best and len(outputs.history) == 2
+    else:
+        with pytest.raises(ValueError, match="interrupted before any prompt was evaluated"):
+            _ = outputs.best
+
+
+def test_an_error_loses_nothing_that_was_found(
+    make_optimizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise FloatingPointError("the model's logits are not finite")
+
+    optimizer = make_optimizer()
+    with monkeypatch.context() as patch, pytest.raises(FloatingPointError):
+        patch.setattr(Team, "held_out", fail)
+        optimizer.optimize(entries(2), EXTRACTOR, 2, test=entries(2, 10), progress=False)
+    assert optimizer.outputs.status == "failed" and optimizer.outputs.best
+    fault = Recorder(stop_at=1, fault=ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.optimize(entries(2), EXTRACTOR, 3, callbacks=[fault], progress=False)
+    assert len(optimizer.outputs.history) == 2 and optimizer.outputs.best
+
+
+def test_one_thread_at_a_time(make_optimizer: Any, model: Any) -> None:
+    optimizers, found = [make_optimizer(), make_optimizer()], {}
+
+    def work(which: int) -> None:
+        found[which] = optimizers[which].optimize(entries(3), EXTRACTOR, 3, progress=False)
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert without_seconds(found[0]) == without_seconds(found[1])
+    assert model.training and any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_within_callbacks_and_modes(make_optimizer: Any, model: Any) -> None:
+    class Curious(GreaterCallback):
+        def on_step(self, step: Round) -> Any:
+            value = make_optimizer().evaluate(step.prompt, entries(2, 10), EXTRACTOR).strict.n
+            return np.bool_(value == 2 and step.index == 1)
+
+    plain = make_optimizer().optimize(entries(3), EXTRACTOR, 2, progress=False)
+    with torch.inference_mode():
+        curious = make_optimizer().optimize(
+            entries(3), EXTRACTOR, 4, callbacks=[Curious()], progress=False
+        )
+    assert curious.status == "stopped" and curious.history[-1].prompt == plain.history[-1].prompt
+    assert model.training
+
+
 def left(model: Any, tokenizer: Any) -> dict[str, Any]:
     """All that has to be as it was."""
     return {
@@ -257,13 +336,39 @@ def test_resume_after_an_error(make_optimizer: Any, inputs: GreaterDataSet, tmp_
     assert without_seconds(finished) == without_seconds(whole)
     longer = make_optimizer().optimize(**call, rounds=7)
     assert len(longer.history) == 7
-    with pytest.raises(InputError, match=r"another optimisation: seed was 0 and is 1"):
-        make_optimizer(seed=1).optimize(**call, rounds=6)
+    # Memory and held-out evaluation change nothing of the search.
+    make_optimizer(max_rows=3, gradient_rows=1, answer_tokens=5).optimize(**call, rounds=7)
     with pytest.raises(InputError, match=r"inputs was .* give resume an empty folder"):
         make_optimizer().optimize(**call | {"inputs": entries(3)}, rounds=6)
     (tmp_path / "r" / "optimize.json").write_text("{")
     with pytest.raises(InputError, match=r"optimize.json' is missing or damaged"):
         make_optimizer().optimize(**call, rounds=6)
+
+
+def louder(y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return 3 * F.cross_entropy(y_pred, y)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"objective": "mistakes"}, "objective was 'loss' and is 'mistakes'"),
+        ({"generate_config": {"max_new_tokens": 6}}, "generate_config was"),
+        ({"loss_function": louder}, "loss_function was .* loss_value was"),
+        ({"loss_function": torch.nn.CrossEntropyLoss(label_smoothing=0.5)}, "loss_value was"),
+        ({"chat_template": "vicuna_v1.1"}, "template_sha256 was"),
+        ({"chat_template_arguments": {"bos_token": "<|eot_id|>"}}, "template_sha256 was"),
+    ],
+)
+def test_resume_refuses_another_search(
+    make_optimizer: Any, tmp_path: Path, config: dict[str, Any], words: str
+) -> None:
+    call = {"inputs": entries(2), "p_extractor": EXTRACTOR, "resume": tmp_path, "progress": False}
+    usual = {"loss_function": torch.nn.CrossEntropyLoss()} if words == "loss_value was" else {}
+    make_optimizer(**usual).optimize(**call, rounds=1)
+    with pytest.raises(InputError, match=words):
+        make_optimizer(**config).optimize(**call, rounds=1)
 
 
 KILLED = """
@@ -320,6 +425,7 @@ def test_resume_after_kill_9(saved_model: Path, tokenizers: Any, tmp_path: Path)
         ({"perplexity_lambda": True}, "perplexity_lambda is True; give a number"),
         ({"objective": "accuracy"}, "choose one of loss, mistakes"),
         ({"loss_function": "mse"}, "loss_function is 'mse'; give a function"),
+        ({"loss_function": torch.nn.NLLLoss(reduction="none")}, "a tensor of shape \\[3\\]"),
         ({"generate_config": {"temprature": 1}}, "'temprature'; did you mean 'temperature'"),
         ({"generate_config": {"top_p": 0}}, "top_p is 0"),
         ({"chat_template": "no-such"}, "'no-such' is unknown to fschat"),
@@ -344,7 +450,12 @@ def test_wrong_settings(
         ({"p_init": " "}, "p_init is empty"),
         ({"p_init": "Use"}, "'Use' is a single token"),
         ({"p_extractor": " "}, "the extractor is empty; .* with p_extractor"),
-        ({"rounds": -1}, "rounds=-1 is negative"),
+        ({"rounds": 2.5}, r"rounds=2.5 is no number"),
+        ({"p_init": 5}, "p_init is 5; give a string"),
+        ({"callbacks": GreaterCallback()}, "callbacks is a GreaterCallback; give a list"),
+        ({"callbacks": [print]}, "lacks one of on_step, on_accept, on_end"),
+        ({"test": [{"question": "apples " * 600, "answer": "1"}]}, "of test, row 0 needs"),
+        ({"rounds": -1}, "rounds=-1 is no number of tokens"),
     ],
 )
 def test_wrong_calls(make_optimizer: Any, call: dict[str, Any], words: str) -> None:
@@ -371,6 +482,45 @@ def test_nothing_is_computed_before_everything_is_checked(make_optimizer: Any) -
         assert not told.steps
 
 
+def test_questions_are_looked_up_as_they_were_given(make_optimizer: Any) -> None:
+    given = [entry | {"question": f"  {entry['question']}\n"} for entry in entries(2)]
+    outputs = make_optimizer().optimize(given, EXTRACTOR, 0, progress=False)
+    assert outputs[given[0]["question"]] == [PROMPT]
+
+
+def test_a_model_with_a_nested_config(tokenizers: Any) -> None:
+    tokenizer = tokenizers["llama-3"]
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+        "eos_token_id": 1, "bos_token_id": 0, "pad_token_id": None, "initializer_range": 0.3,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    model = Gemma3ForConditionalGeneration(
+        Gemma3Config(
+            text_config=text, vision_config=vision, image_token_index=419, boi_token_index=418,
+            eoi_token_index=417, mm_tokens_per_image=4,
+        )
+    )  # fmt: skip
+    optimizer = GreaterOptimizer(model, tokenizer, {"generate_config": {"max_new_tokens": 4}})
+    assert optimizer.optimize(entries(2), EXTRACTOR, 1, progress=False).status == "finished"
+
+
+def test_what_cannot_be_continued_is_refused_and_left_alone(tokenizers: Any) -> None:
+    tokenizer = tokenizers["llama-3"]
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, eos_token_id=1, initializer_range=0.3,
+    )  # fmt: skip
+    model = BertLMHeadModel(config).train()
+    with pytest.raises(InputError, match="does not continue cached text"):
+        GreaterOptimizer(model, tokenizer).evaluate(PROMPT, entries(2), EXTRACTOR)
+    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_other_families_and_base_models(tokenizers: Any, inputs: GreaterDataSet) -> None:
     tokenizer = copy.deepcopy(tokenizers["gemma-2"])
     gemma = tiny_model("gemma-2", len(tokenizer), int(tokenizer.eos_token_id), torch.bfloat16)
@@ -393,6 +543,14 @@ def test_models_that_cannot_be_used(model: Any, tokenizers: Any, tmp_path: Path)
     larger = tiny_model("llama-3", 2 * len(tokenizer), 1, torch.float32)
     with pytest.raises(InputError, match=r"has 420 tokens and model .* 840, so it does not belong"):
         GreaterOptimizer(larger, tokenizer)
+    own = copy.deepcopy(tokenizer)
+    own.add_tokens(["<TOOL>"])
+    tool = [{**entries(1)[0], "question": "What is <TOOL>?"}]
+    with pytest.raises(InputError, match=r"row 0 has the token '<TOOL>' \(420\).* only 420"):
+        GreaterOptimizer(model, own).optimize(tool, EXTRACTOR, 1, progress=False)
+    default = copy.deepcopy(model)
+    default.config.eos_token_id = 50256
+    GreaterOptimizer(default, tokenizer)
     stranger = tiny_model("llama-3", len(tokenizer), 300, torch.float32)
     with pytest.raises(InputError, match=r"ends its texts with token 300, which is"):
         GreaterOptimizer(stranger, tokenizer)

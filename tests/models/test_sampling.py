@@ -27,8 +27,8 @@ def plain_sample(model: Any, samples: Samples, prompt: Any, sample: int, decodin
     """One row by itself, from whole texts."""
     sampling = decoding.sampling
     assert sampling is not None
-    row = samples.examples[sample].row
-    choose = sampling.choice([row], decoding.max_new_tokens, CPU)
+    question = samples.examples[sample].question
+    choose = sampling.choice([question], CPU)
     ids = [*samples.questions[sample], *prompt, *samples.suffix]
     start = len(ids)
     for step in range(decoding.max_new_tokens):
@@ -65,7 +65,7 @@ def test_only_what_is_likely_enough(
     seed: int, temperature: float, top_k: int, top_p: float
 ) -> None:
     logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(seed))
-    choose = Sampling(temperature, top_k, top_p, seed).choice([3], 40, CPU)
+    choose = Sampling(temperature, top_k, top_p, seed).choice(["why?"], CPU)
     found = {int(choose(logits, torch.tensor([0]), step)) for step in range(40)}
     order = logits[0].argsort(descending=True).tolist()
     shares = (logits[0] / temperature).softmax(0)
@@ -81,11 +81,16 @@ def test_only_what_is_likely_enough(
 
 def test_draws_follow_the_distribution() -> None:
     logits = torch.tensor([[1.0, 0.0, 2.0, -1.0]])
-    choose = Sampling(0.7, seed=1).choice([0], 20_000, CPU)
-    found = [int(choose(logits, torch.tensor([0]), step)) for step in range(20_000)]
-    shares = torch.bincount(torch.tensor(found), minlength=4) / 20_000
-    # Four standard deviations of a share of 20,000 draws.
-    torch.testing.assert_close(shares, (logits[0] / 0.7).softmax(0), rtol=0, atol=0.015)
+    choose = Sampling(0.7, seed=1).choice(["why?"], CPU)
+    found = torch.tensor([int(choose(logits, torch.tensor([0]), step)) for step in range(20_000)])
+    expected = (logits[0] / 0.7).softmax(0)
+    # Four standard deviations of a share of 20,000 draws, and of 5,000.
+    shares = torch.bincount(found, minlength=4) / 20_000
+    torch.testing.assert_close(shares, expected, rtol=0, atol=0.015)
+    # One draw says nothing about the next.
+    behind = found[1:][found[:-1] == 0][:5_000]
+    shares = torch.bincount(behind, minlength=4) / len(behind)
+    torch.testing.assert_close(shares, expected, rtol=0, atol=0.04)
 
 
 def gradient(model: Any, samples: Samples, weights: LossWeights) -> torch.Tensor:

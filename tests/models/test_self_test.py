@@ -1,0 +1,70 @@
+"""Models that continue a cache are told from those that do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.self_test import check_cache
+
+USUAL = {
+    "vocab_size": 420,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "eos_token_id": 1,
+    "bos_token_id": 0,
+    "pad_token_id": None,
+    "initializer_range": 0.3,
+}
+OLD = {"vocab_size": 420, "n_embd": 32, "n_layer": 2, "n_head": 4, "eos_token_id": 1}
+SOUND = {
+    "llama": USUAL,
+    "qwen3": USUAL | {"head_dim": 8},
+    "mistral": USUAL | {"sliding_window": 16},
+    "gemma3_text": USUAL | {"head_dim": 8, "sliding_window": 16},
+    "phi3": USUAL,
+    "gpt_neox": USUAL,
+    "gpt2": OLD | {"initializer_range": 0.3},
+    "bloom": OLD | {"hidden_size": 32},
+}
+UNSOUND = {
+    "mamba2": {
+        "vocab_size": 420, "hidden_size": 32, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 8,
+        "state_size": 8, "n_groups": 1, "chunk_size": 8, "pad_token_id": None,
+        "initializer_range": 0.3,
+    },
+    "lfm2": USUAL | {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8},
+    "bert": {
+        "vocab_size": 420, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "initializer_range": 0.3,
+    },
+}  # fmt: skip
+
+
+def make(kind: str, options: dict[str, Any], tokenizers: Any, dtype: torch.dtype) -> LanguageModel:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**options)).to(dtype)
+    return LanguageModel(model, tokenizers["llama-3"], name=kind)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", SOUND)
+def test_decoders_with_a_cache_pass(kind: str, tokenizers: Any, dtype: torch.dtype) -> None:
+    model = make(kind, SOUND[kind], tokenizers, dtype)
+    check_cache(model)
+    assert not model.counts, "it counts for nothing"
+
+
+@pytest.mark.parametrize("kind", UNSOUND)
+def test_others_are_refused(kind: str, tokenizers: Any) -> None:
+    model = make(kind, UNSOUND[kind], tokenizers, torch.float32)
+    with pytest.raises(InputError, match=rf"model '{kind}' .* does not continue cached text"):
+        check_cache(model)
