@@ -131,9 +131,18 @@ class GreaterOptimizer:
             self._last = p_extractor, splits.get("test", data)
             with ExitStack() as opened:
                 team = opened.enter_context(self._team())
-                identity = self._identity(team, data, p_extractor, p_init, per_question)
+                loss_value = self._loss_value(team)  # what cannot be used is refused now
                 folder = None
                 if resume is not None:
+                    identity = {
+                        **_model_identity(team),
+                        "inputs": data.sha256,
+                        "p_extractor": p_extractor,
+                        "p_init": p_init,
+                        "per_question": per_question,
+                        **self.config.identity,
+                        "loss_value": loss_value,
+                    }
                     folder = opened.enter_context(ResumeFolder(resume, identity))
                 bar = opened.enter_context(
                     tqdm(total=rounds * len(groups), disable=not progress, unit="round")
@@ -225,28 +234,9 @@ class GreaterOptimizer:
         closed = p_extractor if p_extractor[-1:].isspace() else f"{p_extractor} "
         return Wording(closed, self.config.connector, " ")
 
-    def _identity(
-        self,
-        team: Team,
-        data: GreaterDataSet,
-        p_extractor: str,
-        p_init: str | None,
-        per_question: bool,
-    ) -> dict[str, Any]:
-        model = team.ask_one(describe_model)
-        return {
-            **{key: model[key] for key in ("weights", "dtype", "stop_ids")},
-            "template_sha256": team.chat.sha256,
-            "inputs": data.sha256,
-            "p_extractor": p_extractor,
-            "p_init": p_init,
-            "per_question": per_question,
-            **self.config.identity,
-            "loss_value": self._loss_value(team),
-        }
-
     def _loss_value(self, team: Team) -> float:
-        """The loss of a made-up answer of three tokens: two losses of one name give two values.
+        """The loss of a made-up answer of three tokens, to five digits: two losses of one name
+        give two values.
 
         Raises:
             InputError: see ``own_loss``.
@@ -254,7 +244,13 @@ class GreaterOptimizer:
         device, rows = self.model.device, team.facts.vocabulary
         logits = torch.linspace(-1, 1, 3 * rows, device=device).view(3, rows)
         answer = torch.arange(3, device=device) % rows
-        return float(own_loss(self.config.loss_function, logits, answer))
+        return float(f"{own_loss(self.config.loss_function, logits, answer):.5g}")
+
+
+def _model_identity(team: Team) -> dict[str, Any]:
+    model = team.ask_one(describe_model)
+    own = {key: model[key] for key in ("weights", "dtype", "stop_ids")}
+    return own | {"template_sha256": team.chat.sha256}
 
 
 def _check_call(p_extractor: object, rounds: object, p_init: object, callbacks: object) -> None:

@@ -62,8 +62,8 @@ class Work:
             InputError: as ``_check``.
             FloatingPointError: the model's logits or gradients are not finite.
         """
-        self._check(groups, splits)
         try:
+            self._check(groups, splits)
             for number, group in enumerate(groups):
                 self._optimize(number, group, splits)
                 if self.status != "finished":

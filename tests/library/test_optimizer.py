@@ -478,8 +478,8 @@ def test_nothing_is_computed_before_everything_is_checked(make_optimizer: Any) -
     for other in ({"inputs": [*entries(2), long], "per_question": True}, {"test": [long]}):
         told = Recorder()
         with pytest.raises(InputError, match="more than the 512"):
-            make_optimizer().optimize(**call | other, callbacks=[told])
-        assert not told.steps
+            (optimizer := make_optimizer()).optimize(**call | other, callbacks=[told])
+        assert not told.steps and optimizer.outputs.status == "failed"
 
 
 def test_questions_are_looked_up_as_they_were_given(make_optimizer: Any) -> None:
