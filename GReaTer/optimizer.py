@@ -136,7 +136,7 @@ class GreaterOptimizer:
                 if resume is not None:
                     identity = {
                         **_model_identity(team),
-                        "inputs": data.sha256,
+                        "inputs": f"{len(data)} entries with sha256 {data.sha256}",
                         "p_extractor": p_extractor,
                         "p_init": p_init,
                         "per_question": per_question,

@@ -36,13 +36,16 @@ class PromptEvaluation:
     rows: list[dict[str, Any]]
 
     def minus(self, other: PromptEvaluation, metric: str = "strict") -> Estimate:
-        """The paired difference of two prompts on the same questions, with its 95 % interval.
+        """The paired difference of two prompts on the same questions, with its 95 % interval; zero
+        without one where it is the same prompt.
 
         Raises:
             ValueError: they were asked other questions.
         """
         if [row["question"] for row in self.rows] != [row["question"] for row in other.rows]:
             raise ValueError("the two prompts were evaluated on different questions")
+        if self.prompt == other.prompt:
+            return Estimate(0.0, 0.0, 0.0, len(self.rows))
         return paired_difference(
             [bool(row[metric]) for row in other.rows], [bool(row[metric]) for row in self.rows]
         )

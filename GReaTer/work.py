@@ -148,22 +148,26 @@ class Work:
         self, first: Prompt, best: list[Prompt], splits: Mapping[str, GreaterDataSet]
     ) -> tuple[Prompt, list[Prompt]]:
         """Elect on dev, where the initial prompt stands too, and measure on test."""
-        evaluate = self._evaluate
         if "dev" in splits:
             if first.text not in [prompt.text for prompt in best]:
                 best = [*best, first]
-            best = [replace(prompt, dev=evaluate(prompt, splits["dev"])) for prompt in best]
+            best = [replace(prompt, dev=self._evaluate(prompt, "dev", splits)) for prompt in best]
             best.sort(key=_on_dev)
             first = next(prompt for prompt in best if prompt.text == first.text)
         if "test" in splits:
             finalists = {prompt.text: prompt for prompt in (first, best[0])}
-            on_test = {text: evaluate(prompt, splits["test"]) for text, prompt in finalists.items()}
+            on_test = {
+                text: self._evaluate(prompt, "test", splits) for text, prompt in finalists.items()
+            }
             best = [replace(prompt, test=on_test.get(prompt.text)) for prompt in best]
             first = replace(first, test=on_test[first.text])
         return first, best
 
-    def _evaluate(self, prompt: Prompt, data: GreaterDataSet) -> PromptEvaluation:
-        return evaluate_prompt(self.team, self.wording, prompt.text, data, self.config)
+    def _evaluate(
+        self, prompt: Prompt, name: str, splits: Mapping[str, GreaterDataSet]
+    ) -> PromptEvaluation:
+        self.bar.set_description(f"evaluating on {name}")
+        return evaluate_prompt(self.team, self.wording, prompt.text, splits[name], self.config)
 
 
 def evaluate_prompt(

@@ -119,7 +119,10 @@ sweep() {
         fi
     done
     [ ${#missing[@]} -eq 0 ] || echo "no file in $DATA for: ${missing[*]}"
-    [ ${#skipped[@]} -eq 0 ] || echo "finished already: ${skipped[*]}"
+    if [ ${#skipped[@]} -gt 0 ]; then
+        echo "finished already: ${skipped[*]}"
+        echo "(their settings are not compared; RESUME=no or another RESULTS runs them anew)"
+    fi
     mkdir -p "$RESULTS"
     trap 'stop_children' INT TERM
 

@@ -23,7 +23,7 @@ LOGS = flags.DEFINE_multi_string(
     "log", [], "A run's log, or a folder of them; the prompt that was chosen on dev counts."
 )
 PROMPTS = flags.DEFINE_multi_string(
-    "prompt", [], "A prompt's text, as it stands behind the connector (' Use' by default)."
+    "prompt", [], "A prompt's text, as it stands behind the connector ('. Use' by default)."
 )
 BASELINE = flags.DEFINE_multi_enum(
     "baseline", [], BASELINES, "The task's initial prompt, or the plain step-by-step sentence."

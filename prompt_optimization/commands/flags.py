@@ -68,6 +68,11 @@ def parse(arguments: Sequence[str]) -> list[str]:
             raise InputError(
                 f"config key '{key.group(1)}' is unknown; did you mean --config.{nearest}?"
             )
+        bare = re.match(r"--?(?!config\b)(\w+)(=|$)", argument)
+        if bare and bare.group(1) in known and bare.group(1) not in flags.FLAGS:
+            raise InputError(
+                f"flag --{bare.group(1)} is unknown; did you mean --config.{bare.group(1)}?"
+            )
     try:
         rest: list[str] = flags.FLAGS(list(arguments))
     except flags.Error as error:

@@ -21,7 +21,6 @@ def get_config() -> ConfigDict:
     # The one generated task where this model is neither at zero nor at its ceiling: 15 % right
     # under the paper's initial prompt, 40 % under a hand-written one about a short calculation.
     config.train_data = str(data_folder() / "BBH" / "one_step_arithmetic.json")
-    config.extractor_text = "Therefore, the final answer is $"
     # Enough samples for a step to mean something, few enough for six seconds a step.
     config.n_train_data = 24
     config.n_dev_data = 48

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +176,10 @@ def _source(name: str) -> dict[str, str]:
     if path.is_file() and path.suffix == ".gguf":
         require(f"model '{name}'", "gguf", "gguf", "accelerate")
         return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    if difflib.get_close_matches(name, [EMBEDDED_NAME], cutoff=0.9):
+        raise InputError(
+            f"model '{name}' is unknown; did you mean '{EMBEDDED_NAME}', the embedded one?"
+        )
     looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf"
     if looks_local or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise InputError(

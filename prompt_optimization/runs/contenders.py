@@ -19,6 +19,7 @@ from prompt_optimization.runs.naming import (
     start_variant,
     task_name,
 )
+from prompt_optimization.runs.resume import logs_of
 from prompt_optimization.runs.settings import RunSettings, read_task, run_settings
 from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.registry import task_of
@@ -136,6 +137,12 @@ def gather(
     return list(jobs.values())
 
 
+def _newest(path: Path) -> Path:
+    """The newest log where ``path`` is a result_prefix; else itself."""
+    logs = [] if path.exists() else logs_of(str(path))
+    return logs[-1] if logs else path
+
+
 def _logs(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
     found: list[tuple[Path, dict[str, Any]]] = []
     for path in paths:
@@ -145,6 +152,7 @@ def _logs(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
                 raise InputError(f"folder '{path}' holds no log of a finished run; give another")
             found.extend(done)
             continue
+        path = _newest(path)
         log = read_log(path)
         if log["status"] != "finished":
             raise InputError(

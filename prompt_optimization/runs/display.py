@@ -137,7 +137,8 @@ class Display:
         if best.samples == initial.samples:
             self.console.print(
                 f"training objective on {initial.samples} samples: "
-                f"{initial.evaluation.objective:.3f} -> {best.evaluation.objective:.3f}"
+                f"{initial.evaluation.objective:.3f} -> {best.evaluation.objective:.3f}, of the "
+                "prompt that was elected on dev"
             )
         if test is not None:
             grid = Grid(

@@ -65,7 +65,10 @@ def best_on(results: Sequence[HeldOut]) -> HeldOut:
 
 
 def compare(initial: HeldOut, best: HeldOut) -> dict[str, Any]:
-    """Per metric the paired difference ``best - initial``, as the log holds it."""
+    """Per metric the paired difference ``best - initial``, as the log holds it; exactly zero where
+    the initial prompt has stayed the best."""
+    if initial.prompt == best.prompt:
+        return {metric: asdict(Estimate(0, 0, 0, len(best.hits[metric]))) for metric in METRICS}
     return {
         metric: asdict(paired_difference(initial.hits[metric], best.hits[metric]))
         for metric in METRICS

@@ -75,7 +75,7 @@ def locate(params: dict[str, Any]) -> Place:
             )
         fresh = Place(log)
     else:
-        found = [] if resume == "no" else [Place(log, read_log(log)) for log in _logs(prefix)]
+        found = [] if resume == "no" else [Place(log, read_log(log)) for log in logs_of(prefix)]
         fresh = Place(log_path(prefix))
     if resume == "no":
         return fresh
@@ -83,10 +83,30 @@ def locate(params: dict[str, Any]) -> Place:
     if unfinished:
         return unfinished[-1]
     if resume == "auto":
-        return found[-1] if found else fresh
+        return _finished(found, params) if found else fresh
     raise InputError(
         f"there is {'only a finished' if found else 'no'} run of "
         f"'{params['logfile'] or prefix}' to go on with; start one with --config.resume=no"
+    )
+
+
+def _finished(found: list[Place], params: dict[str, Any]) -> Place:
+    """The newest of the finished runs that had these settings.
+
+    Raises:
+        InputError: none had.
+    """
+    different: list[str] = []
+    for place in reversed(found):
+        assert place.data is not None
+        # Steps cannot be added to what has been evaluated; keys may have come since.
+        before = place.data["params"]
+        different = _settings(before, params, FREE | (params.keys() - before.keys()))
+        if not different:
+            return place
+    raise InputError(
+        f"the run in '{found[0].log}' is finished, with other settings: {'; '.join(different)}; "
+        "begin another one with --config.resume=no or another --config.result_prefix"
     )
 
 
@@ -97,13 +117,17 @@ def differences(
     free = set(FREE)
     if params["accept"] != "anneal":
         free.add("n_steps")  # only annealing looks ahead to the last step
-    before, now = data["params"], json.loads(json.dumps(params, default=str))
-    found = [
+    found = _settings(data["params"], params, free)
+    return found + changes(data["environment"], environment, MODEL | TASK)
+
+
+def _settings(before: dict[str, Any], params: dict[str, Any], free: set[str]) -> list[str]:
+    now = json.loads(json.dumps(params, default=str))
+    return [
         f"--config.{key} was {before.get(key)!r} and is {now.get(key)!r}"
         for key in sorted({*before, *now} - free)
         if before.get(key) != now.get(key)
     ]
-    return found + changes(data["environment"], environment, MODEL | TASK)
 
 
 def changes(
@@ -120,7 +144,7 @@ def changes(
     return found
 
 
-def _logs(prefix: str) -> list[Path]:
+def logs_of(prefix: str) -> list[Path]:
     """The logs of runs with this prefix, oldest first."""
     folder, start = os.path.split(os.path.expanduser(prefix))
     pattern = re.compile(re.escape(start) + r"_(\d{8}-\d{6})(?:-(\d+))?\.json")

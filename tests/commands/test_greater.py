@@ -143,6 +143,11 @@ def test_packaged_configs_by_name() -> None:
         assert flags._with_packaged_config(given) == expected
 
 
+def test_a_key_without_its_config() -> None:
+    with pytest.raises(InputError, match=r"--n_steps is unknown; did you mean --config.n_steps\?"):
+        flags.parse(["greater optimize", "--config=embedded", "--n_steps=2"])
+
+
 def test_an_unknown_config_name_lists_the_known() -> None:
     for given in (["--config=embeded"], ["--config", "embeded"]):
         with pytest.raises(InputError, match=r"'embeded' .*\(embedded, template, transfer_"):

@@ -300,6 +300,7 @@ def test_held_out_numbers(make_optimizer: Any, inputs: GreaterDataSet) -> None:
     assert difference.value == pytest.approx(
         best.test.teacher_forced.value - initial.test.teacher_forced.value
     )
+    assert best.test.minus(best.test).low == 0 == best.test.minus(best.test).high
     with pytest.raises(ValueError, match="different questions"):
         best.test.minus(best.dev)
     assert outputs.to_dataframe()["test_n"].dropna().unique().tolist() == [6]

@@ -50,6 +50,11 @@ def test_missing_path(name: str) -> None:
         load(name)
 
 
+def test_the_embedded_model_misspelt() -> None:
+    with pytest.raises(InputError, match="did you mean 'smollm2-135m-instruct'"):
+        load_language_model("smollm2-135m-instuct", device=torch.device("cpu"), dtype=torch.float32)
+
+
 def test_folder_without_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no model"):
         load(str(tmp_path))

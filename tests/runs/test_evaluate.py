@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,9 @@ def test_it_finds_what_the_run_found(flags: dict[str, Any], log: Path, tmp_path:
     run = json.loads(log.read_text())
     # The log brings its task along: the config need not name any.
     bare = {key: value for key, value in flags.items() if not key.startswith(("n_", "train_"))}
-    report = judge(bare | {"n_steps": 1}, tmp_path, logs=(log,), baselines=("initial",))
+    prefix = Path(re.sub(r"_\d{8}-\d{6}\.json$", "", str(log)))
+    assert not prefix.exists()  # the newest of its logs is meant
+    report = judge(bare | {"n_steps": 1}, tmp_path, logs=(prefix,), baselines=("initial",))
     by = {result["origin"].get("name", "log"): result for result in report["results"]}
     for name, key in (("log", "best"), ("initial", "initial")):
         expected = run["evaluation"]["test"][key]

@@ -121,6 +121,21 @@ def test_a_run_whose_workers_keep_dying_goes_on_later(
     check_same_search(log, alone)
 
 
+def test_a_finished_run_with_other_settings_is_no_finished_run(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
+    here = flags | {"devices": ("cpu",), "n_steps": 1, "result_prefix": tmp_path / "run"}
+    log = carry_out(here)
+    assert carry_out(here | {"devices": ("cpu", "cpu")}).path == log.path
+    for change, words in (
+        ({"n_steps": 3}, "n_steps was 1 and is 3"),
+        ({"control_init": " other words now"}, "control_init was .* and is ' other words now'"),
+    ):
+        with pytest.raises(InputError, match=rf"is finished, with other settings: .*{words}"):
+            carry_out(here | change)
+    assert len(list(tmp_path.glob("run_*.json"))) == 1
+
+
 def test_one_prompt_for_two_models(
     flags: dict[str, Any], other_model: Path, alone: dict[str, Any], tmp_path: Path
 ) -> None:

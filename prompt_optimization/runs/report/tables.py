@@ -201,11 +201,16 @@ def _compared(before: Sequence[Measurement], after: Sequence[Measurement]) -> li
         every = mean_of([estimate for _, estimate, _ in found])
         weighed = [value / len(values) for _, _, values in found for value in values]
         found.append((f"mean of {len(found)} tasks", every, weighed))
+
+    def titles(some: Sequence[Measurement], task: str) -> str:
+        own = {_title(m) for m in some if m.task == task or task not in differences}
+        return " or ".join(sorted(own))
+
     return [
         {
             "model": after[0].model,
-            "from": _title(before[0]),
-            "to": _title(after[0]),
+            "from": titles(before, task),
+            "to": titles(after, task),
             "task": task,
             "rows": estimate.n,
             "difference": 100 * estimate.value,
