@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,19 @@ def test_differences_are_paired_and_rows_count_once() -> None:
     assert found["rows"] == 4 and found["difference"] == pytest.approx(37.5)
     # Another split's rows are nobody's pair.
     assert significance([measured("a", "initial", "00111"), *after]).data.empty
+
+
+def test_every_difference_names_what_was_compared() -> None:
+    found = [
+        replace(measured(task, method, hits), variant=variant)
+        for task, variant in (("a", "extractor=x"), ("b", "extractor=y"))
+        for method, hits in (("initial", "0011"), ("greater", "0111"))
+    ]
+    found = [replace(m, variant="") if m.method == "greater" else m for m in found]
+    lines = significance(found).data.set_index("task")["from"]
+    assert lines["a"] == "initial prompt (extractor=x)"
+    assert lines["b"] == "initial prompt (extractor=y)"
+    assert lines["mean of 2 tasks"] == f"{lines['a']} or {lines['b']}"
 
 
 def test_our_names_for_models_and_variants() -> None:
