@@ -101,10 +101,10 @@ def per_task(found: Sequence[Measurement]) -> Table:
                 )
     return _table(
         "Accuracy by task",
-        "Several runs of a task are averaged; the interval counts every row once. A task with '(data "
-        "...)' is a file that is not the authors', such as a generated look-alike, and a model with "
-        "'(...)' has other weights or precision than its name alone; other brackets tell what was "
-        "set otherwise.",
+        "Several runs of a task are averaged; the interval counts every row once. A task with "
+        "'(data ...)' is a file that is not the authors', such as a generated look-alike; a model "
+        "with '(...)' has other weights or precision than its name alone; other brackets tell "
+        "what was set otherwise.",
         lines,
         across="prompt",
     )
