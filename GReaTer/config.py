@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, nearest
 from prompt_optimization.models.decode import Sampling
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.optimizers.greater.differentiate import LossWeights
@@ -200,8 +199,8 @@ class OptimizeConfig:
 
 
 def _unknown(place: str, key: object, names: list[str]) -> InputError:
-    nearest = difflib.get_close_matches(str(key), names, 1, 0)[0]
-    return InputError(f"{place} has the unknown key '{key}'; did you mean '{nearest}'?")
+    meant = nearest(str(key), names)
+    return InputError(f"{place} has the unknown key '{key}'; did you mean '{meant}'?")
 
 
 def _checked(place: str, key: str, value: object, example: object) -> object:
@@ -211,18 +210,19 @@ def _checked(place: str, key: str, value: object, example: object) -> object:
         InputError: it is unlike it, or out of range.
     """
     plain: object = None
+    flag = isinstance(value, bool | np.bool_)
     if key == "loss_function":
         plain, kind = value if callable(value) else None, "a function of y_pred and y"
     elif key in ("generate_config", "chat_template_arguments"):
         plain, kind = dict(value) if isinstance(value, Mapping) else None, "a dict"
     elif isinstance(example, bool):
-        plain, kind = bool(value) if isinstance(value, bool | np.bool_) else None, "True or False"
+        plain, kind = bool(value) if flag else None, "True or False"
     elif isinstance(example, float):
-        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        plain, kind = float(value) if fits else None, "a number"  # type: ignore[arg-type]
+        kind = "a number"
+        plain = float(value) if isinstance(value, numbers.Real) and not flag else None
     elif isinstance(example, int):
-        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        plain, kind = int(value) if fits else None, "a whole number"  # type: ignore[call-overload]
+        kind = "a whole number"
+        plain = int(value) if isinstance(value, numbers.Integral) and not flag else None
     else:
         plain, kind = value if isinstance(value, type(example)) else None, "a string"
     if plain is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, nearest
 from prompt_optimization.tasks.examples import ANSWER_COLUMNS, QUESTION_COLUMNS, read_rows
 
 KEYS = ("id", "question", "prompt", "answer")
@@ -116,10 +115,9 @@ def _entry(number: int, entry: Any) -> dict[str, object]:
     known = (*KEYS, *QUESTION_COLUMNS, *ANSWER_COLUMNS)
     for key in found:
         if key not in known:
-            nearest = difflib.get_close_matches(str(key), KEYS, 1, 0)[0]
             raise InputError(
                 f"entry {number} of custom_inputs has the unknown key '{key}'; did you mean "
-                f"'{nearest}'?"
+                f"'{nearest(str(key), KEYS)}'?"
             )
     return found
 

@@ -7,17 +7,15 @@ last round, and ``<n>.history.json`` the rounds until then.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from GReaTer.outputs import Round
 from prompt_optimization.errors import InputError
-from prompt_optimization.files import write_whole
+from prompt_optimization.files import remove_leftovers_in, write_whole
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.snapshot import restore, snapshot
 from prompt_optimization.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -26,41 +24,31 @@ from prompt_optimization.signals import shielded
 
 FORMAT = 1
 
-# What killed writers have left aside.
-LEFTOVER = re.compile(r"\.(optimize\.json|\d+\.history\.json|\d+\.checkpoint)-[a-z0-9_]{8}")
+# The files of a folder.
+NAMES = r"optimize\.json|\d+\.history\.json|\d+\.checkpoint"
+
+
+@contextmanager
+def resume_folder(path: str | Path, identity: dict[str, Any]) -> Iterator[ResumeFolder]:
+    """The folder of an optimisation, locked while it is worked on.
+
+    Args:
+        identity: what must be the same to go on, by name.
+
+    Raises:
+        InputError: the folder belongs to another optimisation, or another process works there.
+    """
+    folder = ResumeFolder(Path(path).expanduser())
+    with RunLock(folder.path / "optimize"):
+        folder.claim(identity)
+        yield folder
 
 
 class ResumeFolder:
-    """The folder of one optimisation, locked while it is worked on."""
+    """The folder of one optimisation."""
 
-    def __init__(self, path: str | Path, identity: dict[str, Any]) -> None:
-        """
-        Args:
-            identity: what must be the same to go on, by name.
-
-        Raises:
-            InputError: the folder belongs to another optimisation, or another process works there.
-        """
-        self.path = Path(path).expanduser()
-        self.identity = identity
-        self._locks = ExitStack()
-        self._locks.enter_context(RunLock(self.path / "optimize"))
-        try:
-            self._claim()
-        except BaseException:
-            self._locks.close()
-            raise
-
-    def __enter__(self) -> ResumeFolder:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._locks.close()
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def restore(self, group: int, search: GreaterSearch) -> list[Round]:
         """Bring ``search`` to where it stood, if it ever did, and return its rounds.
@@ -94,7 +82,12 @@ class ResumeFolder:
             write_whole(self._history(group), json.dumps(rounds).encode())
             save_checkpoint(self._checkpoint(group), Checkpoint("library", snapshot(search)))
 
-    def _claim(self) -> None:
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Make sure that the folder belongs to the optimisation of this identity.
+
+        Raises:
+            InputError: it belongs to another one, or is damaged.
+        """
         path = self.path / "optimize.json"
         if not path.exists():
             if any(self.path.glob("*.checkpoint")):
@@ -102,12 +95,10 @@ class ResumeFolder:
                     f"'{self.path}' holds checkpoints, but 'optimize.json', which says of what, is "
                     "gone; give resume an empty folder"
                 )
-            written = {"format": FORMAT, "identity": self.identity}
+            written = {"format": FORMAT, "identity": identity}
             write_whole(path, json.dumps(written, indent=1).encode())
             return
-        for each in self.path.iterdir():
-            if LEFTOVER.fullmatch(each.name):
-                each.unlink(missing_ok=True)
+        remove_leftovers_in(self.path, NAMES)
         content = _read(path)
         if content.get("format") != FORMAT:
             raise InputError(
@@ -117,7 +108,7 @@ class ResumeFolder:
         before = content.get("identity")
         if not isinstance(before, dict):
             raise _damaged(path)
-        now = json.loads(json.dumps(self.identity))
+        now = json.loads(json.dumps(identity))
         different = [
             f"{name} was {before.get(name)!r} and is {value!r}"
             for name, value in now.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from GReaTer.dataset import GreaterDataSet, Row
@@ -60,7 +60,7 @@ def groups_of(data: GreaterDataSet, p_init: str | None, per_question: bool) -> l
     Raises:
         InputError: an input has no prompt, or asks the same as another.
     """
-    groups: dict[object, list[Row]] = {}
+    groups: dict[object, tuple[str, list[Row]]] = {}
     questions: dict[str, int] = {}
     for row in data.rows:
         if row.question in questions:
@@ -76,6 +76,6 @@ def groups_of(data: GreaterDataSet, p_init: str | None, per_question: bool) -> l
             )
         if not prompt.strip():
             raise InputError("p_init is empty; give a prompt of at least two words")
-        row = replace(row, prompt=prompt)
-        groups.setdefault(row.number if per_question else prompt.strip(), []).append(row)
-    return [Group(str(rows[0].prompt), tuple(rows)) for rows in groups.values()]
+        key = row.number if per_question else prompt.strip()
+        groups.setdefault(key, (prompt, []))[1].append(row)
+    return [Group(prompt, tuple(rows)) for prompt, rows in groups.values()]

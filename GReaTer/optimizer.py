@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from GReaTer.callbacks import GreaterCallback
 from GReaTer.config import OptimizeConfig
 from GReaTer.dataset import GreaterDataSet
-from GReaTer.folder import ResumeFolder
+from GReaTer.folder import resume_folder
 from GReaTer.inputs import Inputs, check_disjoint, data_set, groups_of
 from GReaTer.model import borrowed, check_model, loaded
 from GReaTer.outputs import GreaterOutputs, PromptEvaluation
@@ -143,7 +143,7 @@ class GreaterOptimizer:
                         **self.config.identity,
                         "loss_value": loss_value,
                     }
-                    folder = opened.enter_context(ResumeFolder(resume, identity))
+                    folder = opened.enter_context(resume_folder(resume, identity))
                 bar = opened.enter_context(
                     tqdm(total=rounds * len(groups), disable=not progress, unit="round")
                 )

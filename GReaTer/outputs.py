@@ -11,7 +11,8 @@ from typing import Any
 
 from prompt_optimization.extras import require
 from prompt_optimization.files import write_whole
-from prompt_optimization.runs.statistics import Estimate, paired_difference
+from prompt_optimization.runs.evaluation import METRICS, HeldOut, difference
+from prompt_optimization.runs.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class PromptEvaluation:
         """
         if [row["question"] for row in self.rows] != [row["question"] for row in other.rows]:
             raise ValueError("the two prompts were evaluated on different questions")
-        if self.prompt == other.prompt:
-            return Estimate(0.0, 0.0, 0.0, len(self.rows))
-        return paired_difference(
-            [bool(row[metric]) for row in other.rows], [bool(row[metric]) for row in self.rows]
-        )
+        return difference(other.held_out, self.held_out, metric)
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The same as the engine's reports hold it."""
+        hits = {metric: [bool(row[metric]) for row in self.rows] for metric in METRICS}
+        return HeldOut(self.prompt, hits, self.loss)
 
     def __str__(self) -> str:
         value = self.strict

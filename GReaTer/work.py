@@ -18,7 +18,7 @@ from prompt_optimization.models.team import Team
 from prompt_optimization.models.worker import Wording
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.state import Scored, Step
-from prompt_optimization.runs.evaluation import METRICS, held_out
+from prompt_optimization.runs.evaluation import METRICS, held_out, rank, written
 from prompt_optimization.tasks.examples import Example
 
 
@@ -184,13 +184,9 @@ def evaluate_prompt(
     text = Layout.normalise(prompt)
     outcomes = team.held_out_text(wording, examples, text, config.held_out)
     result = held_out(text, examples, outcomes)
-    decode = team.tokenizer.decode
     rows = [
         {
-            "question": example.question,
-            "reasoning": decode(list(outcome.reasoning), skip_special_tokens=True),
-            "answer": outcome.answer,
-            "reference": example.answer,
+            **written(team.tokenizer, example, outcome),
             **{metric: int(result.hits[metric][place]) for metric in METRICS},
         }
         for place, (example, outcome) in enumerate(zip(examples, outcomes, strict=True))
@@ -215,10 +211,10 @@ def _prompt(scored: Scored, group: int) -> Prompt:
     )
 
 
-def _on_dev(prompt: Prompt) -> tuple[float, float]:
+def _on_dev(prompt: Prompt) -> tuple[int, float]:
     """Sorts best first."""
     assert prompt.dev is not None
-    return -prompt.dev.strict.value, prompt.dev.loss
+    return rank(prompt.dev.held_out)
 
 
 def _round(group: int, step: Step, search: GreaterSearch) -> Round:

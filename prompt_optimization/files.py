@@ -53,8 +53,13 @@ def write_whole(path: Path, data: bytes, mend: str = RESULTS_ELSEWHERE) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Delete what killed writers of ``path``, and of what lies beside it, have left aside."""
-    ours = re.compile(rf"\.{re.escape(path.name)}(\.checkpoint)?-[a-z0-9_]{{8}}")
-    for leftover in path.parent.iterdir():
+    remove_leftovers_in(path.parent, rf"{re.escape(path.name)}(\.checkpoint)?")
+
+
+def remove_leftovers_in(folder: Path, names: str) -> None:
+    """The same for all files in ``folder`` whose names match the regular expression ``names``."""
+    ours = re.compile(rf"\.({names})-[a-z0-9_]{{8}}")
+    for leftover in folder.iterdir():
         if ours.fullmatch(leftover.name) and leftover.is_file():
             leftover.unlink(missing_ok=True)
 

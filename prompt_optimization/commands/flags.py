@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 import sys
@@ -14,7 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from prompt_optimization import configs
 from prompt_optimization.configs.template import get_config as template_config
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, nearest
 from prompt_optimization.signals import Interrupted, interruptible
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
@@ -64,9 +63,9 @@ def parse(arguments: Sequence[str]) -> list[str]:
     for argument in arguments[1:]:
         key = re.match(r"--?config\.(\w+)", argument)
         if key and key.group(1) not in known:
-            nearest = difflib.get_close_matches(key.group(1), known, 1, 0)[0]
             raise InputError(
-                f"config key '{key.group(1)}' is unknown; did you mean --config.{nearest}?"
+                f"config key '{key.group(1)}' is unknown; did you mean "
+                f"--config.{nearest(key.group(1), known)}?"
             )
         bare = re.match(r"--?(?!config\b)(\w+)(=|$)", argument)
         if bare and bare.group(1) in known and bare.group(1) not in flags.FLAGS:

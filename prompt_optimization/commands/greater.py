@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from importlib import import_module
+
+from prompt_optimization.errors import nearest
 
 # By name, in the order in which they are shown; each is a module of this package.
 COMMANDS = {
@@ -26,8 +27,8 @@ def main() -> int:
         print(usage(), file=sys.stderr)
         return 2
     if name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, 1, 0)[0]
-        print(f"error: command '{name}' is unknown; did you mean '{nearest}'?", file=sys.stderr)
+        meant = nearest(name, COMMANDS)
+        print(f"error: command '{name}' is unknown; did you mean '{meant}'?", file=sys.stderr)
         return 2
     # Only now, because most commands import torch, and evaluate has flags that optimize has not.
     command = import_module(f"prompt_optimization.commands.{name.replace('-', '_')}")

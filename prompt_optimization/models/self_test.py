@@ -48,8 +48,10 @@ def check_cache(model: LanguageModel) -> None:
 def _apart(model: LanguageModel) -> float:
     """The largest difference of logits, as a share of their standard deviation."""
     start = model.vocabulary // 3
-    rows = [[start + 7 * row + 3 * i for i in range(length)] for row, length in enumerate(LENGTHS)]
-    rows = [[token % model.vocabulary for token in row] for row in rows]
+    rows = [
+        [(start + 7 * row + 3 * i) % model.vocabulary for i in range(length)]
+        for row, length in enumerate(LENGTHS)
+    ]
     kv = KVRows.empty(len(rows), model.device)
     ids, valid = pad_left([row[:-SECOND] for row in rows], model.filler, model.device)
     model.read(kv, ids, valid=valid)

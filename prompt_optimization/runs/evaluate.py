@@ -17,7 +17,7 @@ from prompt_optimization.models.team import Team
 from prompt_optimization.runs.contenders import Contender, Job, Request, gather
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe, describe_model
-from prompt_optimization.runs.evaluation import METRICS, HeldOut, held_out
+from prompt_optimization.runs.evaluation import METRICS, HeldOut, held_out, written
 from prompt_optimization.runs.lock import RunLock
 from prompt_optimization.runs.outputs import KEY, Key, Outputs, output_key
 from prompt_optimization.runs.resume import MODEL, changes
@@ -190,14 +190,10 @@ class _Writer:
                 f"{error}; try --config.dtype=float32, or check the model's weights"
             ) from None
         result = held_out(contender.prompt, block, outcomes)
-        decode = self.team.tokenizer.decode
         for place, (example, outcome) in enumerate(zip(block, outcomes, strict=True)):
             yield {
                 **dict(zip(KEY, _key(job, contender, example), strict=True)),
-                "question": example.question,
-                "reasoning": decode(list(outcome.reasoning), skip_special_tokens=True),
-                "answer": outcome.answer,
-                "reference": example.answer,
+                **written(self.team.tokenizer, example, outcome),
                 **{metric: result.hits[metric][place] for metric in METRICS},
                 "loss": outcome.loss,
             }

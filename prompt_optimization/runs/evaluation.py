@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.team import Team
@@ -59,19 +61,37 @@ class Split:
         return held_out(prompt, self.examples, outcomes)
 
 
+def rank(result: HeldOut) -> tuple[int, float]:
+    """Sorts best first: by strictly right rows; the lower answer loss decides among equals."""
+    return -sum(result.hits["strict"]), result.loss
+
+
 def best_on(results: Sequence[HeldOut]) -> HeldOut:
-    """The result with most strictly right rows; the lower answer loss decides among equals."""
-    return min(results, key=lambda result: (-sum(result.hits["strict"]), result.loss))
+    """The result that ranks first."""
+    return min(results, key=rank)
+
+
+def difference(before: HeldOut, after: HeldOut, metric: str) -> Estimate:
+    """The paired difference ``after - before`` on the same rows; exactly zero for one prompt."""
+    if before.prompt == after.prompt:
+        return Estimate(0.0, 0.0, 0.0, len(after.hits[metric]))
+    return paired_difference(before.hits[metric], after.hits[metric])
 
 
 def compare(initial: HeldOut, best: HeldOut) -> dict[str, Any]:
-    """Per metric the paired difference ``best - initial``, as the log holds it; exactly zero where
-    the initial prompt has stayed the best."""
-    if initial.prompt == best.prompt:
-        return {metric: asdict(Estimate(0, 0, 0, len(best.hits[metric]))) for metric in METRICS}
+    """Per metric the paired difference ``best - initial``, as the log holds it."""
+    return {metric: asdict(difference(initial, best, metric)) for metric in METRICS}
+
+
+def written(
+    tokenizer: PreTrainedTokenizerBase, example: Example, outcome: Outcome
+) -> dict[str, str | None]:
+    """What a model was asked and wrote, as text."""
     return {
-        metric: asdict(paired_difference(initial.hits[metric], best.hits[metric]))
-        for metric in METRICS
+        "question": example.question,
+        "reasoning": tokenizer.decode(list(outcome.reasoning), skip_special_tokens=True),
+        "answer": outcome.answer,
+        "reference": example.answer,
     }
 
 

@@ -78,6 +78,7 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
     # --- Task: three splits that share no question ---
     tables, splits = read_task(params)
     rows = splits.named()
+    unseen = {name: examples for name, examples in rows.items() if name != "train"}
     if len(splits.dev) < params["n_dev_data"]:
         display.warn(f"dev has {len(splits.dev)} rows: the task has no more")
     wording = settings.wording
@@ -98,12 +99,10 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
                     "--config.control_init at least two words"
                 )
             longest_prompt = max(len(initial), settings.search.max_prompt_tokens)
-            unseen = [
-                team.lay_out(wording, examples, settings.prompt)
-                for name, examples in rows.items()
-                if name != "train"
+            others = [
+                team.lay_out(wording, examples, settings.prompt) for examples in unseen.values()
             ]
-            for samples in (training, *unseen):
+            for samples in (training, *others):
                 team.check_room(samples, longest_prompt, settings.held_out)
 
         # What cannot be tested at the end is refused now.
@@ -129,12 +128,8 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
             log, old, changed = _reopen(settings, place.log, place.data, environment, display)
 
         # --- Work ---
-        splits_to_score = {
-            name: Split(teams[0], wording, examples)
-            for name, examples in rows.items()
-            if name != "train"
-        }
-        work = _Work(settings, teams, splits_to_score, log, display)
+        to_score = {name: Split(teams[0], wording, examples) for name, examples in unseen.items()}
+        work = _Work(settings, teams, to_score, log, display)
         with _kept(log):
             work.search(old, changed)
             evaluation, contestants = work.evaluate()
@@ -142,10 +137,10 @@ def _run(settings: RunSettings, place: Place, locks: ExitStack, display: Display
             log.write()
             # The models that only test need the room.
             opened.close()
-            others = (*settings.models[1:], *settings.test_models)
-            if others and splits.test:
+            elsewhere = (*settings.models[1:], *settings.test_models)
+            if elsewhere and splits.test:
                 evaluation["transfer"] = _transfer(
-                    others, settings, splits.test, contestants, display
+                    elsewhere, settings, splits.test, contestants, display
                 )
             log.finish("finished", evaluation=evaluation, tokens=dict(work.optimizer.counts))
     checkpoint_path(log.path).unlink(missing_ok=True)

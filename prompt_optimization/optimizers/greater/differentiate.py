@@ -135,7 +135,7 @@ def _input_gradients(
         for column in range(1, len(prompt) - position):
             places.append((row, column - 1))
             scales.append((weights.nll / len(prompt), 1.0))
-        answers.append(range(len(places), len(places) + len(tail.answer)))
+        answers.append(slice(len(places), len(places) + len(tail.answer)))
         share = weights.answer / len(tail.answer) if weights.answer_loss is None else 0.0
         for column in range(first_answer, first_answer + len(tail.answer)):
             places.append((row, column - 1))
@@ -150,32 +150,23 @@ def _input_gradients(
         edited = vectors[:, :1].requires_grad_(True)
         inputs = torch.cat([edited, vectors[:, 1:]], dim=1)
         logits = model.extend(kv, inputs, (where[0], where[1]), valid)
-        losses = torch.nn.functional.cross_entropy(
-            at_least_float32(logits) / temperature[:, None],
-            ids[where[0], where[1] + 1],
-            reduction="none",
-        )
+        logits = at_least_float32(logits) / temperature[:, None]
+        tokens = ids[where[0], where[1] + 1]
+        losses = torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
         total = (losses * scale).sum()
         if weights.answer_loss is not None:
-            total = total + weights.answer * _own_losses(
-                weights.answer_loss,
-                at_least_float32(logits) / temperature[:, None],
-                ids[where[0], where[1] + 1],
-                answers,
-            )
+            own = _own_losses(weights.answer_loss, logits, tokens, answers)
+            total = total + weights.answer * own
         # Rows do not touch each other, so the gradient of the sum holds every row's own.
         (gradient,) = torch.autograd.grad(total, edited)
     return gradient[:, 0]
 
 
 def _own_losses(
-    function: AnswerLoss, logits: torch.Tensor, ids: torch.Tensor, answers: Sequence[range]
+    function: AnswerLoss, logits: torch.Tensor, ids: torch.Tensor, answers: Sequence[slice]
 ) -> torch.Tensor:
-    """Sum of ``function`` over the answers, each a range of ``logits`` and ``ids``."""
-    losses = [
-        own_loss(function, logits[places.start : places.stop], ids[places.start : places.stop])
-        for places in answers
-    ]
+    """Sum of ``function`` over the answers, each a slice of ``logits`` and ``ids``."""
+    losses = [own_loss(function, logits[answer], ids[answer]) for answer in answers]
     if not all(loss.requires_grad for loss in losses):
         raise InputError(
             "loss_function's result cannot be differentiated; let it compute with torch on y_pred, "
