@@ -135,10 +135,10 @@ class Display:
         self.console.print(f"[bold]initial prompt[/]  {escape(initial.text.strip())}")
         self.console.print(f"[bold]best prompt[/]     {escape(best.text.strip())}")
         if best.samples == initial.samples:
+            elected = ", of the prompt that was elected on dev" if evaluation["dev"] else ""
             self.console.print(
                 f"training objective on {initial.samples} samples: "
-                f"{initial.evaluation.objective:.3f} -> {best.evaluation.objective:.3f}, of the "
-                "prompt that was elected on dev"
+                f"{initial.evaluation.objective:.3f} -> {best.evaluation.objective:.3f}{elected}"
             )
         if test is not None:
             grid = Grid(
