@@ -8,12 +8,18 @@ outputs = optimizer.optimize(inputs=GreaterDataSet(data_path="task.jsonl"),
 print(outputs.best)
 """
 
-from GReaTer.callbacks import GreaterCallback
-from GReaTer.config import OptimizeConfig
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from GReaTer.dataset import GreaterDataloader, GreaterDataSet
-from GReaTer.optimizer import GreaterOptimizer
-from GReaTer.outputs import GreaterOutputs, Prompt, PromptEvaluation, Round
 from prompt_optimization.errors import InputError
+from prompt_optimization.threads import prefer_passive_waiting
+
+if TYPE_CHECKING:
+    from GReaTer.callbacks import GreaterCallback
+    from GReaTer.config import OptimizeConfig
+    from GReaTer.optimizer import GreaterOptimizer
+    from GReaTer.outputs import GreaterOutputs, Prompt, PromptEvaluation, Round
 
 __all__ = [
     "GreaterCallback",
@@ -27,3 +33,19 @@ __all__ = [
     "PromptEvaluation",
     "Round",
 ]
+
+prefer_passive_waiting()
+# Loaded when they are first asked for, because they load torch.
+_MODULES = {
+    "callbacks": ("GreaterCallback",),
+    "config": ("OptimizeConfig",),
+    "optimizer": ("GreaterOptimizer",),
+    "outputs": ("GreaterOutputs", "Prompt", "PromptEvaluation", "Round"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"GReaTer.{module}"), name)
+    raise AttributeError(f"module 'GReaTer' has no attribute '{name}'")

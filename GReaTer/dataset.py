@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import numbers
+import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
-from prompt_optimization.errors import InputError, nearest
-from prompt_optimization.tasks.examples import ANSWER_COLUMNS, QUESTION_COLUMNS, read_rows
+from prompt_optimization.errors import InputError
+from prompt_optimization.tasks.cells import is_blank, text_of
+from prompt_optimization.tasks.columns import entry_of
+from prompt_optimization.tasks.examples import Example, Source, read_examples, read_rows
 
 KEYS = ("id", "question", "prompt", "answer")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One entry; ``number`` counts from 0 in the data set it was read into, for messages."""
+class Row(Example):
+    """One entry; ``row`` counts from 0 in the data set it was read into, for messages."""
 
     id: str
-    question: str
     prompt: str | None
-    answer: str
-    number: int
 
     def as_dict(self) -> dict[str, str]:
         """As it was given: with a prompt only where it has one."""
@@ -37,8 +36,10 @@ class GreaterDataSet(Sequence[dict[str, str]]):
     """Questions, prompts and answers, from a file or from a list.
 
     It has a length, gives its entries as dicts with the keys ``id``, ``question``, ``prompt`` and
-    ``answer``, and a slice of it is a data set again. Questions and answers stand as they were
-    given; only what surrounds a prompt or an answer is stripped.
+    ``answer``, and a slice of it is a data set again. It is read by the same rules as the harness's
+    task files, but questions keep the white space around them, because results are looked up by
+    question. Whatever reads otherwise than it stands there (an answer taken from a solution, a
+    passage put before the question) is told in a warning.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class GreaterDataSet(Sequence[dict[str, str]]):
         """
         Args:
             data_path: a ``.jsonl`` file of objects with ``question``, ``answer``, and perhaps
-                ``prompt`` and ``id``; the other forms of task files are read too. More keys are
-                passed over.
+                ``prompt`` and ``id``; the other kinds of task files are read too. More columns
+                are passed over.
             custom_inputs: the same as dicts, without other keys.
 
         Raises:
@@ -63,16 +64,21 @@ class GreaterDataSet(Sequence[dict[str, str]]):
             )
         entries: Sequence[Mapping[str, object]]
         if data_path is not None:
-            path = Path(data_path).expanduser()
+            if not isinstance(data_path, str | Path):
+                raise InputError(f"data_path is a {type(data_path).__name__}; give a file's path")
+            path = Path(os.path.expanduser(data_path))
             entries, _ = read_rows(path)
-            self.rows = tuple(_row(f"'{path}'", i, entry) for i, entry in enumerate(entries))
+            self.rows = _rows(entries, Source(f"'{path}'"))
         else:
             if isinstance(custom_inputs, str | Mapping) or not isinstance(custom_inputs, Iterable):
                 raise InputError(
                     f"custom_inputs is a {type(custom_inputs).__name__}; give a list of dicts"
                 )
-            entries = [_entry(number, entry) for number, entry in enumerate(custom_inputs)]
-            self.rows = tuple(_row("custom_inputs", i, entry) for i, entry in enumerate(entries))
+            entries = [
+                entry_of(entry, f"entry {number} of custom_inputs", KEYS)
+                for number, entry in enumerate(custom_inputs)
+            ]
+            self.rows = _rows(entries, Source("custom_inputs", unit="entry"))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,58 +110,20 @@ class GreaterDataSet(Sequence[dict[str, str]]):
 GreaterDataloader = GreaterDataSet
 
 
-def _entry(number: int, entry: Any) -> dict[str, object]:
-    """A dict, or what has items like one, such as a row of a data frame."""
-    if not hasattr(entry, "items"):
-        raise InputError(
-            f"entry {number} of custom_inputs is a {type(entry).__name__}; give a dict with "
-            "question, prompt and answer"
+def _rows(entries: Sequence[Mapping[str, object]], source: Source) -> tuple[Row, ...]:
+    """Entries as they are asked; warns of what was read in another way than it stands there."""
+    examples, notes = read_examples(entries, source)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return tuple(
+        Row(
+            id=str(entry.get("id", example.row)),
+            prompt=_prompt(entry.get("prompt"), source.row(example.row)),
+            **asdict(example),
         )
-    found = dict(entry.items())
-    known = (*KEYS, *QUESTION_COLUMNS, *ANSWER_COLUMNS)
-    for key in found:
-        if key not in known:
-            raise InputError(
-                f"entry {number} of custom_inputs has the unknown key '{key}'; did you mean "
-                f"'{nearest(str(key), KEYS)}'?"
-            )
-    return found
-
-
-def _row(place: str, number: int, entry: Mapping[str, object]) -> Row:
-    prompt = None
-    if not _is_missing(entry.get("prompt")):
-        prompt = _text(place, number, entry, ("prompt",), "prompt").strip()
-    return Row(
-        id=str(entry.get("id", number)),
-        # As it stands: white space counts in code, and results are looked up by it.
-        question=_text(place, number, entry, ("question", *QUESTION_COLUMNS), "question"),
-        prompt=prompt,
-        answer=_text(place, number, entry, ("answer", *ANSWER_COLUMNS), "answer").strip(),
-        number=number,
+        for entry, example in zip(entries, examples, strict=True)
     )
 
 
-def _is_missing(value: object) -> bool:
-    """An empty cell of a data frame is NaN."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _text(
-    place: str, number: int, entry: Mapping[str, object], names: Sequence[str], what: str
-) -> str:
-    name = next((name for name in names if name in entry), None)
-    if name is None:
-        raise InputError(
-            f"entry {number} of {place} has no '{what}', only "
-            f"{', '.join(map(str, entry)) or 'nothing'}; add it"
-        )
-    value = entry[name]
-    is_text = isinstance(value, str | numbers.Real) and not isinstance(value, bool)
-    if not is_text or _is_missing(value):
-        raise InputError(
-            f"'{name}' of entry {number} of {place} is {value!r}; write it as a string"
-        )
-    if not str(value).strip():
-        raise InputError(f"'{name}' of entry {number} of {place} is empty; fill it in")
-    return str(value)
+def _prompt(cell: object, where: str) -> str | None:
+    return None if is_blank(cell) else text_of(cell, f"'prompt' of {where}").strip()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from GReaTer.dataset import GreaterDataSet, Row
 from prompt_optimization.errors import InputError
+from prompt_optimization.tasks.cells import check_characters
 
 Inputs = GreaterDataSet | Sequence[Mapping[str, object]]
 
@@ -37,45 +38,30 @@ def data_set(given: Inputs | None, what: str) -> GreaterDataSet:
     return given
 
 
-def check_disjoint(data: GreaterDataSet, splits: Mapping[str, GreaterDataSet]) -> None:
-    """Numbers on questions that the search has seen are worth nothing.
-
-    Raises:
-        InputError: a question stands in two of them.
-    """
-    seen = {row.question: f"entry {row.number} of inputs" for row in data.rows}
-    for name, split in splits.items():
-        for row in split.rows:
-            if row.question in seen:
-                raise InputError(
-                    f"entry {row.number} of {name} asks the same as {seen[row.question]}; leave "
-                    "it out of one of them"
-                )
-        seen |= {row.question: f"entry {row.number} of {name}" for row in split.rows}
-
-
 def groups_of(data: GreaterDataSet, p_init: str | None, per_question: bool) -> list[Group]:
     """The inputs of every prompt, or every input by itself.
 
     Raises:
-        InputError: an input has no prompt, or asks the same as another.
+        InputError: an input has no prompt, or asks the same as another; ``p_init`` cannot be read.
     """
+    if p_init is not None:
+        check_characters(p_init, "p_init")
     groups: dict[object, tuple[str, list[Row]]] = {}
     questions: dict[str, int] = {}
     for row in data.rows:
         if row.question in questions:
             raise InputError(
-                f"entry {row.number} of inputs asks the same as entry {questions[row.question]}; "
+                f"entry {row.row} of inputs asks the same as entry {questions[row.question]}; "
                 "results are looked up by question, so leave one of them out"
             )
-        questions[row.question] = row.number
+        questions[row.question] = row.row
         prompt = p_init if p_init is not None else row.prompt
         if prompt is None:
             raise InputError(
-                f"entry {row.number} of inputs has no prompt; add it, or give optimize() a p_init"
+                f"entry {row.row} of inputs has no prompt; add it, or give optimize() a p_init"
             )
         if not prompt.strip():
             raise InputError("p_init is empty; give a prompt of at least two words")
-        key = row.number if per_question else prompt.strip()
+        key = row.row if per_question else prompt.strip()
         groups.setdefault(key, (prompt, []))[1].append(row)
     return [Group(prompt, tuple(rows)) for prompt, rows in groups.values()]

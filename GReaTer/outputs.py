@@ -3,62 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from prompt_optimization.extras import require
+from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
-from prompt_optimization.runs.evaluation import METRICS, HeldOut, difference
-from prompt_optimization.runs.statistics import Estimate
+from prompt_optimization.optimizers.base import Entry
+from prompt_optimization.scoring.held_out import HeldOut
+
+PromptEvaluation = HeldOut
 
 
-@dataclass(frozen=True)
-class PromptEvaluation:
-    """A prompt's accuracy on a data set, each figure with its 95 % interval.
-
-    Attributes:
-        strict: the model's own answer is the reference, to the letter but for space and case of
-            no meaning.
-        flexible: it is once both are read by their form (numbers, options, yes and no).
-        teacher_forced: every token of the reference was the model's first choice.
-        loss: mean loss of the reference answers.
-        rows: per question what was written: ``question``, ``reasoning``, ``answer``,
-            ``reference``, and 1 or 0 under each of the three names above.
-    """
-
-    prompt: str
-    strict: Estimate
-    flexible: Estimate
-    teacher_forced: Estimate
-    loss: float
-    rows: list[dict[str, Any]]
-
-    def minus(self, other: PromptEvaluation, metric: str = "strict") -> Estimate:
-        """The paired difference of two prompts on the same questions, with its 95 % interval; zero
-        without one where it is the same prompt.
-
-        Raises:
-            ValueError: they were asked other questions.
-        """
-        if [row["question"] for row in self.rows] != [row["question"] for row in other.rows]:
-            raise ValueError("the two prompts were evaluated on different questions")
-        return difference(other.held_out, self.held_out, metric)
-
-    @property
-    def held_out(self) -> HeldOut:
-        """The same as the engine's reports hold it."""
-        hits = {metric: [bool(row[metric]) for row in self.rows] for metric in METRICS}
-        return HeldOut(self.prompt, hits, self.loss)
-
-    def __str__(self) -> str:
-        value = self.strict
-        return (
-            f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}] "
-            f"of {value.n} right: {self.prompt}"
-        )
+def pasted(result: HeldOut) -> HeldOut:
+    """``result`` of the prompt as it is pasted, without the space before it."""
+    return replace(result, prompt=result.prompt.strip())
 
 
 @dataclass(frozen=True)
@@ -66,7 +27,7 @@ class Prompt:
     """A prompt that was found, or the initial one.
 
     Attributes:
-        text: what to paste behind question and connector.
+        text: what to paste after question and connector.
         objective: what the search minimised, on the inputs; ``loss``, ``mistakes`` and ``nll`` are
             its parts: mean loss of the answers, share of wrong ones, and the prompt's negative
             log-likelihood per token.
@@ -86,6 +47,24 @@ class Prompt:
     dev: PromptEvaluation | None = None
     test: PromptEvaluation | None = None
 
+    @classmethod
+    def of(cls, entry: Entry, group: int, held_out: Mapping[str, Mapping[str, HeldOut]]) -> Prompt:
+        """A scored prompt with what it is worth on held-out rows, by split and prompt."""
+        scored = entry.scored
+        found = {name: held_out.get(name, {}).get(entry.text) for name in ("dev", "test")}
+        return cls(
+            entry.text.strip(), scored.objective, scored.loss, scored.mistakes, scored.nll,
+            entry.step, group,
+            **{name: pasted(result) for name, result in found.items() if result},
+        )  # fmt: skip
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        held_out = {"dev": self.dev, "test": self.test}
+        return asdict(replace(self, dev=None, test=None)) | {
+            name: result.as_dict() for name, result in held_out.items() if result
+        }
+
 
 @dataclass(frozen=True)
 class Round:
@@ -93,16 +72,17 @@ class Round:
 
     Attributes:
         group, index: which search, and which of its rounds, from 0.
-        position: the token that was edited; ``tried`` are the tokens that were tried there.
+        position: the token that was edited; None where the method edits more than that.
+        tried: the tokens or prompts that were tried.
         accepted: whether the prompt changed.
-        prompt, objective, loss, mistakes: behind the round.
+        prompt, objective, loss, mistakes: after the round.
         best: the best objective so far.
         seconds: that it took.
     """
 
     group: int
     index: int
-    position: int
+    position: int | None
     tried: tuple[str, ...]
     accepted: bool
     prompt: str
@@ -112,9 +92,25 @@ class Round:
     best: float
     seconds: float
 
+    @classmethod
+    def of_record(cls, group: int, record: Mapping[str, Any]) -> Round:
+        """A step as the log holds it."""
+        incumbent = record["incumbent"]
+        return cls(
+            group=group,
+            index=record["step"],
+            position=record.get("position"),
+            tried=tuple(each["label"] for each in record["tried"]),
+            accepted=record["accepted"],
+            prompt=incumbent["prompt"].strip(),
+            **{name: incumbent[name] for name in ("objective", "loss", "mistakes")},
+            best=record["best_objective"],
+            seconds=sum(record["seconds"].values()),
+        )
+
 
 class GreaterOutputs(dict[str, list[str]]):
-    """From every question to its optimised prompts, best first; and the numbers behind them.
+    """From every question to its optimised prompts, best first; and the numbers beside them.
 
     Attributes:
         prompts: those of every search, best first, search by search.
@@ -124,44 +120,31 @@ class GreaterOutputs(dict[str, list[str]]):
             an error ended it.
     """
 
-    def __init__(
-        self,
-        questions: Sequence[Sequence[str]],
-        initial: Sequence[Prompt],
-        found: Sequence[Sequence[Prompt]],
-        history: Sequence[Round],
-        status: str,
-    ) -> None:
-        """
-        Args:
-            questions: of every search; ``initial`` and ``found`` likewise.
-        """
-        super().__init__(
-            (question, [prompt.text for prompt in prompts])
-            for some, prompts in zip(questions, found, strict=True)
-            for question in some
-        )
-        self.initial = list(initial)
-        self.prompts = [prompt for prompts in found for prompt in prompts]
-        self.history = list(history)
-        self.status = status
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts: list[Prompt] = []
+        self.initial: list[Prompt] = []
+        self.history: list[Round] = []
+        self.status = "finished"
+
+    def add(self, questions: Iterable[str], initial: Prompt, found: Sequence[Prompt]) -> None:
+        """What a search has found, best first."""
+        self.update((question, [prompt.text for prompt in found]) for question in questions)
+        self.initial.append(initial)
+        self.prompts += found
 
     @property
     def best(self) -> str:
-        """The text of the best prompt: elected on dev, or with the best objective on the inputs.
-
-        Raises:
-            ValueError: several prompts were optimised, so there are several best ones; or none
-                was evaluated.
-        """
+        """The text of ``best_prompt``."""
         return self.best_prompt.text
 
     @property
     def best_prompt(self) -> Prompt:
-        """The same with its numbers.
+        """The best prompt: elected on dev, or with the best objective on the inputs.
 
         Raises:
-            ValueError: as ``best``.
+            ValueError: several prompts were optimised, so there are several best ones; or none
+                was evaluated.
         """
         if not self.initial:
             raise ValueError(f"{self.status} before any prompt was evaluated")
@@ -177,8 +160,8 @@ class GreaterOutputs(dict[str, list[str]]):
         return {
             "status": self.status,
             "prompts_of": dict(self),
-            "prompts": [asdict(prompt) for prompt in self.prompts],
-            "initial": [asdict(prompt) for prompt in self.initial],
+            "prompts": [prompt.as_dict() for prompt in self.prompts],
+            "initial": [prompt.as_dict() for prompt in self.initial],
             "history": [asdict(step) for step in self.history],
         }
 
@@ -190,7 +173,7 @@ class GreaterOutputs(dict[str, list[str]]):
         """
         text = json.dumps(self.as_dict(), ensure_ascii=False, indent=1)
         if path is not None:
-            write_whole(Path(path).expanduser(), text.encode(), "give another path")
+            write_whole(Path(path).expanduser(), text.encode())
         return text
 
     def to_dataframe(self) -> Any:
@@ -199,9 +182,8 @@ class GreaterOutputs(dict[str, list[str]]):
         Raises:
             InputError: pandas is not installed.
         """
-        require("to_dataframe", "report", "pandas")
-        pandas = import_module("pandas")
-        return pandas.DataFrame([_flat(prompt) for prompt in self.prompts])
+        require_package("to_dataframe", "report", "pandas")
+        return import_module("pandas").DataFrame([_flat(prompt) for prompt in self.prompts])
 
     def __repr__(self) -> str:
         return (
@@ -211,14 +193,10 @@ class GreaterOutputs(dict[str, list[str]]):
 
 
 def _flat(prompt: Prompt) -> dict[str, Any]:
-    row = {
-        key: getattr(prompt, key)
-        for key in ("text", "objective", "loss", "mistakes", "nll", "found_at", "group")
-    }
+    row = asdict(replace(prompt, dev=None, test=None))
     for split in ("dev", "test"):
-        evaluation: PromptEvaluation | None = getattr(prompt, split)
-        strict = None if evaluation is None else evaluation.strict
-        row |= {
-            f"{split}_{name}": getattr(strict, name, None) for name in ("value", "low", "high", "n")
-        }
+        result: PromptEvaluation | None = getattr(prompt, split)
+        names = ("value", "low", "high", "n")
+        row |= {f"{split}_{name}": getattr(result and result.strict, name, None) for name in names}
+        del row[split]
     return row

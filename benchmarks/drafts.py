@@ -1,4 +1,4 @@
-"""How much of a candidate's reasoning does the incumbent's foretell?
+"""How much of a candidate's reasoning does the incumbent's predict?
 
 A one-token edit may leave the reasoning as it was. If so, the incumbent's reasoning could be read
 as a draft of the candidate's, in one go, up to the first token that differs. This runs a real
@@ -15,19 +15,16 @@ import statistics
 from rich.console import Console
 
 from benchmarks.workload import (
-    PROMPT,
-    WORDING,
     build_model,
+    build_search,
     command,
     parser,
     read_examples,
-    search_settings,
 )
 from prompt_optimization.models.chat import resolve_chat_format
-from prompt_optimization.models.samples import common_length
-from prompt_optimization.models.team import Team
+from prompt_optimization.models.encoded import common_length
+from prompt_optimization.models.model import Model
 from prompt_optimization.models.worker import Worker
-from prompt_optimization.optimizers.greater.search import GreaterSearch
 
 
 def options() -> argparse.Namespace:
@@ -43,26 +40,23 @@ def main() -> int:
     given = options()
     model = build_model(given, given.dtype)
     chat = resolve_chat_format(model.tokenizer)
-    team = Team.alone(Worker(model, chat, given.max_rows, given.gradient_rows))
-    team.train_on(WORDING, read_examples(given.data, given.samples), PROMPT)
-    settings = search_settings(given.steps, given.new_tokens)
-    search = GreaterSearch([team], PROMPT, settings)
-    incumbent = search.begin()
+    answerer = Model.in_process(Worker(model, chat, given.max_rows, given.gradient_rows))
+    examples = read_examples(given.data, given.samples)
+    search = build_search(answerer, examples, given.steps, given.new_tokens)
+    incumbent = search.incumbent.scored
     shares, whole = [], []
-    for step in search.run():
-        for candidate in step.candidates:
-            for draft, reasoning in zip(
-                incumbent.evaluation.reasonings,
-                candidate.scored.evaluation.reasonings,
-                strict=True,
-            ):
+    for _ in range(given.steps):
+        step = search.step()
+        assert step is not None
+        for tried in step.tried:
+            for draft, reasoning in zip(incumbent.reasonings, tried.scored.reasonings, strict=True):
                 shares.append(common_length(draft, reasoning) / max(1, len(reasoning)))
                 whole.append(draft == reasoning)
-        incumbent = step.incumbent
+        incumbent = step.incumbent.scored
     quarters = statistics.quantiles(shares, n=4)
     Console(highlight=False, width=100).print(
         f"{model.name}, {given.samples} samples, {given.new_tokens} new tokens, "
-        f"{len(shares)} candidate reasonings in {given.steps} steps: the incumbent's foretells "
+        f"{len(shares)} candidate reasonings in {given.steps} steps: the incumbent's predicts "
         f"{100 * statistics.mean(shares):.0f} % of the tokens on average "
         f"(quartiles {', '.join(f'{100 * q:.0f}' for q in quarters)} %); "
         f"{100 * statistics.mean(whole):.0f} % are the same to the end"

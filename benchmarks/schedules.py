@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 import torch
 
 from benchmarks.workload import PeakMemory, Work, synchronise
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget
-from prompt_optimization.models.samples import Samples
 from prompt_optimization.optimizers.greater.differentiate import LossWeights, token_gradients
 from prompt_optimization.optimizers.greater.propose import top_tokens
 from prompt_optimization.optimizers.greater.select import choose
@@ -64,7 +64,9 @@ class Measured:
 class PublishedSchedule:
     """The released code's order of work."""
 
-    def __init__(self, model: LanguageModel, samples: Samples, collect: bool = False) -> None:
+    def __init__(
+        self, model: LanguageModel, samples: CachedExamples, collect: bool = False
+    ) -> None:
         """
         Args:
             collect: collect garbage after every pass over a sample or batch; the released code
@@ -102,14 +104,14 @@ class PublishedSchedule:
         return measured
 
     def _whole(self, sample: int, prompt: Ids, reasoning: Ids) -> list[int]:
-        tail = self.samples.tails[sample]
+        target = self.samples.targets[sample]
         return [
             *self.samples.questions[sample],
             *prompt,
             *self.samples.suffix,
             *reasoning,
-            *tail.extractor,
-            *tail.answer,
+            *target.extractor,
+            *target.answer,
         ]
 
     def _forward(self, ids: Sequence[int], tokens: Counter[str]) -> torch.Tensor:
@@ -123,10 +125,12 @@ class PublishedSchedule:
 
     @torch.no_grad()
     def _generate(self, prompt: Ids, new_tokens: int, tokens: Counter[str]) -> list[Ids]:
-        heads = [[*q, *prompt, *self.samples.suffix] for q in self.samples.questions]
+        contexts = [[*q, *prompt, *self.samples.suffix] for q in self.samples.questions]
         reasonings: list[Ids] = []
-        for start in range(0, len(heads), BATCH):
-            ids, mask = pad_left(heads[start : start + BATCH], self.model.filler, self.model.device)
+        for start in range(0, len(contexts), BATCH):
+            ids, mask = pad_left(
+                contexts[start : start + BATCH], self.model.filler, self.model.device
+            )
             stops = sorted(self.model.stop_ids)
             output = self.net.generate(
                 ids,
@@ -152,7 +156,7 @@ class PublishedSchedule:
         tokens["differentiated"] += len(ids)
         tokens["rows"] += 1
         question = len(self.samples.questions[sample])
-        answer = len(self.samples.tails[sample].answer)
+        answer = len(self.samples.targets[sample].answer)
         place = question + work.position
         one_hot = torch.zeros(1, len(work.tokens), device=self.model.device)
         embedding = self.net.get_input_embeddings()
@@ -177,7 +181,7 @@ class PublishedSchedule:
 
     def _loss(self, sample: int, prompt: Ids, reasoning: Ids, tokens: Counter[str]) -> float:
         ids = self._whole(sample, prompt, reasoning)
-        answer = len(self.samples.tails[sample].answer)
+        answer = len(self.samples.targets[sample].answer)
         logits = self._forward(ids, tokens)
         right = torch.tensor(ids[-answer:], device=logits.device)
         loss = torch.nn.functional.cross_entropy(logits[-answer - 1 : -1], right)
@@ -192,7 +196,7 @@ class EngineSchedule:
     """The same step by this project's engine, the incumbent known from the step before."""
 
     def __init__(
-        self, model: LanguageModel, samples: Samples, rows: int, gradient_rows: int
+        self, model: LanguageModel, samples: CachedExamples, rows: int, gradient_rows: int
     ) -> None:
         self.model = model
         self.samples = samples
@@ -201,7 +205,7 @@ class EngineSchedule:
         self.reasonings: list[Ids] = []
 
     def prepare(self, work: Work) -> None:
-        """What the step before has left behind: the incumbent's reasoning and the prefix."""
+        """What the step before has left: the incumbent's reasoning and the prefix."""
         (outcomes,) = self.engine.run(self.samples, [work.prompt], Decoding(work.new_tokens))
         self.reasonings = [outcome.reasoning for outcome in outcomes]
         if work.position:

@@ -12,28 +12,36 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
+from dataclasses import dataclass
 from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.workload import (
-    PROMPT,
-    WORDING,
+    build_search,
     command,
     machine,
     parser,
     read_examples,
-    search_settings,
 )
-from prompt_optimization.models.loading import ModelSettings, load_tokenizer, resolve_device
-from prompt_optimization.models.local_crew import LocalCrew
-from prompt_optimization.models.team import Team
+from prompt_optimization.models.loading import load_tokenizer, resolve_device
+from prompt_optimization.models.model import Model
+from prompt_optimization.models.process_executor import ProcessExecutor
+from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.optimizers.greater.search import GreaterSearch
-from prompt_optimization.optimizers.greater.state import Step
 
 PHASES = ("propose", "differentiate", "select")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A step: the prompt after it, its seconds by phase, and those that each worker worked."""
+
+    prompt: str
+    seconds: dict[str, float]
+    busy: list[float]
 
 
 def options() -> argparse.Namespace:
@@ -41,20 +49,20 @@ def options() -> argparse.Namespace:
     made.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     made.add_argument("--samples", type=int, default=24)
     made.add_argument("--new-tokens", type=int, default=64)
-    made.add_argument("--steps", type=int, default=4, help="measured, behind one that is not")
+    made.add_argument("--steps", type=int, default=4, help="measured, after one that is not")
     made.add_argument("--dtype", default="auto")
     return made.parse_args()
 
 
 def main() -> int:
     given = options()
-    runs: dict[int, list[Step]] = defaultdict(list)
+    runs: dict[int, list[Timed]] = defaultdict(list)
     prompts: dict[int, list[str]] = defaultdict(list)
     for _ in range(given.repeats):
         for workers in given.workers:
             steps = search(given, workers)
             runs[workers].extend(steps[1:])
-            prompts[workers] = [step.incumbent.text for step in steps]
+            prompts[workers] = [step.prompt for step in steps]
     table = Table(
         title=f"{given.model}, {given.samples} samples, {given.new_tokens} new tokens, "
         f"{given.dtype}; medians of {given.steps * given.repeats} steps; "
@@ -88,8 +96,8 @@ def main() -> int:
     return 0
 
 
-def search(given: argparse.Namespace, workers: int) -> list[Step]:
-    """Steps of one search by so many workers."""
+def search(given: argparse.Namespace, workers: int) -> list[Timed]:
+    """Steps of one search by ``workers`` workers."""
     kind = resolve_device(given.device).type
     names = [f"cuda:{i}" for i in range(workers)] if kind == "cuda" else ["cpu"] * workers
     models = [
@@ -97,20 +105,33 @@ def search(given: argparse.Namespace, workers: int) -> list[Step]:
         for name in names
     ]
     # Also one worker lives in a process of its own, so that only their number differs.
-    crew = LocalCrew(
+    executor = ProcessExecutor(
         [partial(Worker.load, model, given.max_rows, given.gradient_rows) for model in models],
         threads=0 if kind == "cuda" else 1,
     )
-    team = Team(crew, *load_tokenizer(models[0]))
+    model = Model(executor, *load_tokenizer(models[0]))
     try:
-        team.train_on(WORDING, read_examples(given.data, given.samples), PROMPT)
-        settings = search_settings(given.steps + 1, given.new_tokens)
-        return list(GreaterSearch([team], PROMPT, settings).run())
+        examples = read_examples(given.data, given.samples)
+        search = build_search(model, examples, given.steps + 1, given.new_tokens)
+        return [timed_step(search) for _ in range(given.steps + 1)]
     finally:
-        team.close()
+        model.close()
 
 
-def total(step: Step) -> float:
+def timed_step(search: GreaterSearch) -> Timed:
+    busy = list(search.models[0].executor.busy)
+    search.scorer.activity.take_seconds()
+    step = search.step()
+    assert step is not None
+    now = search.models[0].executor.busy
+    return Timed(
+        step.incumbent.text,
+        search.scorer.activity.take_seconds(),
+        [after - before for before, after in zip(busy, now, strict=True)],
+    )
+
+
+def total(step: Timed) -> float:
     return sum(step.seconds.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import platform
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,17 +18,20 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
-from prompt_optimization.models.embedded import EMBEDDED_NAME
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import load_language_model, resolve_device, resolve_dtype
-from prompt_optimization.models.samples import Samples
-from prompt_optimization.models.worker import Wording
-from prompt_optimization.optimizers.greater.differentiate import LossWeights
+from prompt_optimization.models.model import Model
+from prompt_optimization.models.settings import BUNDLED_NAME
+from prompt_optimization.models.template import PromptTemplate
+from prompt_optimization.optimizers.base import Tools
 from prompt_optimization.optimizers.greater.propose import top_tokens
-from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
+from prompt_optimization.optimizers.greater.search import GreaterSearch as Search
+from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.runs.naming import DEFAULT_PROMPT
+from prompt_optimization.scoring.scorer import Scorer
 from prompt_optimization.tasks.examples import Example, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +40,7 @@ EXTRACTOR = (
     "Therefore, the final answer (use exactly this format: $NUMBER$, where NUMBER is a positive "
     "integer) is $"
 )
-WORDING = Wording(EXTRACTOR, connector=". Use", separator=" ")
+TEMPLATE = PromptTemplate(EXTRACTOR, connector=". Use", separator=" ")
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama3-8b": {
@@ -77,7 +81,7 @@ class Work:
 def parser(description: str) -> argparse.ArgumentParser:
     """The options that all benchmarks share."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--model", default=EMBEDDED_NAME)
+    made.add_argument("--model", default=BUNDLED_NAME)
     made.add_argument("--data", default=str(ROOT / "data" / "BBH" / "object_counting.json"))
     made.add_argument("--device", default="auto")
     made.add_argument("--repeats", type=int, default=3)
@@ -109,7 +113,7 @@ def build_model(options: argparse.Namespace, dtype_name: str) -> LanguageModel:
     if not options.random_weights:
         model = load_language_model(options.model, device=device, dtype=dtype)
     else:
-        embedded = load_language_model(EMBEDDED_NAME, device=torch.device("cpu"), dtype=dtype)
+        embedded = load_language_model(BUNDLED_NAME, device=torch.device("cpu"), dtype=dtype)
         torch.manual_seed(0)
         config = LlamaConfig(**SHAPES[options.shape], max_position_embeddings=8192)
         with torch.device(device):
@@ -122,23 +126,20 @@ def build_model(options: argparse.Namespace, dtype_name: str) -> LanguageModel:
     return model
 
 
-def build_samples(model: LanguageModel, examples: list[Example], prompt: str = PROMPT) -> Samples:
+def build_samples(
+    model: LanguageModel, examples: list[Example], prompt: str = PROMPT
+) -> CachedExamples:
     chat = resolve_chat_format(model.tokenizer)
-    return Samples(model, WORDING.layout(model.tokenizer, chat), examples, prompt)
+    return CachedExamples(model, TEMPLATE.layout(model.tokenizer, chat), examples, prompt)
 
 
-def search_settings(steps: int, new_tokens: int) -> SearchSettings:
-    """The paper's search, with the rule that takes only what is better."""
-    return SearchSettings(
-        steps=steps,
-        topk=10,
-        topq=6,
-        gradient=LossWeights(),
-        decoding=Decoding(new_tokens),
-        objective="mistakes",
-        progressive=False,
-        **(BEHAVIOURS["sound"] | {"accept": "improve"}),
-    )
+def build_search(model: Model, examples: list[Example], steps: int, new_tokens: int) -> Search:
+    """The paper's search, with the rule that accepts only what is better; started."""
+    model.train_on(TEMPLATE, examples, PROMPT)
+    scorer = Scorer([model], Decoding(new_tokens), objective="mistakes", nll_weight=0.02)
+    search = Search(GreaterSettings.default(), scorer, Tools(random.Random(0), steps))
+    search.start(PROMPT)
+    return search
 
 
 def read_examples(path: str, count: int) -> list[Example]:
@@ -153,7 +154,9 @@ def read_examples(path: str, count: int) -> list[Example]:
     return list(examples[:count])
 
 
-def build_work(samples: Samples, prompt: str, position: int, tokens: int, new_tokens: int) -> Work:
+def build_work(
+    samples: CachedExamples, prompt: str, position: int, tokens: int, new_tokens: int
+) -> Work:
     """Candidates are what the model itself would rather write at ``position``."""
     ids = samples.prompt_ids(prompt)
     if not 0 <= position < len(ids):

@@ -1,4 +1,8 @@
-"""Docstrings here explain several names in one entry; the site gives each an entry of its own."""
+"""Two habits of the docstrings here, in the form that the site's parser knows.
+
+An entry that explains several names becomes an entry for each. A section that only refers to
+another function becomes a sentence.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,16 @@ import griffe
 
 # ``    one, two: text``, where names and text may go on in the next line.
 ENTRY = re.compile(r"^ {4}(\w+(?:,\s+\w+)+):(.*(?:\n {8}.*)*)", re.MULTILINE)
+REFERENCE = re.compile(r"^Raises:\n {4}As (``\w+``)\.$", re.MULTILINE)
 
 
-class SeveralNames(griffe.Extension):
-    """Splits the entries of ``Args`` and ``Attributes``."""
+class Habits(griffe.Extension):
+    """Rewrites docstrings before they are parsed."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring:
-            obj.docstring.value = ENTRY.sub(_split, obj.docstring.value)
+            text = REFERENCE.sub(r"Raises what \1 raises.", obj.docstring.value)
+            obj.docstring.value = ENTRY.sub(_split, text)
 
 
 def _split(entry: re.Match[str]) -> str:

@@ -1,25 +1,28 @@
-"""What the site takes from the repository when it is built, so that it cannot go stale.
+"""What the site takes from the code when it is built, so that it cannot become outdated.
 
-``options.md`` gets every key of the config template with the comments that stand above it there,
-and ``library.md`` the keys of ``OptimizeConfig`` with what its docstring says about them. The
-README becomes a page of its own, with its links led to the pages of the site.
+``options.md`` gets every setting of the harness and ``library.md`` every key of the library, both
+from the rows that stand beside the code (``prompt_optimization/keys.py``). The README becomes a
+page of its own, with its links led to the pages of the site.
 """
 
 from __future__ import annotations
 
 import ast
 import html
-import io
 import re
 import textwrap
-import tokenize
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from GReaTer.config import DEFAULTS, NOT_OFFERED_GROUPS, OWN, offered, word_of
+from prompt_optimization.keys import KINDS, Key, Settings
+from prompt_optimization.optimizers.registry import method_names, settings_class
+from prompt_optimization.runs.config import all_keys, groups
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "prompt_optimization" / "configs"
@@ -33,23 +36,15 @@ PAGES = {
 }
 
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
-SECTION = re.compile(r"# --- (.*?) -*$")
 # Where a page gets what is generated.
 MARKER = "<!-- generated -->"
 
-
-@dataclass
-class Option:
-    """Keys that one comment explains, each with its default and what stands behind it."""
-
-    keys: list[tuple[str, str, str]] = field(default_factory=list)
-    comment: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Section:
-    title: str
-    options: list[Option] = field(default_factory=list)
+SOURCES = {
+    "paper": "the paper",
+    "code": "the authors' released scripts",
+    "llm-attacks": "llm-attacks",
+    "measured": "[measurement](lab_notes.md)",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -61,140 +56,148 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Fill in what is generated."""
-    made = {"options.md": options_page, "library.md": config_table}.get(page.file.src_uri)
+    made = {"options.md": options_page, "library.md": library_table}.get(page.file.src_uri)
     if made is None:
         return markdown
     assert MARKER in markdown, f"{page.file.src_uri} has no place for what is generated"
     return markdown.replace(MARKER, made())
 
 
-def config_table() -> str:
-    """Markdown of the library's keys, in their order."""
-    tree = ast.parse((ROOT / "GReaTer" / "config.py").read_text(encoding="utf-8"))
-    (made,) = (
-        node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and node.name == "OptimizeConfig"
-    )
-    _, _, attributes = (ast.get_docstring(made) or "").partition("Attributes:")
-    meanings: dict[str, str] = {}
-    for entry in re.split(r"\n {4}(?! )", attributes)[1:]:
-        names, _, meaning = entry.partition(":")
-        meanings |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
-    lines = ["| key | default | meaning |", "|---|---|---|"]
-    for node in made.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-            name, default = node.target.id, ast.unparse(node.value)
-            default = "{}" if default.startswith("field(") else default.removeprefix("torch.nn.")
-            lines.append(f"| `{name}` | `{default}` | {meanings[name]} |")
-    return "\n".join(lines)
-
-
 def options_page() -> str:
-    """Markdown of all keys, section by section, then of the ready configs."""
-    source = (CONFIGS / "template.py").read_text(encoding="utf-8")
-    sections = list(sections_of(source))
-    known = {key for section in sections for option in section.options for key, _, _ in option.keys}
-    lines = [_prose(paragraph, known) + "\n" for paragraph in _docstring(source)[1:]]
-    for section in sections:
-        lines += ["", f"## {_prose(section.title, set())}", "", '<div class="options" markdown>']
-        for option in section.options:
-            lines += ["", *_terms(option)]
-            meaning = " ".join(option.comment) or section.title
-            lines += [f":   {_prose(meaning, known)}"]
+    """Markdown of all settings, group by group, then of the ready configs."""
+    lines: list[str] = []
+    for group in groups():
+        lines += ["", f"## {group.group}", "", _prose(" ".join((group.__doc__ or "").split()))]
+        if methods := [name for name in method_names() if settings_class(name) is group]:
+            lines += ["", f"Read by {_either(methods, 'and')}."]
+        lines += ["", '<div class="options" markdown>']
+        for each in group.rows():
+            lines += ["", _term(each), f":   {_prose(_sentence(each.meaning))}", ""]
+            lines += [f"    {_facts(each, group)}"]
         lines += ["", "</div>"]
     lines += ["", "## Ready configs", "", "Each starts from the template and sets what follows."]
-    for path in sorted(CONFIGS.glob("*.py")):
-        if path.stem not in ("__init__", "template"):
-            own = path.read_text(encoding="utf-8")
-            lines += ["", f"### `{path.name}`", "", _prose(_docstring(own)[0], known), ""]
-            lines += ["```python", *_settings(own), "```"]
+    for path in sorted(CONFIGS.glob("[!_]*.py")):
+        if path.stem != "template":
+            lines += ["", f"### `{path.name}`", "", *_config(path)]
     return "\n".join(lines)
 
 
-def _settings(source: str) -> list[str]:
-    """The lines between the first and the last one of a config's function."""
-    function = _function(source)
-    first, last = function.body[0].end_lineno or 0, function.body[-1].lineno - 1
-    return textwrap.dedent("\n".join(source.splitlines()[first:last])).splitlines()
+def library_table() -> str:
+    """Markdown of the library's keys: its own ones, then those of the harness that it offers."""
+    lines = ["| key | default | meaning | in the harness |", "|---|---|---|---|"]
+    for name, (default, meaning) in OWN.items():
+        lines.append(f"| `{name}` | {_value(default)} | {_cell(_prose(meaning))} | |")
+    for name, each in offered().items():
+        default = _by_behaviour(each) or _value(DEFAULTS.get(each.name, each.default))
+        there = f"[`{each.name}`](options.md#{each.name})"
+        lines.append(f"| `{name}` | {default} | {_cell(_prose(each.meaning))} | {there} |")
+    return "\n".join(lines)
 
 
-def _function(source: str) -> ast.FunctionDef:
-    (found,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
-    return found
+def _term(each: Key) -> str:
+    """The key with its default; links lead here."""
+    default = _by_behaviour(each) or _value(each.default)
+    return f'<a id="{each.name}"></a>`{each.name}` = {default}'
 
 
-def sections_of(source: str) -> Iterator[Section]:
-    """Read the assignments to ``config`` off a config file, with the comments above them."""
-    comments = {
-        token.start[0]: token.string
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    section = Section("")
-    function = _function(source)
-    before = function.lineno
-    for node in function.body:
-        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Attribute):
-            continue
-        above = [comments[line] for line in range(before + 1, node.lineno) if line in comments]
-        before = node.end_lineno or node.lineno
-        behind = comments.get(before, "")
-        for number, comment in enumerate(above):
-            if title := SECTION.match(comment):
-                if section.options:
-                    yield section
-                section, above = Section(title[1]), above[number + 1 :]
-                break
-        if above or not section.options or behind:
-            section.options.append(Option(comment=[_bare(line) for line in above]))
-        section.options[-1].keys.append(
-            (node.targets[0].attr, _default(source, node.value), _bare(behind))
-        )
-    if section.options:
-        yield section
+def _facts(each: Key, group: type[Settings]) -> str:
+    """What else a row says, in short sentences."""
+    facts = [f"Give {KINDS[each.kind]}{_bounds(each)}."]
+    if each.choices:
+        facts = [f"Give {_either([choice or repr('') for choice in each.choices], 'or')}."]
+    if each.limit:
+        facts.append("0 sets no limit.")
+    if each.by_behaviour:
+        values = (f"`{name}` sets {_value(value)}" for name, value in each.by_behaviour.items())
+        facts.append(f"The behaviour {' and '.join(values)}.")
+    if each.source:
+        sources = [SOURCES[name] for name in each.source.split(", ")]
+        facts.append(f"The default is from {' and '.join(sources)}.")
+    if each.name != each.path:
+        facts.append(f"Within its group: `{each.path}`.")
+    if word := _library_word(each):
+        facts.append(f"In the library: {word}.")
+    if each.free:
+        facts.append("A resumed run may change it.")
+    if each.of_task:
+        facts.append("A log brings it along when its prompts are evaluated.")
+    if each.reading:
+        facts.append("Accuracies that differ in it are not compared.")
+    return " ".join(facts)
 
 
-def _default(source: str, value: ast.expr) -> str:
-    written = ast.get_source_segment(source, value) or ""
-    if written.startswith("placeholder("):
-        return "by behaviour"
-    return "{}" if written.startswith("ConfigDict(") else written
-
-
-def _terms(option: Option) -> list[str]:
-    """The keys of an option, as terms of a definition list."""
-    return [
-        f'<a id="{key}"></a>`{key}` = '
-        + (default if default == "by behaviour" else f"`{default}`")
-        + (f" ({_prose(behind, set())})" if behind else "")
-        for key, default, behind in option.keys
+def _bounds(each: Key) -> str:
+    bounds = [
+        f"{words} {bound:,.0f}" if bound == int(bound) else f"{words} {bound:g}"
+        for words, bound in (("at least", each.low), ("above", each.above), ("at most", each.high))
+        if bound is not None
     ]
+    return f", {' and '.join(bounds)}" if bounds else ""
 
 
-def _bare(comment: str) -> str:
-    return comment.lstrip("# ").rstrip()
+def _by_behaviour(each: Key) -> str:
+    return "by behaviour" if each.by_behaviour else ""
 
 
-def _docstring(source: str) -> list[str]:
-    """Paragraphs of a file's docstring."""
-    text = ast.get_docstring(ast.parse(source)) or ""
-    return [" ".join(part.split()) for part in text.split("\n\n")]
+def _library_word(each: Key) -> str:
+    """What the library calls a setting, as Markdown; empty where it has none like it."""
+    word = word_of(each.name)
+    if word == "the prompt":
+        return "the inputs' `prompt`, or `p_init`"
+    named = bool(each.library) and each.group not in NOT_OFFERED_GROUPS
+    return f"`{word}`" if word in offered() or word in OWN or named else ""
 
 
-def _prose(text: str, known: set[str]) -> str:
-    """A comment as Markdown: nothing in it is markup but the names of keys and of pages."""
-    keys = "|".join(sorted((key for key in known if "_" in key), key=len, reverse=True))
-    words = re.compile(rf"(`+[^`]+`+|\b(?:{keys})\b|docs/\w+\.md)" if keys else r"(`+[^`]+`+)")
+def _config(path: Path) -> list[str]:
+    """Markdown of a ready config: the first paragraph about it, and what it sets."""
+    tree = ast.parse(source := path.read_text(encoding="utf-8"))
+    about = _prose(" ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split()))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if not functions:
+        return [about]  # another name of a config
+    body = functions[0].body
+    # Without the line that takes the template and the one that returns it.
+    first, last = body[0].end_lineno or 0, body[-1].lineno - 1
+    lines = textwrap.dedent("\n".join(source.splitlines()[first:last])).splitlines()
+    return [about, "", "```python", *lines, "```"]
+
+
+def _value(value: Any) -> str:
+    """A default as Markdown."""
+    return f"`{getattr(value, '__qualname__', None) or repr(value)}`"
+
+
+def _either(words: Iterable[str], last: str) -> str:
+    """``words`` as an enumeration: `a`, `b` or `c`."""
+    *some, final = (f"`{word}`" for word in words)
+    return f"{', '.join(some)} {last} {final}" if some else final
+
+
+def _sentence(text: str) -> str:
+    """``text`` with a full stop and a capital, unless it begins with a setting or a value."""
+    word = re.split(r"[ ,;]", text)[0]
+    first = text[:1] if word in all_keys() or word.endswith(":") else text[:1].upper()
+    return f"{first}{text[1:]}" + ("" if text.endswith(".") else ".")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _prose(text: str) -> str:
+    """Plain text as Markdown: nothing in it is markup but the names of settings and of pages."""
+    known = sorted((name for name in all_keys() if "_" in name), key=len, reverse=True)
+    names = "|".join(map(re.escape, known))
+    words = re.compile(rf"(`+[^`]+`+|(?<![\w.])(?:{names})(?![\w.]\w|\w)|docs/\w+\.md)")
     parts = []
-    for place, part in enumerate(words.split(text)):
-        if not place % 2:
-            escaped = html.escape(re.sub(r"([\\`*_{}\[\]()#+!])", r"\\\1", part), quote=False)
-            parts.append(escaped)
+    for number, part in enumerate(words.split(text)):
+        if not number % 2:
+            escaped = re.sub(r"([\\`*_{}\[\]()#+!])", r"\\\1", part)
+            parts.append(html.escape(escaped, quote=False))
         elif part.startswith("docs/"):
             parts.append(f"[{Path(part).stem.replace('_', ' ')}]({Path(part).name})")
         else:
-            parts.append(part if part.startswith("`") else f"[`{part}`](#{part})")
+            parts.append(part if part.startswith("`") else f"[`{part}`](options.md#{part})")
     return "".join(parts)
 
 

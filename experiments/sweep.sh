@@ -154,7 +154,7 @@ sweep() {
     done
     trap - INT TERM
     if [ -z "${DRY_RUN:-}" ]; then
-        "$PYTHON" -m prompt_optimization.runs.summary "$RESULTS" || true
+        "$PYTHON" -m prompt_optimization.report.summary "$RESULTS" || true
         # Without a finished run there is no page, which the table has just shown.
         ! compgen -G "$RESULTS/*.json" >/dev/null ||
             "$PYTHON" "$root/scripts/report.py" "$RESULTS" --format html || true

@@ -33,6 +33,20 @@ class InputError(ValueError):
         return self.worded(lambda key: f"setting {key}")
 
 
+class Malformed(ValueError):
+    """A file does not hold what it should; whoever reads it says which file."""
+
+
+def require(condition: object) -> None:
+    """Check what a file holds; unlike ``assert`` also under ``python -O``.
+
+    Raises:
+        Malformed: ``condition`` is not true.
+    """
+    if not condition:
+        raise Malformed
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The one of ``known`` that ``word`` was probably meant to be; None when none is like it."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
@@ -40,7 +54,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about the unknown ``word``: the nearest of ``known``, or all of them."""
+    """How a sentence about an unknown ``word`` ends: with the nearest of ``known``, or all."""
     known = list(known)
     meant = nearest(word, known)
     return f"did you mean '{meant}'?" if meant else f"choose one of {', '.join(known)}"

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 from prompt_optimization.errors import InputError
 
 
-def require(need: str, extra: str, *packages: str) -> None:
+def require_package(need: str, extra: str, *packages: str, key: str = "") -> None:
     """Check that ``packages``, which come with the extra of that name, can be imported.
 
     Args:
         need: what needs them.
+        key: the setting that asks for it.
 
     Raises:
         InputError: one is missing.
@@ -20,5 +21,6 @@ def require(need: str, extra: str, *packages: str) -> None:
         if find_spec(package) is None:
             raise InputError(
                 f"{need} needs the package {package}; install it with "
-                f"pip install 'greater-prompt-optimization[{extra}]'"
+                f"pip install 'greater-prompt-optimization[{extra}]'",
+                key=key or (),
             )

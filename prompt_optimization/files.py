@@ -6,23 +6,20 @@ import contextlib
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.signals import shielded
 
-RESULTS_ELSEWHERE = (
-    "free space or choose another place with --config.result_prefix or --config.logfile"
-)
 
-
-def write_whole(path: Path, data: bytes, mend: str = RESULTS_ELSEWHERE) -> None:
+def write_whole(path: Path, data: bytes, key: str | Sequence[str] = ()) -> None:
     """Write ``data`` aside, make sure that it is on the disk, and put it in ``path``'s place.
 
     Signals that would stop the run wait until this is done.
 
     Args:
-        mend: what the user can do when it fails.
+        key: the settings that name another place.
 
     Raises:
         InputError: it cannot be written; what stood in its place stays as it was.
@@ -48,7 +45,15 @@ def write_whole(path: Path, data: bytes, mend: str = RESULTS_ELSEWHERE) -> None:
             if temporary is not None:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
-            raise InputError(f"'{path}' cannot be written ({error.strerror}); {mend}") from None
+            raise unwritable(path, error, key) from None
+
+
+def unwritable(path: Path, error: OSError, key: str | Sequence[str]) -> InputError:
+    """What to say when ``path`` cannot be written."""
+    return InputError(
+        f"'{path}' cannot be written ({error.strerror}); free space or choose another place",
+        key=key,
+    )
 
 
 def remove_leftovers(path: Path) -> None:

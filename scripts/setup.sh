@@ -121,4 +121,4 @@ if ! finished; then
 fi
 
 cd "$root"
-"$venv/bin/python" -m prompt_optimization.models.embedded >/dev/null
+"$venv/bin/python" -m prompt_optimization.models.bundled >/dev/null

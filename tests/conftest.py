@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from transformers import (
 )
 
 from prompt_optimization.models.chat import resolve_chat_format
+from prompt_optimization.models.encoded import CachedExamples
+from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.models.samples import Samples
-from prompt_optimization.models.team import Team
-from prompt_optimization.models.worker import Wording, Worker
+from prompt_optimization.models.model import Model
+from prompt_optimization.models.template import PromptTemplate
+from prompt_optimization.models.worker import Worker
+from prompt_optimization.scoring.scorer import Scorer
 from prompt_optimization.tasks.examples import Example
 
 # Tiny matrices gain nothing from a second thread and lose much to its waiting.
@@ -53,6 +57,11 @@ GEMMA_TEMPLATE = (
     "{{ '<start_of_turn>model\n' }}{% endif %}"
 )
 
+PROMPT = " proper logical reasoning and think step by step."
+
+# Reasoning that is long enough to differ between prompts.
+REASONING = Decoding(5)
+
 QUESTIONS = (
     ("Tom has 7 apples and buys 5 more. How many apples does Tom have now?", "12"),
     ("I have two apples and a pear. How many apples do I have?", "2"),
@@ -64,7 +73,7 @@ QUESTIONS = (
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """Like Llama-3's: byte-level BPE behind a pattern that keeps digits apart from words."""
+    """Like Llama-3's: byte-level BPE after a pattern that keeps digits apart from words."""
     tokenizer = Tokenizer(BPE())
     pattern = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -117,6 +126,10 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
             show_progress=False,
         ),
     )
+    # The trainer takes all of these for special, and a special token is no part of an answer.
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = [one for one in state["added_tokens"] if one["content"] in special]
+    tokenizer = Tokenizer.from_str(json.dumps(state))
     made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -179,33 +192,55 @@ def make_model(tokenizers: dict[str, Any]) -> Callable[..., LanguageModel]:
 
 
 @pytest.fixture
-def make_samples() -> Callable[..., Samples]:
+def make_samples() -> Callable[..., CachedExamples]:
     """``make_samples(model, n, prompt, extractor)``: the first ``n`` questions, laid out."""
 
     def make(
         model: LanguageModel,
         n: int = 6,
-        prompt: str = " proper logical reasoning and think step by step.",
+        prompt: str = PROMPT,
         extractor: str = "Therefore, the final answer is $",
-    ) -> Samples:
+    ) -> CachedExamples:
         layout = Layout(model.tokenizer, resolve_chat_format(model.tokenizer), extractor=extractor)
         examples = [Example(q, a, row) for row, (q, a) in enumerate(QUESTIONS[:n])]
-        return Samples(model, layout, examples, prompt)
+        return CachedExamples(model, layout, examples, prompt)
 
     return make
 
 
 @pytest.fixture
-def make_team(make_samples: Any) -> Callable[..., Team]:
-    """``make_team(model, n, prompt)``: a team of one on ``make_samples``' samples."""
+def make_answerer(make_samples: Any) -> Callable[..., Model]:
+    """``make_answerer(model, n, prompt)``: one copy of ``model`` on ``make_samples``' examples."""
 
-    def make(model: LanguageModel, n: int, prompt: str) -> Team:
+    def make(model: LanguageModel, n: int = 6, prompt: str = PROMPT) -> Model:
         samples = make_samples(model, n=n, prompt=prompt)
         layout = samples.layout
-        wording = Wording(layout.extractor, layout.connector, layout.separator)
-        team = Team.alone(Worker(model, layout.chat, max_rows=64, gradient_rows=4))
-        team.train_on(wording, samples.examples, prompt)
-        return team
+        template = PromptTemplate(layout.extractor, layout.connector, layout.separator)
+        made = Model.in_process(Worker(model, layout.chat, max_rows=64, gradient_rows=4))
+        made.train_on(template, samples.examples, prompt)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def make_scorer(make_model: Any, make_answerer: Any) -> Callable[..., Scorer]:
+    """``make_scorer(*models, n, prompt, decoding, **settings)``: scores prompts on ``n`` examples;
+    without ``models`` with a fresh one."""
+
+    def make(
+        *models: LanguageModel,
+        n: int = 6,
+        prompt: str = PROMPT,
+        decoding: Decoding = REASONING,
+        objective: str = "loss",
+        nll_weight: float = 0.02,
+        written: bool = False,
+    ) -> Scorer:
+        answerers = [make_answerer(model, n, prompt) for model in models or (make_model(),)]
+        return Scorer(
+            answerers, decoding, objective=objective, nll_weight=nll_weight, written=written
+        )
 
     return make
 

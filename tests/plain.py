@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.samples import Samples
 
 
 def logits(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
@@ -17,7 +17,9 @@ def logits(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
         return model.model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0]
 
 
-def reason(model: LanguageModel, samples: Samples, prompt: Ids, sample: int, limit: int) -> Ids:
+def reason(
+    model: LanguageModel, samples: CachedExamples, prompt: Ids, sample: int, limit: int
+) -> Ids:
     ids = [*samples.questions[sample], *prompt, *samples.suffix]
     start = len(ids)
     while len(ids) - start < limit:
@@ -28,7 +30,7 @@ def reason(model: LanguageModel, samples: Samples, prompt: Ids, sample: int, lim
     return tuple(ids[start:])
 
 
-def prompt_nll(model: LanguageModel, samples: Samples, prompt: Ids, sample: int) -> float:
+def prompt_nll(model: LanguageModel, samples: CachedExamples, prompt: Ids, sample: int) -> float:
     question = samples.questions[sample]
     ids = torch.tensor([*question, *prompt])
     losses = torch.nn.functional.cross_entropy(
@@ -39,15 +41,15 @@ def prompt_nll(model: LanguageModel, samples: Samples, prompt: Ids, sample: int)
 
 def answer_loss(
     model: LanguageModel,
-    samples: Samples,
+    samples: CachedExamples,
     prompt: Ids,
     sample: int,
     reasoning: Ids,
     temperature: float,
 ) -> tuple[float, bool]:
-    tail = samples.tails[sample]
-    head = [*samples.questions[sample], *prompt, *samples.suffix, *reasoning, *tail.extractor]
-    answer = torch.tensor(tail.answer)
-    scores = logits(model, [*head, *tail.answer])[len(head) - 1 : -1].float()
+    target = samples.targets[sample]
+    context = [*samples.questions[sample], *prompt, *samples.suffix, *reasoning, *target.extractor]
+    answer = torch.tensor(target.answer)
+    scores = logits(model, [*context, *target.answer])[len(context) - 1 : -1].float()
     loss = torch.nn.functional.cross_entropy(scores / temperature, answer)
     return float(loss), bool((scores.argmax(-1) != answer).any())

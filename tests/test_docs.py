@@ -1,10 +1,13 @@
-"""The site builds without a warning, and no key is missing on it."""
+"""The site builds without a warning, nothing is missing on it, and what pages name exists."""
 
 from __future__ import annotations
 
 import ast
+import os
 import re
-from dataclasses import fields
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,15 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
 from GReaTer import OptimizeConfig
-from prompt_optimization.configs.template import get_config
+from prompt_optimization.optimizers.registry import method_names
+from prompt_optimization.runs.config import all_keys, key_named
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
+# Pages that are read in the repository, too; lab notes tell of earlier versions.
+TEXTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{p}.md" for p in PAGES if p != "lab_notes")]
+# The page that adds a method.
+EXAMPLE = "shorten"
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +53,33 @@ def test_a_page_is_whole(site: Path, page: str) -> None:
     assert not re.search(r'<link[^>]* rel="(stylesheet|preconnect)"[^>]* href="(https?:)?//', html)
 
 
-def test_every_key_of_the_template_is_an_option(site: Path) -> None:
+def test_every_setting_is_an_option(site: Path) -> None:
     html = text_of(site, "options")
-    missing = [key for key in get_config() if f'<a id="{key}"></a><code>{key}</code>' not in html]
+    missing = [key for key in all_keys() if f'<a id="{key}"></a><code>{key}</code>' not in html]
     assert not missing
-    # Each with a meaning of its own or of its group.
+    # Within its group too, where that is another name, and each with a meaning.
+    paths = [each.path for each in all_keys().values() if f"<code>{each.path}</code>" not in html]
+    assert not paths
     assert "<dd>" in html and "<dd></dd>" not in html
+
+
+def test_an_option_says_what_its_row_says(site: Path) -> None:
+    html = text_of(site, "options")
+    for each in all_keys().values():
+        (described,) = re.findall(rf'<a id="{re.escape(each.name)}"></a>.*?</dd>', html, re.DOTALL)
+        assert ("A resumed run may change it." in described) == each.free
+        assert all(f"<code>{choice}</code>" in described for choice in each.choices if choice)
+        for value in each.by_behaviour.values():
+            assert f"<code>{value!r}</code>" in described
+        if each.low is not None:
+            assert f"at least {each.low:g}" in described
 
 
 def test_every_key_of_the_library_is_explained(site: Path) -> None:
     html = text_of(site, "library")
-    for each in fields(OptimizeConfig):
+    for name in OptimizeConfig():
         (meaning,) = re.findall(
-            rf"<tr>\s*<td><code>{each.name}</code></td>\s*<td>.*?</td>\s*<td>(.*?)</td>", html
+            rf"<tr>\s*<td><code>{re.escape(name)}</code></td>\s*<td>.*?</td>\s*<td>(.*?)</td>", html
         )
         assert meaning
 
@@ -69,8 +91,77 @@ def test_every_public_name_is_documented(site: Path) -> None:
     assert not [name for name in GReaTer.__all__ if name not in html]
 
 
+def test_every_method_is_described(site: Path) -> None:
+    html = text_of(site, "methods")
+    assert not [name for name in method_names() if f"<code>{name}</code>" not in html]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_code_of_the_pages_is_python(page: str) -> None:
     markdown = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     for code in re.findall(r"^```python\n(.*?)^```$", markdown, re.S | re.M):
         ast.parse(code)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_settings_and_configs_that_a_page_names_exist(text: str) -> None:
+    markdown = (ROOT / text).read_text(encoding="utf-8")
+    settings = set(re.findall(r"--config\.([a-z][\w.]*)", markdown))
+    assert not [name for name in settings if not (key_named(name) or EXAMPLE in name)]
+    configs = {
+        *re.findall(r"configs/(\w+)\.py", markdown),
+        *re.findall(r"--config=(\w+)(?![\w./])", markdown),
+    } - {"CONFIG", EXAMPLE}
+    assert not [name for name in configs if not (ROOT / "configs" / f"{name}.py").is_file()]
+
+
+@pytest.mark.parametrize("text", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_the_repository_lead_somewhere(text: str) -> None:
+    markdown = (ROOT / text).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s#]+)[^)]*\)", markdown)
+    assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
+
+
+def test_the_tree_names_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (tree,) = re.findall(r"^```\n(configs/.*?)^```$", text, re.S | re.M)
+    folders: list[Path] = []
+    named = []
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        del folders[indent // 2 :]
+        names = re.findall(r"^[^\s,]+|(?<=, )[^\s,]+\.py", re.split(r"\s{2,}", line.strip())[0])
+        named += [Path(*folders, name) for name in names]
+        folders.append(Path(names[0]))
+    assert Path("prompt_optimization/runs/store/log.py") in named
+    assert not [str(path) for path in named if not (ROOT / path).exists()]
+
+
+def test_the_example_of_a_method_keeps_the_contract(tmp_path: Path) -> None:
+    """The files of the page, put where it says into a copy of the package."""
+    for name in ("prompt_optimization", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    page = (ROOT / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
+    folder = Path("prompt_optimization/optimizers") / EXAMPLE
+    (tmp_path / folder).mkdir()
+    for name, code in re.findall(r"^`([\w/]+\.py)`:\n\n```python\n(.*?)^```$", page, re.S | re.M):
+        (tmp_path / (name if "/" in name else folder / name)).write_text(code)
+    config = f"from prompt_optimization.configs.{EXAMPLE} import get_config; print(get_config())"
+    assert f"method: {EXAMPLE}" in output_of("-c", config, folder=tmp_path)
+    suite = ["tests/optimizers/test_contract.py", "-n", "0", "-p", "no:cacheprovider"]
+    chosen = f"{EXAMPLE} and (folder or seed or killed or twice or log)"
+    assert "5 passed" in output_of("-m", "pytest", *suite, "-k", chosen, folder=tmp_path)
+
+
+def output_of(*arguments: str, folder: Path) -> str:
+    """What Python says, with the packages of ``folder``."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

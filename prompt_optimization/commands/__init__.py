@@ -2,3 +2,7 @@
 
 ``program`` is what the user typed before the arguments, for help and for messages.
 """
+
+from prompt_optimization.threads import prefer_passive_waiting
+
+prefer_passive_waiting()  # before a command loads torch

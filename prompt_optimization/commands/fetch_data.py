@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.places import data_folder
+from prompt_optimization.paths import data_folder
 from prompt_optimization.tasks.official import SOURCES, fetch, is_fetched, official_files
 
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str], program: str) -> int:
         return 130
     if failures:
         others = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
-        print(f"error: {failures[0]}{others}", file=sys.stderr)
+        print(f"error: {failures[0].worded('--{}'.format)}{others}", file=sys.stderr)
         return 2
     rows = sum(file.rows for file in wanted)
     print(f"{len(wanted)} files with {rows} rows in {given.out}, {len(missing)} of them new")

@@ -1,10 +1,12 @@
-"""What the commands with a ``--config`` share: absl flags in, exit codes out."""
+"""What the commands with a ``--config`` share: absl flags in, exit codes out. Free of torch."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,11 +14,15 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from prompt_optimization import configs
-from prompt_optimization.configs.template import get_config as template_config
-from prompt_optimization.errors import InputError, nearest
+from prompt_optimization.errors import InputError, did_you_mean, nearest
+from prompt_optimization.optimizers.registry import about, method_names
+from prompt_optimization.runs.config import all_keys, groups, key_named, key_names
 from prompt_optimization.signals import Interrupted, interruptible
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+
+# Characters of a default that the help shows.
+SHOWN = 40
 
 
 def execute(
@@ -26,25 +32,24 @@ def execute(
     about: str,
     continued: str = "",
 ) -> int:
-    """Run ``main`` and return the exit code: 2 for what the user can mend, 130 after Ctrl-C, 143
+    """Run ``main`` and return the exit code: 2 for what the user can fix, 130 after Ctrl-C, 143
     after SIGTERM.
 
     Args:
         program: what the user typed before ``arguments``.
-        about: what ``--help`` tells.
-        continued: the flag with which the command goes on where it was interrupted, if it needs
-            one.
+        about: what ``--help`` says first.
+        continued: the flag that continues the command where it was interrupted, if it needs one.
     """
     if {"-h", "--help"} & set(arguments):
-        print(_help(main.__module__, program, about))
+        print(help_text(main.__module__, program, about))
         return 0
     try:
         # absl and the config flag read overrides from here.
-        sys.argv = [program, *_with_packaged_config(arguments)]
+        sys.argv = [program, *_with_config_files(arguments)]
         with interruptible():
             app.run(main, flags_parser=parse)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.worded(flag_of)}", file=sys.stderr)
         return 2
     except Interrupted as interruption:
         again = _again(program, arguments, continued)
@@ -53,47 +58,108 @@ def execute(
     return 0
 
 
+def flag_of(key: str) -> str:
+    """The flag that sets ``key``."""
+    return f"--config.{key}" if key_named(key) else f"--{key}"
+
+
 def parse(arguments: Sequence[str]) -> list[str]:
-    """absl's flag parser, whose complaints are told in one sentence.
+    """absl's flag parser, whose complaints become one sentence.
 
     Raises:
-        InputError: a flag or key is unknown, or a value has another type than its default.
+        InputError: a flag or key is unknown, a value has another type than its default, or the
+            config cannot be read.
     """
-    known = sorted(template_config())
     for argument in arguments[1:]:
-        key = re.match(r"--?config\.(\w+)", argument)
-        if key and key.group(1) not in known:
-            raise InputError(
-                f"config key '{key.group(1)}' is unknown; did you mean "
-                f"--config.{nearest(key.group(1), known)}?"
-            )
-        bare = re.match(r"--?(?!config\b)(\w+)(=|$)", argument)
-        if bare and bare.group(1) in known and bare.group(1) not in flags.FLAGS:
-            raise InputError(
-                f"flag --{bare.group(1)} is unknown; did you mean --config.{bare.group(1)}?"
-            )
+        _check_flag(argument)
+    path = _config_path(arguments[1:])
     try:
         rest: list[str] = flags.FLAGS(list(arguments))
+        config = CONFIG.value
     except flags.Error as error:
+        if str(error).startswith(f"flag --config={path}: "):
+            # The file's own error, wrapped by ml_collections and by absl.
+            own = error.__context__ and error.__context__.__context__
+            raise _unreadable(path, own) from None
         raise InputError(_type_error(str(error))) from None
     except (AttributeError, KeyError) as error:
-        # A key inside a known one, such as --config.chat_template_kwargs.KEY.
-        key_name = str(error).strip("'\"")
-        raise InputError(
-            f"config key '{key_name}' is unknown; keys inside another one must stand in the "
-            "config file before they can be overridden"
-        ) from None
+        raise _unknown_inside_dict(arguments, error) or _unreadable(path, error) from None
+    except (OSError, SyntaxError, ImportError, TypeError) as error:
+        raise _unreadable(path, error) from None
     if len(rest) > 1:
         raise InputError(f"'{rest[1]}' is not a flag; options are --config.KEY=VALUE")
-    if CONFIG.value is None:
-        raise InputError("no config; give one, for instance --config=embedded")
-    if not isinstance(CONFIG.value, ConfigDict):
-        path = config_flags.get_config_filename(flags.FLAGS["config"])
-        raise InputError(
-            f"config file '{path}' cannot be read; give an existing one, for instance "
-            "--config=embedded"
-        )
+    if not isinstance(config, ConfigDict):
+        raise _unreadable(path, None)
     return rest
+
+
+def _config_path(arguments: Sequence[str]) -> str:
+    """The file that ``--config=FILE`` or ``--config FILE`` names.
+
+    Raises:
+        InputError: none is named.
+    """
+    found = ""
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        if flag := re.fullmatch(r"--?config(=(.*))?", argument, re.DOTALL):
+            found = flag.group(2) if flag.group(1) else after
+    if not found:
+        raise _no_config()
+    return found
+
+
+def _check_flag(argument: str) -> None:
+    """Refuse keys that do not exist.
+
+    Raises:
+        InputError: the argument sets one.
+    """
+    key = re.match(r"--?config\.([\w.]+)", argument)
+    if key and not (key_named(key.group(1)) or _inside_dict(key.group(1))):
+        within = "." in key.group(1)
+        known = [name for name in key_names() if "." in name or not within]
+        meant = nearest(key.group(1), known)
+        hint = f"did you mean --config.{meant}?" if meant else "--help lists the keys"
+        raise InputError(f"config key '{key.group(1)}' is unknown; {hint}")
+    bare = re.match(r"--?(?!config\b)([\w.]+)(=|$)", argument)
+    if bare and bare.group(1) in key_names() and bare.group(1) not in flags.FLAGS:
+        raise InputError(
+            f"flag --{bare.group(1)} is unknown; did you mean --config.{bare.group(1)}?"
+        )
+
+
+def _inside_dict(name: str) -> bool:
+    """Whether ``name`` is a key inside a setting that is a dict."""
+    parent = key_named(name.rpartition(".")[0])
+    return parent is not None and parent.kind is dict
+
+
+def _unknown_inside_dict(arguments: Sequence[str], error: Exception) -> InputError | None:
+    """What to say where ``error`` is about a key that a dict among the settings does not hold."""
+    for argument in arguments:
+        name = re.match(r"--?config\.([\w.]+)", argument)
+        parent, _, key = name.group(1).rpartition(".") if name else ("", "", "")
+        if name and _inside_dict(name.group(1)) and _first(error).args == (key,):
+            return InputError(
+                f"config key '{name.group(1)}' is unknown; give the whole dict, as in "
+                f"--config.{parent}=\"{{'{key}': 'VALUE'}}\""
+            )
+    return None
+
+
+def _unreadable(path: str, error: BaseException | None) -> InputError:
+    reason = " ".join(f" ({type(error).__name__}: {error})".split("\n")) if error else ""
+    return InputError(
+        f"config file '{path}' cannot be read{reason}; give an existing one, a Python file with a "
+        "get_config that begins with the template's, for instance --config=embedded"
+    )
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong before ``error`` was made of it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def packaged_configs() -> dict[str, Path]:
@@ -102,59 +168,114 @@ def packaged_configs() -> dict[str, Path]:
     return {file.stem: file for file in files}
 
 
-def _with_packaged_config(arguments: Sequence[str]) -> list[str]:
+def _with_config_files(arguments: Sequence[str]) -> list[str]:
     """``arguments`` with the packaged file's path where ``--config`` gives a bare name.
 
     Raises:
-        InputError: there is no such config.
+        InputError: there is no such config, or the file is none.
     """
     known = packaged_configs()
     found = list(arguments)
-    for place, argument in enumerate(found):
+    for i, argument in enumerate(found):
         # Both --config=NAME and --config NAME.
         flag = re.match(r"--?config=", argument)
         start = flag.group() if flag else ""
-        if not flag and (place == 0 or found[place - 1] not in ("--config", "-config")):
+        if not flag and (i == 0 or found[i - 1] not in ("--config", "-config")):
             continue
         name = argument.removeprefix(start)
+        if not name:
+            raise _no_config()
         if not re.fullmatch(r"[\w-]+", name):
+            _check_file(name)
             continue
         if name not in known:
             raise InputError(
-                f"config '{name}' does not come with the package ({', '.join(known)}); give one "
-                "of these names or a file's path with --config="
+                f"config '{name}' does not come with the package; {did_you_mean(name, known)} A "
+                "file's path works, too"
+                if nearest(name, known)
+                else f"config '{name}' does not come with the package; give one of "
+                f"{', '.join(known)}, or a file's path"
             )
-        found[place] = f"{start}{known[name]}"
+        found[i] = f"{start}{known[name]}"
     return found
 
 
-def _help(module: str, program: str, about: str) -> str:
-    known = packaged_configs()
-    own_flags = flags.FLAGS.module_help(module).partition("\n")[2]  # without the module's name
-    return "\n\n".join(
-        [
-            f"usage: {program} --config=CONFIG [--config.KEY=VALUE ...] [FLAG ...]",
-            about.strip(),
-            f"CONFIG is a file or one of {', '.join(known)}.\n"
-            f"Every KEY is explained in {known['template']}.",
-            own_flags,
-        ]
-    ).rstrip()
+def _no_config() -> InputError:
+    return InputError("no config; give one, for instance --config=embedded")
+
+
+def _check_file(name: str) -> None:
+    """Refuse what is no config file, before absl asks it for values.
+
+    Raises:
+        InputError: there is no such Python file.
+    """
+    path = Path(name.partition(":")[0])  # absl hands what follows the colon to get_config
+    if not path.is_file() or path.suffix != ".py":
+        why = "is not a Python file" if path.is_file() else "does not exist"
+        raise InputError(
+            f"config file '{path}' cannot be read: it {why}; give an existing one, for instance "
+            "--config=embedded"
+        )
+
+
+def help_text(module: str, program: str, text: str) -> str:
+    """What ``--help`` prints: usage, flags, and every key in its group with its default."""
+    # Without the module's name, which comes first.
+    own_flags = flags.FLAGS.module_help(module).strip().partition("\n")[2]
+    methods = "\n".join(f"  {name}\n{_wrapped(about(name), '      ')}" for name in method_names())
+    parts = [
+        f"usage: {program} --config=CONFIG [--config.KEY=VALUE ...] [FLAG ...]",
+        text.strip(),
+        f"CONFIG is a file or one of {', '.join(packaged_configs())}.",
+        own_flags.rstrip(),
+        f"Methods (--config.method=NAME):\n{methods}",
+        _wrapped(
+            "Keys, with their defaults. A key is also known within its group, as in "
+            "--config.greater.topk.",
+            "",
+        ),
+        *(_group_help(group.group) for group in groups()),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _group_help(group: str) -> str:
+    lines = [f"{group}:"]
+    for each in all_keys().values():
+        if each.group == group:
+            default = "set by behaviour" if each.by_behaviour else _shown(each.default)
+            lines += [f"  --config.{each.name} ({default})", _wrapped(each.meaning, "      ")]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: str) -> str:
+    width = min(100, shutil.get_terminal_size().columns)
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def _shown(default: object) -> str:
+    text = repr(default)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def _type_error(text: str) -> str:
     """``text`` with the key, its value and the type that was expected, where it is about one."""
-    match = re.match(r"flag --config\.(\w+)=(.*?): ", text, re.DOTALL)
-    if match is None:
-        return text
-    key, value = match.groups()
-    default = template_config().get_ref(key).get()
-    kind = template_config().get_type(key).__name__
-    return f"--config.{key}='{value}' is not of type {kind}; its default is {default!r}"
+    match = re.match(r"flag --config\.([\w.]+)=(.*?): ", text, re.DOTALL)
+    each = key_named(match.group(1)) if match else None
+    if match is None or each is None:
+        return text.partition("\n")[0]
+    name, value = match.groups()
+    return (
+        f"--config.{name}='{value}' is not of type {each.kind.__name__}; its default is "
+        f"{each.default!r}"
+    )
 
 
 def _again(program: str, arguments: Sequence[str], continued: str) -> str:
-    """The command that goes on where the one with ``arguments`` was interrupted."""
+    """The command that continues where the one with ``arguments`` was interrupted."""
     kept = list(arguments)
     if continued:
         name = continued.partition("=")[0].lstrip("-")
@@ -164,8 +285,8 @@ def _again(program: str, arguments: Sequence[str], continued: str) -> str:
         apart = [part is not None and part.group(1) is None for part in parts]
         kept = [
             one
-            for one, part, behind in zip(kept, parts, [False, *apart], strict=False)
-            if part is None and not behind
+            for one, part, after in zip(kept, parts, [False, *apart], strict=False)
+            if part is None and not after
         ]
         kept.append(continued)
     return f"{program} {shlex.join(kept)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
-from prompt_optimization.places import data_folder
+from prompt_optimization.paths import data_folder
 from prompt_optimization.tasks.generate import TASKS, table
 
 
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str], program: str) -> int:
                 different.append(str(path))
             continue
         try:
-            write_whole(path, content, "choose another --out")
+            write_whole(path, content, "out")
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {error.worded('--{}'.format)}", file=sys.stderr)
             return 2
     if different:
         print("not as generated: " + ", ".join(different), file=sys.stderr)

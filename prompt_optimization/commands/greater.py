@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
-from prompt_optimization.errors import nearest
+from prompt_optimization.errors import did_you_mean
 
 # By name, in the order in which they are shown; each is a module of this package.
 COMMANDS = {
@@ -26,13 +28,21 @@ def main() -> int:
     if not name:
         print(usage(), file=sys.stderr)
         return 2
+    if name == "--version":
+        print(f"greater {version('greater-prompt-optimization')}")
+        return 0
     if name not in COMMANDS:
-        meant = nearest(name, COMMANDS)
-        print(f"error: command '{name}' is unknown; did you mean '{meant}'?", file=sys.stderr)
+        hint = did_you_mean(name, COMMANDS)
+        print(f"error: command '{name}' is unknown; {hint}", file=sys.stderr)
         return 2
-    # Only now, because most commands import torch, and evaluate has flags that optimize has not.
+    # Only now, because evaluate has flags that optimize has not.
     command = import_module(f"prompt_optimization.commands.{name.replace('-', '_')}")
-    code: int = command.main(arguments, f"greater {name}")
+    try:
+        code: int = command.main(arguments, f"greater {name}")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     return code
 
 
@@ -41,5 +51,11 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {does}" for name, does in COMMANDS.items()]
     return "\n".join(
-        ["usage: greater COMMAND [FLAG ...]", "", *lines, "", "greater COMMAND --help tells more."]
+        [
+            "usage: greater COMMAND [FLAG ...]",
+            "",
+            *lines,
+            "",
+            "greater COMMAND --help says more; greater --version says which version this is.",
+        ]
     )

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prompt_optimization.commands.flags import CONFIG, execute
-from prompt_optimization.configs.template import get_config as template_config
-from prompt_optimization.runs.display import Display
-from prompt_optimization.runs.run import run
+from prompt_optimization.runs.config import values_of
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -19,8 +17,13 @@ def main(arguments: Sequence[str], program: str) -> int:
 
 
 def optimize(_: Sequence[str]) -> None:
-    display = Display(CONFIG.value.verbose)
+    values = values_of(CONFIG.value)
+    # Only now, because this loads torch.
+    from prompt_optimization.runs.display import Display
+    from prompt_optimization.runs.run import run
+
+    display = Display(values["verbose"])
     try:
-        run(CONFIG.value, template_config(), display)
+        run(values, display)
     finally:
         display.close()

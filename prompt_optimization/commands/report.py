@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.extras import require
+from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
 
 
@@ -30,36 +30,36 @@ def main(arguments: Sequence[str], program: str) -> int:
     try:
         write(given.folder, given.format, given.out, given.reading)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.worded(lambda key: f'--{key}')}", file=sys.stderr)
         return 2
     return 0
 
 
-def write(folder: Path, form: str, out: Path | None, reading: str) -> None:
+def write(folder: Path, form: str, out: Path | None, metric: str) -> None:
     """Write the report on ``folder`` to ``out`` or where it belongs.
 
     Raises:
         InputError: there is nothing to report, packages are missing, or ``out`` cannot be
             written.
     """
-    # tabulate is behind the tables in Markdown.
-    require("a report", "report", "pandas", "matplotlib", "tabulate")
-    from prompt_optimization.runs.report.measured import read_results
-    from prompt_optimization.runs.report.page import page
-    from prompt_optimization.runs.report.render import FORMATS
-    from prompt_optimization.runs.report.tables import all_tables
+    # pandas writes tables in Markdown with tabulate.
+    require_package("a report", "report", "pandas", "matplotlib", "tabulate")
+    from prompt_optimization.report.measured import read_results
+    from prompt_optimization.report.page import page
+    from prompt_optimization.report.render import FORMATS
+    from prompt_optimization.report.tables import all_tables
 
-    results = read_results(folder, reading)
+    results = read_results(folder, metric)
     tables = all_tables(results)
     for reason in results.left_out:
         print(f"left out: {reason}", file=sys.stderr)
     if form == "html":
-        text = page(f"Results in {folder.resolve().name}, read {reading}", tables, results)
+        text = page(f"Results in {folder.resolve().name}, read {metric}", tables, results)
         out = out or folder / "report.html"
     else:
         text = FORMATS[form](tables)
     if out is None:
         print(text, end="")
         return
-    write_whole(out, text.encode(), "choose another --out")
+    write_whole(out, text.encode(), "out")
     print(out.resolve())

@@ -1,19 +1,20 @@
-"""Reasoning and scoring of many prompts on many samples at the cost of the tokens decoded.
+"""Reasoning and scoring of many prompts on many examples at the cost of the tokens decoded.
 
-Every (prompt, sample) pair is a row. Rows start from the samples' cached prefix, read what is
+Every (prompt, example) pair is a row. Rows start from the examples' cached prefix, read what is
 left of their prompt, reason greedily side by side, and are scored from the cache that reasoning
-left behind: only extractor and answer are new to the model then.
+left: only extractor and answer are new to the model then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from prompt_optimization.models.answer_loss import AnswerLoss, own_loss
 from prompt_optimization.models.decode import NotFiniteError, Sampling, decode, first_choice
+from prompt_optimization.models.encoded import CachedExamples, common_length
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import (
     LanguageModel,
@@ -22,7 +23,6 @@ from prompt_optimization.models.language_model import (
 )
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget, free_bytes
-from prompt_optimization.models.samples import Samples, common_length
 
 # Rows decoded side by side where memory cannot be measured, and at most where it can.
 DEFAULT_ROWS = 128
@@ -56,14 +56,14 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one prompt did on one sample.
+    """What one prompt did on one example.
 
     Attributes:
         reasoning: the reasoning's ids, without the token that ended it.
         loss: mean cross-entropy of the answer's tokens in nats, at the decoding's temperature.
         mistake: True unless every token of the answer was the model's first choice.
-        nll: mean negative log-likelihood of the prompt's tokens behind this question, in nats.
-        answer: what the model wrote behind the extractor; None when it was not asked.
+        nll: mean negative log-likelihood of the prompt's tokens after this question, in nats.
+        answer: what the model wrote after the extractor; None when it was not asked.
     """
 
     reasoning: Ids
@@ -74,7 +74,11 @@ class Outcome:
 
 
 class Engine:
-    """Runs prompts over samples with one model."""
+    """Runs prompts over examples with one model.
+
+    Attributes:
+        progress: called with how many rows are done, and of how many.
+    """
 
     def __init__(self, model: LanguageModel, max_rows: int = 0) -> None:
         """
@@ -84,56 +88,60 @@ class Engine:
                 memory runs out.
         """
         self.model = model
+        self.progress: Callable[[int, int], None] = lambda done, of: None
         self.measures = max_rows == 0 and free_bytes(model.device) is not None
         self.budget = RowBudget(max_rows or (MEASURED_ROWS if self.measures else DEFAULT_ROWS))
 
     @torch.no_grad()
     def run(
         self,
-        samples: Samples,
+        examples: CachedExamples,
         prompts: Sequence[Ids],
         decoding: Decoding,
         indices: Sequence[int] | None = None,
     ) -> list[list[Outcome]]:
-        """Let every prompt reason and answer on every sample.
+        """Let every prompt reason and answer on every example.
 
         Args:
-            samples: the split.
-            prompts: prompts as ids that ``samples`` can spell.
+            examples: the split.
+            prompts: prompts as ids, each of which a text means.
             decoding: limits and temperature.
-            indices: the samples to run; all when left out.
+            indices: the examples to run; all when left out.
 
         Returns:
-            one list a prompt, with one outcome a sample in the order of ``indices``.
+            one list a prompt, with one outcome an example in the order of ``indices``.
 
         Raises:
             FloatingPointError: the model's logits are not finite.
             InputError: the memory does not hold one row.
         """
         assert prompts and all(prompts)
-        indices = range(len(samples)) if indices is None else indices
+        indices = range(len(examples)) if indices is None else indices
         # What stands in the cache is used; what does not is read by the rows themselves.
-        shared = min(common_length(samples.prefix.ids, prompt) for prompt in prompts)
-        samples.prefix.reach(samples.prefix.ids[:shared])
-        if self.measures and samples.pool_rows is None:
-            samples.pool_rows = self._rows_that_fit(samples, max(map(len, prompts)), decoding)
+        shared = min(common_length(examples.prefix.ids, prompt) for prompt in prompts)
+        examples.prefix.reach(examples.prefix.ids[:shared])
+        if self.measures and examples.pool_rows is None:
+            examples.pool_rows = self._rows_that_fit(examples, max(map(len, prompts)), decoding)
         # Rows with equally many tokens to read share a batch without padding; among them the
         # longest come first, so that a lack of memory shows at once.
         rows = sorted(
             ((p, s) for p in range(len(prompts)) for s in indices),
-            key=lambda row: (-len(prompts[row[0]]), -len(samples.questions[row[1]]), row),
+            key=lambda row: (-len(prompts[row[0]]), -len(examples.questions[row[1]]), row),
         )
 
         def run_pool(pool: Sequence[tuple[int, int]]) -> list[Outcome]:
             try:
-                return self._run_pool(samples, prompts, pool, shared, decoding)
+                done = self._run_pool(examples, prompts, pool, shared, decoding)
+                self._done += len(pool)
+                return done
             except NotFiniteError as error:
-                prompt, sample = pool[error.row]
+                prompt, example = pool[error.row]
                 text = self.model.tokenizer.decode(list(prompts[prompt]))
-                row = samples.examples[sample].row
+                row = examples.examples[example].row
                 raise FloatingPointError(f"{error} for prompt '{text}' on row {row}") from None
 
         outcomes: dict[tuple[int, int], Outcome] = {}
+        self._done, self._rows = 0, len(rows)
         start = 0
         while start < len(rows):
             width = len(prompts[rows[start][0]])
@@ -141,40 +149,42 @@ class Engine:
             while stop < len(rows) and len(prompts[rows[stop][0]]) == width:
                 stop += 1
             group = rows[start:stop]
-            limit = samples.pool_rows if self.measures else None
+            limit = examples.pool_rows if self.measures else None
             done = self.budget.map(group, run_pool, limit)
             outcomes.update(zip(group, done, strict=True))
             start = stop
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
 
-    def _rows_that_fit(self, samples: Samples, prompt_tokens: int, decoding: Decoding) -> int:
+    def _rows_that_fit(
+        self, examples: CachedExamples, prompt_tokens: int, decoding: Decoding
+    ) -> int:
         """How many rows the device's free memory should hold."""
         free = free_bytes(self.model.device)
         assert free is not None
-        kv = samples.prefix.kv
-        longest = max(len(tail.extractor) + len(tail.answer) for tail in samples.tails)
-        columns = kv.columns + prompt_tokens + len(samples.suffix) + decoding.max_new_tokens
+        kv = examples.prefix.kv
+        longest = max(len(target.extractor) + len(target.answer) for target in examples.targets)
+        columns = kv.columns + prompt_tokens + len(examples.suffix) + decoding.max_new_tokens
         columns += longest + 1
         # Scoring holds the logits of all answers at once, in three float32 copies.
-        answer = max(len(tail.answer) for tail in samples.tails)
+        answer = max(len(target.answer) for target in examples.targets)
         row = KV_COPIES * columns * kv.column_bytes + answer * self.model.vocabulary * 12
         return max(1, int(FREE_SHARE * free) // row)
 
     def _run_pool(
         self,
-        samples: Samples,
+        examples: CachedExamples,
         prompts: Sequence[Ids],
         pool: Sequence[tuple[int, int]],
         shared: int,
         decoding: Decoding,
     ) -> list[Outcome]:
-        prefix = samples.prefix
+        prefix = examples.prefix
         which = torch.tensor([s for _, s in pool], device=self.model.device)
-        rest = [[*prompts[p][shared:], *samples.suffix] for p, _ in pool]
+        rest = [[*prompts[p][shared:], *examples.suffix] for p, _ in pool]
         left = len(prompts[pool[0][0]]) - shared
-        tails = [samples.tails[s] for _, s in pool]
-        behind = 1 + max(len(tail.extractor) + len(tail.answer) for tail in tails)
-        kv = prefix.kv.select(which, spare=len(rest[0]) + decoding.max_new_tokens + behind)
+        targets = [examples.targets[s] for _, s in pool]
+        after = 1 + max(len(target.extractor) + len(target.answer) for target in targets)
+        kv = prefix.kv.select(which, spare=len(rest[0]) + decoding.max_new_tokens + after)
         ids = torch.tensor(rest, device=self.model.device)
         logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0))
         pieces = [prefix.nll[which], nll]
@@ -184,23 +194,27 @@ class Engine:
 
         limit, choice = decoding.max_new_tokens, None
         if decoding.sampling:
-            questions = [samples.examples[s].question for _, s in pool]
+            questions = [examples.examples[s].question for _, s in pool]
             choice = decoding.sampling.choice(questions, self.model.device)
-        reasonings, kv = decode(self.model, kv, logits, limit, behind, choice)
+
+        def on_step(step: int) -> None:
+            self.progress(self._done + len(pool) * step // limit, self._rows)
+
+        reasonings, kv = decode(self.model, kv, logits, limit, after, choice, on_step)
         # The last token of a row that met the limit was chosen but never read.
         unread = [
             reasoning[-1:] if len(reasoning) == decoding.max_new_tokens else ()
             for reasoning in reasonings
         ]
         end = kv.columns
-        loss, mistake = self.score(samples, pool, kv, unread, decoding)
+        loss, mistake = self.score(examples, pool, kv, unread, decoding)
         answers: list[str | None] = [None] * len(pool)
         if decoding.answer_tokens:
             kv.crop(end)
             # Room for the longest answer of all and for the token that ends it.
-            longest = max(len(tail.answer) for tail in samples.tails) + 1
+            longest = max(len(target.answer) for target in examples.targets) + 1
             limit = max(decoding.answer_tokens, longest)
-            answers = [*self._answer(samples, pool, kv, unread, limit)]
+            answers = [*self._answer(examples, pool, kv, unread, limit)]
         return [
             Outcome(reasoning, *rest_of)
             for reasoning, *rest_of in zip(
@@ -211,36 +225,36 @@ class Engine:
     @torch.no_grad()
     def score(
         self,
-        samples: Samples,
+        examples: CachedExamples,
         pool: Sequence[tuple[int, int]],
         kv: KVRows,
         unread: Sequence[Ids],
         decoding: Decoding,
     ) -> tuple[list[float], list[bool]]:
-        """Teacher-forced loss and mistake of the answers behind reasoning and extractor.
+        """Teacher-forced loss and mistake of the answers after reasoning and extractor.
 
         Args:
-            pool: (prompt, sample) pairs, one a row of ``kv``.
-            kv: the rows up to the reasoning's end, but for ``unread``; they grow by the tail.
+            pool: (prompt, example) pairs, one a row of ``kv``.
+            kv: the rows up to the reasoning's end, but for ``unread``; they grow by the target.
             unread: the last ids of each row's reasoning that ``kv`` does not hold yet.
             decoding: its temperature divides the logits under its loss.
 
         Raises:
             InputError: see ``own_loss``.
         """
-        tails = [samples.tails[s] for _, s in pool]
+        targets = [examples.targets[s] for _, s in pool]
         ids, valid = pad_right(
             [
-                [*last, *tail.extractor, *tail.answer]
-                for last, tail in zip(unread, tails, strict=True)
+                [*last, *target.extractor, *target.answer]
+                for last, target in zip(unread, targets, strict=True)
             ],
             self.model.filler,
             self.model.device,
         )
         places = [
-            (row, len(last) + len(tail.extractor) - 1 + offset)
-            for row, (last, tail) in enumerate(zip(unread, tails, strict=True))
-            for offset in range(len(tail.answer))
+            (row, len(last) + len(target.extractor) - 1 + offset)
+            for row, (last, target) in enumerate(zip(unread, targets, strict=True))
+            for offset in range(len(target.answer))
         ]
         where = torch.tensor(places, device=self.model.device).unbind(1)
         logits = self.model.extend(kv, ids, (where[0], where[1]), valid)
@@ -252,10 +266,10 @@ class Engine:
         losses = torch.nn.functional.cross_entropy(logits, answers, reduction="none").tolist()
         # A few numbers a row, added up in their order: a GPU would add them in any.
         start, loss, mistake = 0, [], []
-        for tail in tails:
-            stop = start + len(tail.answer)
+        for target in targets:
+            stop = start + len(target.answer)
             if function is None:
-                loss.append(sum(losses[start:stop]) / len(tail.answer))
+                loss.append(sum(losses[start:stop]) / len(target.answer))
             else:
                 loss.append(float(own_loss(function, logits[start:stop], answers[start:stop])))
             mistake.append(any(wrong[start:stop]))
@@ -264,16 +278,16 @@ class Engine:
 
     def _answer(
         self,
-        samples: Samples,
+        examples: CachedExamples,
         pool: Sequence[tuple[int, int]],
         kv: KVRows,
         unread: Sequence[Ids],
         limit: int,
     ) -> list[str]:
-        """What the model itself writes behind the extractor."""
+        """What the model itself writes after the extractor."""
         ids, valid = pad_right(
             [
-                [*last, *samples.tails[s].extractor]
+                [*last, *examples.targets[s].extractor]
                 for last, (_, s) in zip(unread, pool, strict=True)
             ],
             self.model.filler,

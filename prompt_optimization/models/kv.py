@@ -18,7 +18,7 @@ class GrowingLayer(DynamicLayer):
     """One layer's keys and values in a buffer with room to spare.
 
     transformers' own growing layer copies everything it holds for each new token; here a token
-    is written behind the last one and the buffer is moved only when it is full.
+    is written after the last one and the buffer is moved only when it is full.
     ``keys`` and ``values`` are buffers of shape [rows, heads, capacity, head_dim].
     """
 
@@ -134,7 +134,7 @@ class KVRows:
         Local attention counts columns, so a gap inside a row would narrow its window.
 
         Args:
-            places: per part the number that each of its rows gets; one part behind the other
+            places: per part the number that each of its rows gets; one part after the other
                 when left out.
             spare: room for more columns in rows that have to be moved.
         """

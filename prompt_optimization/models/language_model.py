@@ -89,7 +89,7 @@ class LanguageModel:
         where: tuple[torch.Tensor, torch.Tensor],
         valid: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Run ``new`` behind the cached rows and return logits at the places ``where``.
+        """Run ``new`` after the cached rows and return logits at the places ``where``.
 
         Args:
             kv: the rows, which grow by ``new``'s columns.
@@ -125,13 +125,13 @@ class LanguageModel:
     def read(
         self, kv: KVRows, ids: torch.Tensor, scored: int = 0, valid: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run known ``ids`` [rows, columns] behind the rows.
+        """Run known ``ids`` [rows, columns] after the rows.
 
         Args:
             scored: how many of the leading columns predict a token whose likelihood is wanted.
 
         Returns:
-            logits behind the last column [rows, vocabulary], and the negative log-likelihood
+            logits after the last column [rows, vocabulary], and the negative log-likelihood
             [rows, scored] of the tokens that follow the first ``scored`` columns in ``ids``.
         """
         rows, columns = ids.shape
@@ -167,7 +167,7 @@ class LanguageModel:
     ) -> tuple[torch.Tensor, ...] | None:
         """Hand the output head only the hidden states whose logits are wanted.
 
-        Works for every family, and keeps whatever the family does behind its head. Indexing
+        Works for every family, and keeps whatever the family does after its head. Indexing
         makes the states contiguous: for a strided slice in bfloat16 on a CPU, torch copies the
         whole head once per row.
         """

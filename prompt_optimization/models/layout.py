@@ -4,15 +4,17 @@ The user will paste the optimised prompt as text. So every sequence here is made
 whole text once, tokenising it once, and reading the spans off the tokenizer's character offsets;
 nothing is searched for among ids and no two texts are tokenised apart where they touch.
 
-A *head* is everything the model reads before it reasons::
+A *context* is everything the model reads before it reasons::
 
     <user header> question connector | prompt | <end of turn, assistant header>
 
-A *tail* is what is appended behind the reasoning to make the model state its answer::
+A *target* is what is appended to the reasoning to make the model state its answer::
 
     separator extractor | answer
 
-The reasoning between them is the model's own ids and has no text of its own to be true to.
+The reasoning between them is the model's own ids and has no text of its own to be true to. The
+target is read as it stands in running text, after words that a reasoning could end with: at the
+beginning of a text or after a special token, many tokenizers add or drop white space.
 """
 
 from __future__ import annotations
@@ -24,38 +26,57 @@ from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import ChatFormat
+from prompt_optimization.models.spans import StraddleError, Tokens, tokenise
 from prompt_optimization.tasks.examples import Example
 
 Ids = tuple[int, ...]
 
+# What a reasoning may end with: a word, a number, a sentence, a bracket, a line.
+REASONINGS = tuple(f"So this is what we know{end}" for end in ("", " 12", ".", " (A)", ".\n"))
+
 
 @dataclass(frozen=True)
-class Head:
+class Context:
     """Ids before the reasoning: ``question + prompt + suffix``, in this order."""
 
     question: Ids
     prompt: Ids
     suffix: Ids
 
+    @property
+    def around(self) -> tuple[Ids, Ids]:
+        """The ids before and after the prompt."""
+        return self.question, self.suffix
+
 
 @dataclass(frozen=True)
-class Tail:
-    """Ids behind the reasoning: ``extractor + answer``."""
+class Target:
+    """Ids after the reasoning: ``extractor + answer``."""
 
     extractor: Ids
     answer: Ids
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    text: str
-    prompt: str
-    ids: Ids
-    offsets: Sequence[tuple[int, int]]
-
-
 class BoundaryError(ValueError):
-    """The prompt's first or last token is glued to its neighbour's text."""
+    """The prompt does not stand on tokens of its own.
+
+    Attributes:
+        fix: what to do, as the end of a sentence.
+        keys: the settings that the fix is about.
+    """
+
+    def __init__(self, problem: str, fix: str, keys: tuple[str, ...]) -> None:
+        super().__init__(problem)
+        self.fix = fix
+        self.keys = keys
+
+    def refusal(self, prompt: str) -> InputError:
+        """The same, said of ``prompt`` to the user."""
+        return InputError(
+            f"the prompt '{prompt.strip()}' does not stand on tokens of its own ({self}); "
+            f"{self.fix}",
+            key=self.keys,
+        )
 
 
 class Layout:
@@ -74,22 +95,17 @@ class Layout:
         Args:
             tokenizer: a fast tokenizer (it must report character offsets).
             chat: the text around the user's words.
-            extractor: text behind the reasoning that asks for the answer's format.
+            extractor: text after the reasoning that asks for the answer's format.
             connector: text between question and prompt (paper, section 4.1: ``. Use``).
             separator: text between reasoning and extractor.
 
         Raises:
-            InputError: the extractor is empty, or the tokenizer has no offsets.
+            InputError: the extractor is empty.
         """
         if not extractor.strip():
             raise InputError(
-                "the extractor is empty; give the text that asks for the final answer with "
-                "--config.extractor_text"
-            )
-        if not tokenizer.is_fast:
-            raise InputError(
-                f"the tokenizer of '{tokenizer.name_or_path}' reports no character offsets; use "
-                "one with a tokenizer.json"
+                "the extractor is empty; give the text that asks for the final answer",
+                key="extractor_text",
             )
         self.tokenizer = tokenizer
         self.chat = chat
@@ -99,26 +115,37 @@ class Layout:
 
     @staticmethod
     def normalise(prompt: str) -> str:
-        """The form in which a prompt is kept: one leading space, nothing behind it.
+        """The form in which a prompt is kept: one leading space, nothing after it.
 
         The space separates it from the connector; chat templates trim what follows it.
         """
         return " " + prompt.strip()
 
-    def heads(self, questions: Sequence[str], prompt: str) -> list[Head]:
-        """Tokenise ``prompt`` behind every question.
+    def contexts(self, questions: Sequence[str], prompt: str) -> list[Context]:
+        """Tokenise ``prompt`` after every question.
 
         Raises:
             BoundaryError: the prompt is not made of whole tokens in this text.
+            InputError: the tokenizer has no character offsets.
         """
-        return [self._head(item) for item in self._encode([(q, prompt) for q in questions])]
+        texts = [self._text(question, prompt) for question in questions]
+        return [
+            self._context(text, tokens, prompt)
+            for text, tokens in zip(texts, tokenise(self.tokenizer, texts), strict=True)
+        ]
 
-    def spell(self, question: str, ids: Ids, prompts: Sequence[Ids]) -> list[str | None]:
+    def roundtrip_text(
+        self, question: str, around: tuple[Ids, Ids], prompts: Sequence[Ids]
+    ) -> list[str | None]:
         """The text of each of ``prompts`` that means exactly these ids, else None.
 
-        A text means its ids when rendering it behind the question and tokenising the whole gives
-        them back. ``ids`` are the question's own (``Head.question``).
+        A text means its ids when rendering it after the question and tokenising the whole gives
+        them back, between the same ids.
+
+        Args:
+            around: the ids before and after the prompt, as ``Context.around`` has them.
         """
+        ids, _ = around
         before, *texts = self.tokenizer.batch_decode(
             [list(ids), *(list(ids + prompt) for prompt in prompts)],
             skip_special_tokens=False,
@@ -126,15 +153,14 @@ class Layout:
         )
         texts = [text[len(before) :] if text.startswith(before) else "" for text in texts]
         sound = [bool(text.strip()) and text == self.normalise(text) for text in texts]
-        encoded = iter(
-            self._encode([(question, t) for t, ok in zip(texts, sound, strict=True) if ok])
-        )
+        whole = [self._text(question, t) for t, ok in zip(texts, sound, strict=True) if ok]
+        encoded = iter(zip(whole, tokenise(self.tokenizer, whole), strict=True))
         return [
-            text if ok and self._means(next(encoded), ids, prompt) else None
+            text if ok and self._means(*next(encoded), text, around, prompt) else None
             for text, ok, prompt in zip(texts, sound, prompts, strict=True)
         ]
 
-    def tails(self, examples: Sequence[Example]) -> list[Tail]:
+    def targets(self, examples: Sequence[Example]) -> list[Target]:
         """Tokenise extractor and answer together, for every example.
 
         The extractor's own ids must be the same whatever the answer, because that is what the
@@ -142,89 +168,119 @@ class Layout:
         belong to the answer's first token (``"$ "`` + ``"False"`` is ``"$"``, ``" False"``).
 
         Raises:
-            InputError: an answer melts into the extractor's last token.
+            InputError: the extractor melts into the reasoning, or an answer into the extractor's
+                last token; or the tokenizer does not give an answer back as it was written.
         """
         opening = self.separator + self.extractor
-        # An anchor in front keeps tokenizers from treating the tail as the start of a document;
-        # special tokens never merge with their neighbours.
-        anchor = str(self.tokenizer.eos_token or self.tokenizer.bos_token or "")
-        encoded = self.tokenizer(
-            [anchor + opening + example.answer for example in examples],
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-        )
-        for text in (opening, opening.rstrip()):
-            kept = self._behind(anchor, text)
-            tails = [
-                self._tail(tuple(ids), offsets, len(anchor), len(anchor) + len(text))
-                for ids, offsets in zip(
-                    encoded["input_ids"], encoded["offset_mapping"], strict=True
-                )
+        reasoning = self._reasoning_before(opening)
+        texts = [reasoning + opening, reasoning + opening.rstrip()]
+        alone, *openings = tokenise(self.tokenizer, [reasoning, *texts])
+        encoded = tokenise(self.tokenizer, [texts[0] + example.answer for example in examples])
+        skip = len(alone.ids)
+        for text, opened in zip(texts, openings, strict=True):
+            extractor = opened.ids[skip:]
+            starts = [sum(end <= len(text) for _, end in tokens.offsets) for tokens in encoded]
+            targets = [
+                Target(tokens.ids[skip:start], tokens.ids[start:])
+                for tokens, start in zip(encoded, starts, strict=True)
             ]
-            if all(tail.extractor == kept for tail in tails):
-                return tails
+            if all(target.extractor == extractor and target.answer for target in targets):
+                self._check_readable(examples, targets)
+                return targets
         wrong, example = next(
-            (tail, example)
-            for tail, example in zip(tails, examples, strict=True)
-            if tail.extractor != kept
+            (target, example)
+            for target, example in zip(targets, examples, strict=True)
+            if target.extractor != extractor or not target.answer
         )
-        glued = self.tokenizer.decode(wrong.answer[:1])
+        glued = self.tokenizer.decode(list(wrong.answer[:1]))
         raise InputError(
-            f"answer '{example.answer}' of row {example.row} cannot be told from the extractor "
-            f"'...{self.extractor[-12:]}' (its first token is '{glued}'); end "
-            "--config.extractor_text so that answers start a new token, for instance with a space"
+            f"answer '{example.answer}' of row {example.row} cannot be distinguished from the "
+            f"extractor '...{self.extractor[-12:]}' (its first token is '{glued}'); end the "
+            "extractor so that answers start a new token, for instance with a space",
+            key="extractor_text",
         )
 
-    def _encode(self, pairs: Sequence[tuple[str, str]]) -> list[_Encoded]:
-        if not pairs:
-            return []
-        texts = [self.chat.render(question + self.connector + prompt) for question, prompt in pairs]
-        encoded = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-        return [
-            _Encoded(text, prompt, tuple(ids), offsets)
-            for text, (_, prompt), ids, offsets in zip(
-                texts, pairs, encoded["input_ids"], encoded["offset_mapping"], strict=True
-            )
-        ]
+    def _text(self, question: str, prompt: str) -> str:
+        return self.chat.render(question + self.connector + prompt)
 
-    def _head(self, encoded: _Encoded) -> Head:
-        if not encoded.text.endswith(encoded.prompt + self.chat.suffix):
-            raise BoundaryError("the chat template does not keep the prompt's text as it is")
-        end = len(encoded.text) - len(self.chat.suffix)
-        first = _boundary(encoded.offsets, end - len(encoded.prompt))
-        last = _boundary(encoded.offsets, end)
-        ids = encoded.ids
-        return Head(question=ids[:first], prompt=ids[first:last], suffix=ids[last:])
-
-    def _means(self, encoded: _Encoded, question: Ids, prompt: Ids) -> bool:
+    def _context(self, text: str, tokens: Tokens, prompt: str) -> Context:
+        end = len(text) - len(self.chat.suffix)
+        assert text[:end].endswith(prompt), "prompts come in their normal form"
         try:
-            head = self._head(encoded)
+            first = tokens.before(end - len(prompt))
+        except StraddleError as error:
+            raise BoundaryError(
+                f"its beginning shares the token '{self._shown(error)}' with the text before it",
+                "let the connector end in a word and the prompt start with one",
+                ("connector", "control_init"),
+            ) from None
+        try:
+            last = tokens.before(end)
+        except StraddleError as error:
+            mark = prompt[-1]
+            raise BoundaryError(
+                f"its end shares the token '{self._shown(error)}' with what the chat template "
+                "writes after it",
+                f"leave out the '{mark}' at its end"
+                if not mark.isalnum()
+                else "let it end in another word, or name another chat template",
+                ("control_init",),
+            ) from None
+        if first == last:
+            raise BoundaryError(
+                "the tokenizer has no token for it", "write another prompt", ("control_init",)
+            )
+        ids = tokens.ids
+        return Context(self.chat.start + ids[:first], prompt=ids[first:last], suffix=ids[last:])
+
+    def _means(
+        self, text: str, tokens: Tokens, prompt: str, around: tuple[Ids, Ids], ids: Ids
+    ) -> bool:
+        try:
+            context = self._context(text, tokens, prompt)
         except BoundaryError:
             return False
-        return head.question == question and head.prompt == prompt
+        return (context.around, context.prompt) == (around, ids)
 
-    @staticmethod
-    def _tail(ids: Ids, offsets: Sequence[tuple[int, int]], first: int, last: int) -> Tail:
-        """The tokens between the characters ``first`` and ``last``, and those behind."""
-        skip = sum(end <= first for _, end in offsets)
-        start = sum(end <= last for _, end in offsets)
-        return Tail(extractor=ids[skip:start], answer=ids[start:])
+    def _reasoning_before(self, opening: str) -> str:
+        """The first of ``REASONINGS`` whose tokens stay as they are when ``opening`` follows.
 
-    def _behind(self, anchor: str, text: str) -> Ids:
-        encoded = self.tokenizer(
-            anchor + text, add_special_tokens=False, return_offsets_mapping=True
+        Raises:
+            InputError: there is none.
+        """
+        alone = tokenise(self.tokenizer, REASONINGS)
+        followed = tokenise(self.tokenizer, [text + opening for text in REASONINGS])
+        for text, own, tokens in zip(REASONINGS, alone, followed, strict=True):
+            try:
+                if tokens.ids[: tokens.before(len(text))] == own.ids:
+                    return text
+            except StraddleError:
+                continue
+        raise InputError(
+            f"the extractor '{self.extractor[:12]}...' melts into the text before it; let it begin "
+            "with a space or a line break",
+            key="extractor_text",
         )
-        skip = sum(end <= len(anchor) for _, end in encoded["offset_mapping"])
-        return tuple(encoded["input_ids"][skip:])
 
+    def _check_readable(self, examples: Sequence[Example], targets: Sequence[Target]) -> None:
+        """A model that writes the reference answer must be found to be right.
 
-def _boundary(offsets: Sequence[tuple[int, int]], character: int) -> int:
-    """Index of the first token behind ``character``; no token may reach across it.
+        Raises:
+            InputError: an answer's ids decode to another text.
+        """
+        texts = self.tokenizer.batch_decode(
+            [list(target.answer) for target in targets], skip_special_tokens=True
+        )
+        for text, example in zip(texts, examples, strict=True):
+            if text.strip() != example.answer.strip():
+                raise InputError(
+                    f"answer '{example.answer}' of row {example.row} comes back from the tokenizer "
+                    f"of '{self.tokenizer.name_or_path}' as '{text.strip()}', so an answer that a "
+                    "model writes could not be read; choose another model, or write the answer in "
+                    "that way"
+                )
 
-    Some tokenizers leave leading white space out of a token's offsets, so a token counts as
-    reaching from the end of the one before it.
-    """
-    index = sum(end <= character for _, end in offsets)
-    if index < len(offsets) and offsets[index][0] < character:
-        raise BoundaryError(f"a token reaches across character {character}")
-    return index
+    def _shown(self, error: StraddleError) -> str:
+        """The token, with its line breaks written out."""
+        text: str = self.tokenizer.decode([error.token])
+        return text.encode("unicode_escape").decode() if text.isascii() else text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.utils import logging as transformers_logging
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.extras import require
+from prompt_optimization.extras import require_package
+from prompt_optimization.models.bundled import ensure_bundled
+from prompt_optimization.models.cache_check import check_cache
 from prompt_optimization.models.chat import ChatFormat, end_of_turn, resolve_chat_format
-from prompt_optimization.models.embedded import EMBEDDED_NAME, ensure_embedded
 from prompt_optimization.models.language_model import LanguageModel
-from prompt_optimization.models.self_test import check_cache
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """What to load, and where: names as ``configs/template.py`` explains them."""
-
-    name: str
-    tokenizer: str | None
-    template: str
-    template_arguments: dict[str, Any]
-    device: str
-    dtype: str
-    trust_remote_code: bool
-    model_arguments: dict[str, Any]
-    tokenizer_arguments: dict[str, Any]
-
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from prompt_optimization.models.settings import BUNDLED_NAME, DTYPES, ModelSettings
+from prompt_optimization.models.tokenizer_check import check_tokenizer
 
 
 def resolve_device(name: str) -> torch.device:
@@ -53,8 +36,8 @@ def resolve_device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(
-            f"device '{name}' does not exist on this machine ({_devices()}); choose one with "
-            "--config.devices"
+            f"device '{name}' does not exist on this machine ({_devices()}); choose another",
+            key="devices",
         ) from None
     return device
 
@@ -72,17 +55,18 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if native else torch.float32
     if name not in DTYPES:
         raise InputError(
-            f"dtype '{name}' is unknown; set --config.dtype to auto, {', '.join(DTYPES)}"
+            f"dtype '{name}' is unknown; choose one of auto, {', '.join(DTYPES)}", key="dtype"
         )
-    return DTYPES[name]
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
-def load_answerer(settings: ModelSettings) -> tuple[LanguageModel, ChatFormat]:
+def load_model(settings: ModelSettings) -> tuple[LanguageModel, ChatFormat]:
     """The model on its device, and the text that it wants around the user's words.
 
     Raises:
-        InputError: it cannot be loaded, has no such chat template, or cannot be continued from a
-            cache.
+        InputError: it cannot be loaded, has no such chat template, has a tokenizer whose texts and
+            ids do not say the same, or cannot be continued from a cache.
     """
     device = resolve_device(settings.device)
     model = load_language_model(
@@ -94,8 +78,9 @@ def load_answerer(settings: ModelSettings) -> tuple[LanguageModel, ChatFormat]:
         model_arguments=settings.model_arguments,
         tokenizer_arguments=settings.tokenizer_arguments,
     )
-    check_cache(model)
     chat = resolve_chat_format(model.tokenizer, settings.template, settings.template_arguments)
+    check_tokenizer(model.tokenizer, model.vocabulary, chat)
+    check_cache(model)
     model.stop_ids |= set(end_of_turn(model.tokenizer, chat))
     return model, chat
 
@@ -104,14 +89,14 @@ def load_tokenizer(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, Ch
     """The same without the model.
 
     Raises:
-        InputError: as ``load_answerer``.
+        InputError: as ``load_model``.
     """
     _be_quiet()
     tokenizer: PreTrainedTokenizerBase = _load(
         AutoTokenizer,
         _source(settings.tokenizer or settings.name),
         settings.trust_remote_code,
-        **settings.tokenizer_arguments,
+        **(settings.tokenizer_arguments or {}),
     )
     chat = resolve_chat_format(tokenizer, settings.template, settings.template_arguments)
     return tokenizer, chat
@@ -163,8 +148,8 @@ def _be_quiet() -> None:
 
 def _source(name: str) -> dict[str, str]:
     """``from_pretrained``'s arguments for ``name``."""
-    if name == EMBEDDED_NAME:
-        return {"pretrained_model_name_or_path": str(ensure_embedded())}
+    if name == BUNDLED_NAME:
+        return {"pretrained_model_name_or_path": str(ensure_bundled())}
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -174,23 +159,25 @@ def _source(name: str) -> dict[str, str]:
             )
         return {"pretrained_model_name_or_path": str(path)}
     if path.is_file() and path.suffix == ".gguf":
-        require(f"model '{name}'", "gguf", "gguf", "accelerate")
+        require_package(f"model '{name}'", "gguf", "gguf", "accelerate")
         return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    if difflib.get_close_matches(name, [EMBEDDED_NAME], cutoff=0.9):
+    if difflib.get_close_matches(name, [BUNDLED_NAME], cutoff=0.9):
         raise InputError(
-            f"model '{name}' is unknown; did you mean '{EMBEDDED_NAME}', the embedded one?"
+            f"model '{name}' is unknown; did you mean '{BUNDLED_NAME}', the embedded one?"
         )
     looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf"
     if looks_local or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise InputError(
             f"model path '{name}' does not exist; give a hub name, a local folder, a GGUF file "
-            f"or '{EMBEDDED_NAME}' with --config.model_paths"
+            f"or '{BUNDLED_NAME}'",
+            key="model_paths",
         )
     return {"pretrained_model_name_or_path": name}
 
 
 def _load(kind: Any, source: dict[str, str], trust_remote_code: bool, **arguments: Any) -> Any:
     name = source.get("gguf_file") or source["pretrained_model_name_or_path"]
+    key = "model_paths"
     try:
         return kind.from_pretrained(**source, trust_remote_code=trust_remote_code, **arguments)
     except (OSError, ValueError, ImportError, TypeError) as error:
@@ -203,14 +190,11 @@ def _load(kind: Any, source: dict[str, str], trust_remote_code: bool, **argument
         elif any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
             reason = "is not known to the hub; check the spelling, or log in if it is private"
         elif any("trust_remote_code" in str(cause) for cause in causes):
-            reason = (
-                "brings code of its own; read it, then allow it with "
-                "--config.trust_remote_code=True"
-            )
+            reason, key = "brings code of its own; read it, then allow it", "trust_remote_code"
         else:
             first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             reason = f"cannot be loaded: {first}"
-        raise InputError(f"model '{name}' {reason}") from None
+        raise InputError(f"model '{name}' {reason}", key=key) from None
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -226,7 +210,8 @@ def _check_match(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> N
     if tokenizer.vocab_size > rows:
         raise InputError(
             f"the tokenizer '{tokenizer.name_or_path}' has {tokenizer.vocab_size} tokens but "
-            f"model '{name}' has {rows}; give the model's own with --config.tokenizer_paths"
+            f"model '{name}' has {rows}; give the model's own",
+            key="tokenizer_paths",
         )
 
 

@@ -48,7 +48,7 @@ class RowBudget:
         """``work`` over chunks of ``items``, one result an item; all results in order.
 
         Args:
-            limit: of these rows no more than so many at once.
+            limit: rows at once at most, of these.
 
         Raises:
             InputError: not even a single row fits.
@@ -64,7 +64,7 @@ class RowBudget:
         """``work`` over chunks of ``items``; one result a chunk.
 
         Args:
-            limit: of these rows no more than so many at once.
+            limit: rows at once at most, of these.
 
         Raises:
             InputError: not even a single row fits.
@@ -83,8 +83,9 @@ class RowBudget:
                     raise
                 if len(chunk) == 1:
                     raise InputError(
-                        "the device's memory does not hold even one sample; choose a smaller "
-                        "model, shorter samples or --config.dtype=bfloat16"
+                        "the device's memory does not hold even one example; choose a smaller "
+                        "model, shorter examples or bfloat16",
+                        key="dtype",
                     ) from None
             # Outside the handler, where the failed chunk's tensors are no longer referenced.
             self.rows = len(chunk) // 2

@@ -1,13 +1,81 @@
-"""Budgets: when does a search end? Each stopper looks at the progress and gives its reason or None.
-
-Any optimizer that reports ``Progress`` can be stopped by any combination of them.
-"""
+"""When does a search end? Each stopper looks at the progress and gives its reason or None."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from prompt_optimization.keys import Settings, key
+
+
+@dataclass(frozen=True)
+class StopSettings(Settings, group="stop"):
+    """What ends a search; whichever comes first, and the log says which one it was."""
+
+    max_steps: int = key(
+        105, "steps", flat="n_steps", library="rounds", low=0, source="paper", free=True
+    )
+    max_seconds: float = key(
+        0.0,
+        "seconds spent in the search",
+        flat="max_seconds",
+        low=0.0,
+        limit=True,
+        free=True,
+        variant=False,
+    )
+    max_decoded_tokens: int = key(
+        0, "tokens decoded", flat="max_decoded_tokens", low=0, limit=True, free=True, variant=False
+    )
+    max_evaluations: int = key(
+        0,
+        "reasonings, one a prompt, example and model",
+        flat="max_evaluations",
+        low=0,
+        limit=True,
+        free=True,
+        variant=False,
+    )
+    stop_objective: float = key(
+        0.0, "best objective below this", flat="stop_objective", low=0.0, free=True, variant=False
+    )
+    stop_plateau: int = key(
+        0, "steps without a better prompt", flat="stop_plateau", low=0, free=True, variant=False
+    )
+    stop_on_success: bool = key(
+        False,
+        "every training example is right",
+        flat="stop_on_success",
+        source="code",
+        free=True,
+        variant=False,
+    )
+    stop_file: str = key("", "a file that exists", flat="stop_file", free=True, variant=False)
+
+    def stoppers(self) -> tuple[Stopper, ...]:
+        """One for each key that is set."""
+        made: list[Stopper] = []
+        if self.stop_objective:
+            made.append(objective_below(self.stop_objective))
+        if self.stop_plateau:
+            made.append(plateau(self.stop_plateau))
+        if self.stop_on_success:
+            made.append(solved())
+        return (*self.budgets(), *made, max_steps(self.max_steps))
+
+    def budgets(self) -> tuple[Stopper, ...]:
+        """Those that may end a search within a step, too."""
+        made: list[Stopper] = []
+        if self.max_seconds:
+            made.append(max_seconds(self.max_seconds))
+        if self.max_decoded_tokens:
+            made.append(max_decoded(self.max_decoded_tokens))
+        if self.max_evaluations:
+            made.append(max_evaluations(self.max_evaluations))
+        if self.stop_file:
+            made.append(stop_file(Path(self.stop_file).expanduser()))
+        return tuple(made)
 
 
 @dataclass(frozen=True)
@@ -16,12 +84,12 @@ class Progress:
 
     Attributes:
         steps: steps finished.
-        seconds: time spent in steps, over all sessions of a run.
+        seconds: time spent in the search, over all sessions of a run.
         decoded: tokens decoded.
-        evaluations: reasonings evaluated, one a prompt and sample.
-        objective: of the best prompt on all training samples; infinite while some are unused.
-        since_best: steps since the best prompt was found or samples were added.
-        solved: every training sample is answered rightly.
+        evaluations: reasonings, one a prompt, example and model.
+        objective: of the best prompt on all training rows; infinite while some are unused.
+        since_best: steps since the best prompt was found or rows were added.
+        solved: every training example is answered rightly.
     """
 
     steps: int

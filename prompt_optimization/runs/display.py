@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import io
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -10,168 +14,220 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table as Grid
-from transformers import PreTrainedTokenizerBase
 
-from prompt_optimization.optimizers.greater.state import PHASES, Scored, Step
-from prompt_optimization.runs.evaluation import METRICS, HeldOut
+from prompt_optimization.optimizers.stoppers import Progress as SearchProgress
+from prompt_optimization.runs.observers import Begin, End, Evaluated, Observer, StepDone
+from prompt_optimization.scoring.settings import METRICS
+
+# Characters of a tried prompt that a line shows.
+LABEL = 32
 
 
-class Display:
+class Display(Observer):
     """Shows what a run does. Silent but for warnings and the result when not ``verbose``."""
 
     def __init__(self, verbose: bool = True, console: Console | None = None) -> None:
-        # Without a terminal rich would wrap at 80 columns and cut prompts in the middle.
-        terminal = sys.stdout.isatty()
-        self.console = console or Console(
-            highlight=False, width=None if terminal else 10_000, markup=True
-        )
+        self.console = console or _console()
         self.verbose = verbose
-        self._steps = 0
-        self._before = 0
-        self._started = time.monotonic()
-        self._progress: Progress | None = None
-        self._task: Any = None
+        self._begin: Begin | None = None
+        self._prompt = ""
+        self._split = ""
+        self._started = 0.0
+        self._live: Progress | None = None
+        self._task = TaskID(0)
 
     def warn(self, text: str) -> None:
-        self.console.print(f"[yellow]warning:[/] {escape(text)}")
+        self._print(f"[yellow]warning:[/] {escape(text)}")
 
     def note(self, text: str) -> None:
         if self.verbose:
-            self.console.print(f"[dim]{escape(text)}[/]")
+            self._print(f"[dim]{escape(text)}[/]")
 
-    def begin(self, path: Path, steps: int, samples: int) -> None:
-        self._steps = steps
+    def _print(self, shown: Any = "") -> None:
+        """Put something on the screen; a screen that is gone must not end the run."""
+        try:
+            self.console.print(shown)
+        except (OSError, ValueError):
+            self.close()
+            self.console = Console(file=io.StringIO())
+
+    def begin(self, event: Begin) -> None:
+        self._begin = event
         self._started = time.monotonic()
-        self.note(f"{steps} steps on {samples} training samples; log: {path.resolve()}")
-        if self.verbose and self.console.is_terminal:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[left]}"),
-                console=self.console,
-            )
-            self._task = self._progress.add_task("reading questions", total=steps, left="")
-            self._progress.start()
-
-    def standing(self, incumbent: Scored, done: int) -> None:
-        """Where the search begins, or goes on behind ``done`` steps."""
-        self._before = done
-        if self.verbose:
-            name = f"{done:>4}/{self._steps}" if done else "initial"
-            self.console.print(
-                f"[bold]{name}[/]  {_numbers(incumbent)}  {escape(incumbent.text.strip())}"
-            )
-        self._show(f"step {done + 1}", done)
-
-    def step(self, step: Step, best: Scored, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._prompt = event.incumbent["prompt"]
+        where = f"; log: {event.log.resolve()}" if event.log else ""
+        self.note(f"{event.max_steps} steps on {event.examples} training samples{where}")
         if not self.verbose:
             return
+        done = event.progress.steps
+        name = f"{done:>4}/{event.max_steps}" if done else "initial"
+        prompt = escape(self._prompt.strip())
+        self._print(f"[bold]{name}[/]  {_numbers(event.incumbent)}  {prompt}")
+        self._show(f"step {done + 1}", event.progress)
+
+    def activity(self, phase: str, done: int, of: int) -> None:
+        if not self.verbose or not self.console.is_terminal:
+            return
+        if self._live is None:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[doing]}"),
+                console=self.console,
+                transient=True,
+            )
+            self._task = self._live.add_task("", total=None, doing="")
+            self._live.start()
+        amount = f" {done}/{of} rows" if of else ""
+        self._live.update(self._task, doing=f"{phase}{amount}")
+
+    def step(self, event: StepDone) -> None:
+        if not self.verbose:
+            return
+        assert self._begin is not None
+        record, progress = event.record, event.progress
         seconds = " ".join(
-            f"{phase} {step.seconds.get(phase, 0):.1f}s"
-            for phase in PHASES
-            if step.seconds.get(phase, 0) >= 0.05
+            f"{phase} {value:.1f}s" for phase, value in record["seconds"].items() if value >= 0.05
         )
-        verdict = "[green]taken[/]" if step.accepted else "[dim]kept [/]"
-        tried = ", ".join(
-            f"{escape(repr(tokenizer.decode([c.token])))} "
-            f"{'>' if c.scored.evaluation.capped else ''}{c.scored.evaluation.objective:.3f}"
-            for c in step.candidates
+        verdict = "[green]taken[/]" if record["accepted"] else "[dim]kept [/]"
+        tried = ", ".join(map(_tried, record["tried"]))
+        prompt = record["incumbent"]["prompt"]
+        self._print(
+            f"[bold]{progress.steps:>4}/{self._begin.max_steps}[/]  {verdict}  "
+            f"{_numbers(record['incumbent'])}  {marked(self._prompt, prompt)}"
         )
-        done = step.index + 1
-        self.console.print(
-            f"[bold]{done:>4}/{self._steps}[/]  {verdict}  {_numbers(step.incumbent)}  "
-            f"{_marked(step, tokenizer)}"
+        self._prompt = prompt
+        where = f"at {record['position']}: " if "position" in record else ""
+        self._print(
+            f"[dim]           {where}tried {tried or 'nothing'} | {seconds} | "
+            f"{self._left(progress)} left[/]"
         )
-        self.console.print(
-            f"[dim]           at {step.position}: tried {tried or 'nothing'} | {seconds} | "
-            f"{self._left(done)} left[/]"
-        )
-        for event in step.events:
-            self.console.print(f"[cyan]           {escape(event)}[/]")
-        self._show(f"best {best.evaluation.objective:.3f}", done)
+        for happened in record["events"]:
+            self._print(f"[cyan]           {escape(happened)}[/]")
+        self._show(f"best {event.best[0]['objective']:.3f}", progress)
 
-    def searched(self, reason: str | None = None) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-        if reason:
-            self.note(f"search ended: {reason}")
+    def evaluated(self, event: Evaluated) -> None:
+        if event.split != self._split:
+            self._split = event.split
+            rows = len(event.result.hits["strict"])
+            self.note(f"{event.split}: {event.of} prompts on {rows} rows the search has not seen")
+        self.scored(event.result.prompt, event.result.accuracy["strict"].value)
 
-    def evaluating(self, split: str, prompts: int, rows: int) -> None:
-        self.note(f"{split}: {prompts} prompts on {rows} rows the search has not seen")
-
-    def evaluated(self, result: HeldOut) -> None:
-        self.evaluated_text(result.prompt, result.accuracy["strict"].value)
-
-    def evaluated_text(self, prompt: str, accuracy: float) -> None:
+    def scored(self, prompt: str, accuracy: float) -> None:
+        """A prompt with the share of rows that it got right."""
         if self.verbose:
-            self.console.print(f"  {100 * accuracy:5.1f} % right  {escape(prompt.strip())}")
+            self._print(f"  {100 * accuracy:5.1f} % right  {escape(prompt.strip())}")
+
+    def end(self, event: End) -> None:
+        """The result of a finished run, shown whether verbose or not."""
+        self.close()
+        data = event.data
+        if event.status not in ("finished", "stopped"):
+            return
+        self.note(f"search ended: {data['ended']}")
+        evaluation, initial = data["evaluation"], data["initial"]
+        self._print()
+        self._print(f"[bold]initial prompt[/]  {escape(initial['prompt'].strip())}")
+        self._print(f"[bold]best prompt[/]     {escape(evaluation['chosen'].strip())}")
+        known = [initial, *data["best"]]
+        best = next((each for each in known if each["prompt"] == evaluation["chosen"]), None)
+        if best and best["samples"] == initial["samples"]:
+            elected = ", of the prompt that was elected on dev" if evaluation["dev"] else ""
+            self._print(
+                f"training objective on {initial['samples']} samples: "
+                f"{initial['objective']:.3f} -> {best['objective']:.3f}{elected}"
+            )
+        if evaluation["test"] is not None:
+            self._print(_accuracies(evaluation["test"]))
+        self._print(_cost(data["ledger"]["search"]))
+        if event.log is not None:
+            self._print(f"log: {escape(str(event.log.resolve()))}")
 
     def results(self, results: Sequence[dict[str, Any]], path: Path) -> None:
         """Everything that an evaluation's file holds, shown whether verbose or not."""
+        self.close()
         grid = Grid(title="strict accuracy in %, with 95 % interval")
         for column in ("task", "split", "rows", "named by", "accuracy", "prompt"):
             grid.add_column(column, overflow="fold")
         for result in results:
-            origin = result["origin"]
             grid.add_row(
                 escape(result["task"]),
                 result["split"],
                 str(result["strict"]["n"]),
-                escape(_named_by(origin)),
+                escape(_named_by(result["origin"])),
                 _interval(result["strict"]),
                 escape((result["connector"] + result["prompt"]).strip(". ")),
             )
-        self.console.print(grid)
-        self.console.print(f"evaluation: {escape(str(path.resolve()))}")
-
-    def end(self, initial: Scored, best: Scored, evaluation: dict[str, Any], path: Path) -> None:
-        """The result, shown whether verbose or not."""
-        test = evaluation["test"]
-        self.console.print()
-        self.console.print(f"[bold]initial prompt[/]  {escape(initial.text.strip())}")
-        self.console.print(f"[bold]best prompt[/]     {escape(best.text.strip())}")
-        if best.samples == initial.samples:
-            elected = ", of the prompt that was elected on dev" if evaluation["dev"] else ""
-            self.console.print(
-                f"training objective on {initial.samples} samples: "
-                f"{initial.evaluation.objective:.3f} -> {best.evaluation.objective:.3f}{elected}"
-            )
-        if test is not None:
-            grid = Grid(
-                title=f"held-out accuracy, {test['initial']['strict']['n']} test rows, "
-                "95 % interval"
-            )
-            for column in ("reading", "initial", "best", "difference"):
-                grid.add_column(column, no_wrap=True)
-            for metric in METRICS:
-                grid.add_row(
-                    metric.replace("_", " "),
-                    _interval(test["initial"][metric]),
-                    _interval(test["best"][metric]),
-                    _interval(test["difference"][metric], signed=True),
-                )
-            self.console.print(grid)
-        self.console.print(f"log: {escape(str(path.resolve()))}")
+        self._print(grid)
+        self._print(f"evaluation: {escape(str(path.resolve()))}")
 
     def close(self) -> None:
         """Give the terminal back, whatever happened."""
-        self.searched()
+        live, self._live = self._live, None
+        if live is not None:
+            with contextlib.suppress(OSError, ValueError):
+                live.stop()
 
-    def _show(self, text: str, done: int) -> None:
-        if self._progress is not None:
-            left = f"{self._left(done)} left" if done > self._before else ""
-            self._progress.update(self._task, description=text, completed=done, left=left)
+    def _show(self, text: str, progress: SearchProgress) -> None:
+        """What the live line says of the search as a whole."""
+        self.activity("", 0, 0)
+        if self._live is None or self._begin is None:
+            return
+        used = [f"{progress.steps}/{self._begin.max_steps} steps"]
+        amounts = {
+            "max_seconds": (progress.seconds, "s"),
+            "max_decoded_tokens": (progress.decoded, " tokens decoded"),
+            "max_evaluations": (progress.evaluations, " evaluations"),
+        }
+        for name, limit in self._begin.budgets.items():
+            value, unit = amounts[name]
+            used.append(f"{value:.0f}/{limit:g}{unit}")
+        self._live.update(
+            self._task,
+            description=f"{text}  {', '.join(used)}",
+            total=self._begin.max_steps,
+            completed=progress.steps,
+        )
 
-    def _left(self, done: int) -> str:
-        each = (time.monotonic() - self._started) / (done - self._before)
-        seconds = each * (self._steps - done)
-        minutes, seconds = divmod(round(seconds), 60)
+    def _left(self, progress: SearchProgress) -> str:
+        """The time until the last step, at the pace of this session."""
+        assert self._begin is not None
+        made = progress.steps - self._begin.progress.steps
+        each = (time.monotonic() - self._started) / max(1, made)
+        minutes, seconds = divmod(round(each * (self._begin.max_steps - progress.steps)), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _console() -> Console:
+    """The screen, or a file that takes the place of one."""
+    if sys.stdout is None:  # closed by the caller
+        return Console(file=io.StringIO())
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")  # Prompts may hold what the screen cannot show.
+    # Without a terminal rich would wrap at 80 columns and cut prompts in the middle.
+    width = None if sys.stdout.isatty() else 10_000
+    return Console(highlight=False, width=width, markup=True)
+
+
+def marked(before: str, after: str) -> str:
+    """``after`` as markup, in which the words that ``before`` did not have are marked."""
+    old, new = (re.findall(r"\s+|[^\s]+", text.strip()) for text in (before, after))
+    parts = []
+    for kind, _, _, start, end in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
+        text = escape("".join(new[start:end]))
+        parts.append(f"[reverse]{text}[/]" if kind in ("replace", "insert") and text else text)
+    return "".join(parts)
+
+
+def _tried(record: dict[str, Any]) -> str:
+    """A tried prompt's label and objective; of one that was given up, what that is above."""
+    label = record["label"]
+    short = repr(label if len(label) <= LABEL else f"{label[: LABEL - 3]}...")
+    return f"{escape(short)} {'>' if record['capped'] else ''}{record['objective']:.3f}"
 
 
 def _named_by(origin: dict[str, Any]) -> str:
@@ -180,24 +236,32 @@ def _named_by(origin: dict[str, Any]) -> str:
     return str(origin.get("name", "--prompt"))
 
 
-def _numbers(scored: Scored) -> str:
-    evaluation = scored.evaluation
-    return f"objective {evaluation.objective:.3f}  mistakes {evaluation.mistakes:.0%}"
+def _numbers(record: dict[str, Any]) -> str:
+    return f"objective {record['objective']:.3f}  mistakes {record['mistakes']:.0%}"
 
 
-def _marked(step: Step, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The incumbent with the edited token marked when it has just been taken."""
-    text = step.incumbent.text
-    if not step.accepted:
-        return escape(text.strip())
-    ids = step.incumbent.ids
-    before = tokenizer.decode(ids[: step.position], clean_up_tokenization_spaces=False)
-    token = tokenizer.decode([ids[step.position]], clean_up_tokenization_spaces=False)
-    at = text.find(token.strip(), max(0, len(before) - 1))
-    if at < 0 or not token.strip():
-        return escape(text.strip())
-    end = at + len(token.strip())
-    return f"{escape(text[:at].lstrip())}[reverse]{escape(text[at:end])}[/]{escape(text[end:])}"
+def _cost(ledger: dict[str, Any]) -> str:
+    tokens = ledger["tokens"]
+    return (
+        f"the search took {ledger['seconds']:.0f} s, {ledger['evaluations']} reasonings and "
+        f"{tokens.get('decoded', 0)} decoded tokens"
+    )
+
+
+def _accuracies(test: dict[str, Any]) -> Grid:
+    grid = Grid(
+        title=f"held-out accuracy, {test['initial']['strict']['n']} test rows, 95 % interval"
+    )
+    for column in ("reading", "initial", "best", "difference"):
+        grid.add_column(column, no_wrap=True)
+    for metric in METRICS:
+        grid.add_row(
+            metric.replace("_", " "),
+            _interval(test["initial"][metric]),
+            _interval(test["best"][metric]),
+            _interval(test["difference"][metric], signed=True),
+        )
+    return grid
 
 
 def _interval(estimate: dict[str, Any], signed: bool = False) -> str:

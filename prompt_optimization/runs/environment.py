@@ -6,15 +6,17 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from prompt_optimization.models.chat import ChatFormat
+from prompt_optimization.models.model import Model
 from prompt_optimization.models.worker import Worker
-from prompt_optimization.places import checkout
-from prompt_optimization.tasks.examples import Table
+from prompt_optimization.paths import checkout
+from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.official import is_official
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "ml_collections", "fschat")
@@ -26,7 +28,7 @@ def describe(
     """Everything a reader needs to judge or repeat a run.
 
     Args:
-        model: as ``describe_model`` tells it.
+        model: as ``describe_model`` returns it.
     """
     return {
         "python": platform.python_version(),
@@ -53,8 +55,27 @@ def describe(
     }
 
 
+def describe_run(
+    models: Sequence[Model],
+    tables: dict[str, Table],
+    rows: Mapping[str, Sequence[Example]],
+    seed: int,
+) -> dict[str, Any]:
+    """The environment of a run on ``rows`` by split."""
+    described = [model.call_any(describe_model) for model in models]
+    others = [
+        {key: each[key] for key in ("model", "weights", "dtype", "stop_ids")}
+        | {"chat_template": model.chat.sha256}
+        for each, model in zip(described[1:], models[1:], strict=True)
+    ]
+    return describe(described[0], models[0].chat, tables, seed) | {
+        "other_models": others,
+        "rows": {split: [example.row for example in some] for split, some in rows.items()},
+    }
+
+
 def describe_model(worker: Worker) -> dict[str, Any]:
-    """A worker's job: what its results hang on."""
+    """A worker's job: what its results depend on."""
     model = worker.model
     device = model.device
     return {

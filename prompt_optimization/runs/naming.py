@@ -1,4 +1,4 @@
-"""What a run is called beside others: its task, and what was done otherwise in its search."""
+"""What a run is called beside others: its task, and what was different in its search."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.runs.resume import FREE
+from prompt_optimization.runs.config import all_keys
 from prompt_optimization.tasks.registry import task_of
 
 # The paper's initial prompts: the usual one and that of its ablation (sections 4.1 and 5).
@@ -23,33 +23,22 @@ def task_name(train_data: str | Path) -> str:
     return task.name if task else stem
 
 
-# What a search may do otherwise without being another variant: where its rows come from, and what
-# the variants are named for.
-_NOT_SETTINGS = FREE | {
-    "seed", "train_data", "test_data", "data_offset", "n_dev_data", "n_test_data", "model_paths",
-    "tokenizer_paths", "model_kwargs", "tokenizer_kwargs", "conversation_templates",
-    "chat_template_kwargs", "dtype", "trust_remote_code", "extractor_text", "extractor_style",
-    "extractor_separator", "connector", "answer_tokens", "max_new_tokens", "control_init",
-    "shortlist", "reasoning_gradient", "behaviour", "deterministic", "test_steps",
-}  # fmt: skip
-
-
 def search_settings(params: dict[str, Any]) -> dict[str, str]:
-    """The settings of a search that a variant's name does not tell."""
-    return {key: str(value) for key, value in params.items() if key not in _NOT_SETTINGS}
+    """The settings of a search that make a variant of it and that its name does not tell."""
+    keys = all_keys()
+    return {
+        name: str(value) for name, value in params.items() if name not in keys or keys[name].variant
+    }
 
 
 def search_variant(params: dict[str, Any]) -> str:
     """How a search differed from the method as it is; empty when it did not."""
-    words = []
-    if not params["reasoning_gradient"]:
-        words.append("no reasoning gradient")
-    if params["shortlist"] != "gradient":
-        words.append(
-            {"random": "random shortlist", "proposal": "likeliest proposals"}[params["shortlist"]]
-        )
-    if params["behaviour"] != "sound":
-        words.append(f"{params['behaviour']} behaviour")
+    words = [
+        word
+        for name, each in all_keys().items()
+        for value, word in each.named.items()
+        if name in params and params[name] == value
+    ]
     return ", ".join(words)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.files import write_whole
+from prompt_optimization.files import unwritable, write_whole
 
 SOURCES = {
     "bbh": "https://raw.githubusercontent.com/suzgunm/BIG-Bench-Hard/main/bbh",
@@ -36,7 +36,6 @@ MANIFEST = "MANIFEST.tsv"
 HEADER = ("goal", "target", "final_target")
 ATTEMPTS = 4
 BLOCK = 64 * 1024
-MEND = "free space or choose another folder with --out"
 
 Row = tuple[str, str, str]
 Report = Callable[[str], None]
@@ -109,10 +108,10 @@ def fetch(
             "--mirror"
         )
     converted = convert(file, raw)
-    write_whole(target, converted, MEND)
+    write_whole(target, converted, "out")
     known = _read_manifest(out) | {file.target: hashlib.sha256(converted).hexdigest()}
     lines = "".join(f"{name}\t{sha256}\n" for name, sha256 in sorted(known.items()))
-    write_whole(out / MANIFEST, lines.encode(), MEND)
+    write_whole(out / MANIFEST, lines.encode(), "out")
     return target
 
 
@@ -165,7 +164,7 @@ def _bbh(record: dict[str, Any]) -> Row:
 
 
 def _gsm8k(record: dict[str, Any]) -> Row:
-    # The number behind the worked solution; its thousands separators go, as models write none.
+    # The number after the worked solution; its thousands separators go, as models write none.
     answer = record["answer"]
     return record["question"], answer, answer.rsplit("####", 1)[1].strip().replace(",", "")
 
@@ -243,6 +242,6 @@ def _append(url: str, file: OfficialFile, part: Path) -> None:
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError):
         raise
     except OSError as error:
-        raise InputError(f"'{part}' cannot be written ({error.strerror}); {MEND}") from None
+        raise unwritable(part, error, "out") from None
     if part.stat().st_size < file.bytes:
         raise ConnectionError(f"{part.stat().st_size} of {file.bytes} bytes came")

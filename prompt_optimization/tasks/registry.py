@@ -49,7 +49,7 @@ class Task:
     test_file: str = ""
 
     def extractor(self, style: str) -> str:
-        """The text behind the reasoning that asks for the answer.
+        """The text after the reasoning that asks for the answer.
 
         Args:
             style: one of ``STYLES``.

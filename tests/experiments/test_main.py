@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from tests.runs.harness import without_times
+
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ROOT / "experiments"
 
@@ -49,13 +51,6 @@ def only_log(folder: Path) -> dict[str, Any]:
     return log
 
 
-def without_times(log: dict[str, Any]) -> dict[str, Any]:
-    steps = [
-        {k: v for k, v in step.items() if k not in ("seconds", "busy")} for step in log["steps"]
-    ]
-    return {**log, "steps": steps, "runtimes": None, "params": None, "sessions": None}
-
-
 def test_a_run_and_its_log(flags: dict[str, Any], tmp_path: Path) -> None:
     done = main(flags | {"test_steps": 2, "temp": 3.0})
     assert done.returncode == 0, done.stderr
@@ -84,7 +79,7 @@ def test_a_run_and_its_log(flags: dict[str, Any], tmp_path: Path) -> None:
             test["best"][reading]["value"] - test["initial"][reading]["value"]
         )
     assert log["evaluation"]["chosen"] in [best["prompt"] for best in log["best"]]
-    assert "--config.temp has no effect" in done.stdout
+    assert "temp has no effect: candidates are not sampled" in done.stdout
     assert "3/3" in done.stdout and "held-out accuracy" in done.stdout
     assert "\x1b[" not in done.stdout, "plain lines when the output is no terminal"
 
@@ -135,20 +130,26 @@ def test_published_flags_work_verbatim(flags: dict[str, Any], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_data": "/no/such.json"}, "data file '/no/such.json' does not exist"),
+        ({"train_data": "/no/such.json"}, "'/no/such.json' does not exist"),
         ({"n_train_data": 500}, "48 rows, but 500 training rows"),
         ({"n_test_data": 500}, "rows left for testing"),
         ({"control_init": " "}, "the initial prompt is empty"),
         ({"control_init": " think"}, "is a single token"),
         ({"extractor_text": ""}, "no extractor"),
-        ({"extractor_text": "the number is 1"}, "cannot be told from the extractor"),
+        ({"extractor_text": "the number is 1"}, "cannot be distinguished from the extractor"),
         ({"devices": "cuda:7"}, "device 'cuda:7' does not exist"),
         ({"model_paths": "./no/model"}, "model path './no/model' does not exist"),
-        ({"topk": 2}, "proposes fewer tokens than"),
-        ({"n_steps": -1}, "n_steps=-1 is too small"),
-        ({"objective": "accuracy"}, "objective='accuracy' is unknown"),
-        ({"behaviour": "strange"}, "behaviour='strange' is unknown"),
-        ({"num_train_models": 2}, "num_train_models=2 is more than the 1"),
+        ({"topk": 2}, "raise topk (--config.topk and --config.shortlist_size)"),
+        ({"greater.topk": 2}, "topk=2 proposes fewer tokens than shortlist_size=3 tries"),
+        ({"n_steps": -1}, "-1 is too small; give at least 0 (--config.n_steps)"),
+        ({"answer_temperature": 0.0}, "give a value above 0 (--config.answer_temperature)"),
+        ({"max_seconds": "nan"}, "nan is not a number; give one (--config.max_seconds)"),
+        ({"target_weight": "inf"}, "inf is not finite; give a finite number (--config.target_w"),
+        ({"objective": "accuracy"}, "'accuracy' is unknown; choose one of mistakes, loss, answers"),
+        ({"behaviour": "strange"}, "'strange' is unknown; choose one of sound, published"),
+        ({"method": "greter"}, "method 'greter' is unknown; did you mean 'greater'?"),
+        ({"method": "best_of_n"}, "(--config.best_of_n.prompts and --config.best_of_n.file)"),
+        ({"num_train_models": 2}, "2 models are to be optimised for and 1 are given"),
         ({"max_new_tokens": 600}, "tokens, more than the 512"),
         ({"conversation_templates": "strange"}, "'strange' is unknown to fschat"),
         ({"result_prefix": "/proc/none/run"}, "log '/proc/none/run_"),
@@ -157,7 +158,7 @@ def test_published_flags_work_verbatim(flags: dict[str, Any], tmp_path: Path) ->
         ({"controll_init": " think"}, "'controll_init' is unknown; did you mean --config.control_"),
         ({"n_steps": "many"}, "n_steps='many' is not of type int; its default is 105"),
         ({"anneal": "maybe"}, "anneal='maybe' is not of type bool"),
-        ({"chat_template_kwargs.date": "x"}, "'date' is unknown; keys inside another one"),
+        ({"chat_template_kwargs.date": "x"}, "'chat_template_kwargs.date' is unknown; give the"),
     ],
 )
 def test_bad_input(

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from GReaTer import GreaterDataloader, GreaterDataSet, InputError
+from GReaTer.inputs import groups_of
+from prompt_optimization.tasks.examples import check_disjoint, read_table
 from tests.library.conftest import PROMPT, entries
 
 
@@ -44,6 +46,15 @@ def test_other_task_files(task_file: Path) -> None:
         ({"custom_inputs": 5}, "custom_inputs is a int; give a list"),
         ({"custom_inputs": [{"question": float("nan"), "answer": "1"}]}, "'question' .* nan"),
         ({"data_path": "/no/such/file.jsonl"}, "does not exist"),
+        ({"data_path": 5}, "data_path is a int; give a file's path"),
+        ({"custom_inputs": [{"zzz": "a"}]}, "unknown key 'zzz'; choose one of id, question"),
+        ({"custom_inputs": [{"question": ["a"], "answer": "1"}]}, r"is \['a'\]; write it as a str"),
+        ({"custom_inputs": [{"question": "\ud83d", "answer": "1"}]}, "entry 0 .* half a character"),
+        ({"custom_inputs": [{"question": "a", "answer": "\ud83d"}]}, "entry 0 .* half a character"),
+        (
+            {"custom_inputs": [{"question": "a", "answer": "1", "prompt": "\ud83d"}]},
+            "'prompt' of entry 0 of custom_inputs holds half a character",
+        ),
     ],
 )
 def test_what_cannot_be_meant(given: dict[str, Any], words: str) -> None:
@@ -58,9 +69,77 @@ def test_data_frames_and_generators() -> None:
     assert list(GreaterDataSet(custom_inputs=frame.to_dict("records"))) == list(rows)
 
 
+def test_a_data_frame_has_changed_whole_numbers() -> None:
+    frame = pd.DataFrame({"question": ["a", "b", "c"], "answer": [12, None, 3]}).dropna()
+    for rows in (frame.to_dict("records"), [row for _, row in frame.iterrows()]):
+        with pytest.warns(
+            UserWarning, match=r"'12\.0' \(entry 0 of custom_inputs\) are read as 12"
+        ):
+            data = GreaterDataSet(custom_inputs=rows)
+        assert [entry["answer"] for entry in data] == ["12", "3"]
+
+
+def test_a_file_is_read_as_the_harness_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "task.json"
+    lines = [
+        {"Question": " Is it? ", "context": "It is.", "answer": "So it is.\n#### 1,000"},
+        {"Question": "Is it\nnot?", "context": "It is not.", "answer": "#### 2"},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.warns(UserWarning) as caught:
+        data = GreaterDataSet(data_path=path)
+    table = read_table(path)
+    assert [str(warning.message) for warning in caught] == list(table.notes)
+    assert {warning.filename for warning in caught} == {__file__}
+    assert (
+        [entry["answer"] for entry in data] == [e.answer for e in table.examples] == ["1000", "2"]
+    )
+    # The library finds results by question, so it changes nothing about it.
+    assert [entry["question"] for entry in data] == [
+        "It is.\n\n Is it? ",
+        "It is not.\n\nIs it\nnot?",
+    ]
+    assert [e.question for e in table.examples] == [entry["question"].strip() for entry in data]
+
+
+def test_letters_and_truth_values() -> None:
+    inputs = [{"question": "a", "answer": " (A) "}, {"question": "b", "answer": True}]
+    assert [entry["answer"] for entry in GreaterDataSet(custom_inputs=inputs)] == ["A", "True"]
+
+
+def test_a_blank_prompt_is_none() -> None:
+    (entry,) = GreaterDataSet(custom_inputs=[{"question": "a", "answer": "1", "prompt": " "}])
+    assert "prompt" not in entry
+
+
+def of_questions(*questions: str) -> GreaterDataSet:
+    return GreaterDataSet(custom_inputs=[{"question": q, "answer": "1"} for q in questions])
+
+
+def test_the_same_question_in_two_splits() -> None:
+    def check(**splits: GreaterDataSet) -> None:
+        check_disjoint({name: data.rows for name, data in splits.items()}, "entry")
+
+    inputs = of_questions("Is it cold?", "Is caf\u00e9  a word?")
+    check(inputs=inputs, dev=of_questions("Is it old?"), test=of_questions("Is it bold?"))
+    for again in ("Is it cold? ", "is it\ncold?", "Is cafe\u0301 a word?"):
+        with pytest.raises(
+            InputError, match=r"entry 1 of test asks the same as entry \d of inputs"
+        ):
+            check(inputs=inputs, test=of_questions("Is it old?", again))
+    with pytest.raises(InputError, match="entry 0 of test asks the same as entry 1 of dev"):
+        check(inputs=inputs, dev=of_questions("a", "b"), test=of_questions(" B"))
+
+
+def test_an_initial_prompt_that_cannot_be_read() -> None:
+    with pytest.raises(InputError, match="p_init holds half a character"):
+        groups_of(of_questions("a"), "think \ud83d", per_question=False)
+
+
 def test_the_own_names_count_before_the_others(tmp_path: Path) -> None:
     entry = {"question": "Q", "goal": "G", "answer": "A", "final_target": "T"}
-    (found,) = GreaterDataSet(custom_inputs=[entry])
+    with pytest.warns(UserWarning, match=r"'(goal|final_target)' of custom_inputs is not used"):
+        (found,) = GreaterDataSet(custom_inputs=[entry])
     assert (found["question"], found["answer"]) == ("Q", "A")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.loading import ModelSettings
+from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.worker import Worker
 
 
@@ -74,7 +74,7 @@ def meet(worker: Any, mine: str, other: str) -> int:
 
 
 def cramped(settings: ModelSettings, rows: int) -> Worker:
-    """A worker whose device holds no more than so many rows, and one in a backward pass."""
+    """A worker whose device holds no more than ``rows`` rows, and one in a backward pass."""
     worker = Worker.load(settings, 0, 0)
     extend = worker.model.extend
 

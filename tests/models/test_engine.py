@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models import engine as engine_module
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.memory import RowBudget
-from prompt_optimization.models.samples import Samples
 from tests import plain
 
 PROMPTS = (
@@ -28,12 +28,12 @@ PROMPTS = (
 )
 
 
-def prompts_of(samples: Samples, texts: tuple[str, ...] = PROMPTS) -> list[tuple[int, ...]]:
+def prompts_of(samples: CachedExamples, texts: tuple[str, ...] = PROMPTS) -> list[tuple[int, ...]]:
     return [samples.prompt_ids(text) for text in texts]
 
 
 def check_against_plain(
-    engine: Engine, samples: Samples, prompts: Any, decoding: Decoding, indices: Any
+    engine: Engine, samples: CachedExamples, prompts: Any, decoding: Decoding, indices: Any
 ) -> set[int]:
     lengths = set()
     outcomes = engine.run(samples, prompts, decoding, indices)
@@ -54,7 +54,7 @@ def check_against_plain(
     return lengths
 
 
-def stop_at(model: LanguageModel, samples: Samples, step: int) -> None:
+def stop_at(model: LanguageModel, samples: CachedExamples, step: int) -> None:
     """Make a token that the model really writes end a row, so that rows end at different times."""
     prompt = samples.prompt_ids(PROMPTS[0])
     stops = [plain.reason(model, samples, prompt, s, step + 1)[-1] for s in range(2)]
@@ -93,7 +93,7 @@ def test_any_pool_any_order_after_any_prompt(
     samples = make_samples(model)
     stop_at(model, samples, 3)
     engine = Engine(model, max_rows=rows)
-    engine.run(samples, prompts_of(samples, (before,)), Decoding(2))  # leaves a prefix behind
+    engine.run(samples, prompts_of(samples, (before,)), Decoding(2))  # leaves a prefix
     check_against_plain(engine, samples, prompts_of(samples, tuple(chosen)), Decoding(6), indices)
 
 
@@ -104,9 +104,9 @@ def test_only_new_tokens_are_read(make_model: Any, make_samples: Any) -> None:
     (prompt,) = prompts_of(samples, PROMPTS[:1])
     engine.run(samples, [prompt], Decoding(4))
     questions = sum(map(len, samples.questions))
-    tails = sum(len(t.extractor) + len(t.answer) for t in samples.tails)
+    targets = sum(len(t.extractor) + len(t.answer) for t in samples.targets)
     each = len(prompt) + len(samples.suffix)
-    assert model.counts["prefilled"] <= questions + tails + 6 * (each + 1)
+    assert model.counts["prefilled"] <= questions + targets + 6 * (each + 1)
 
     # A candidate that differs at one place reads from there on, and no question again.
     model.counts.clear()
@@ -114,7 +114,7 @@ def test_only_new_tokens_are_read(make_model: Any, make_samples: Any) -> None:
     other = (*prompt[:position], prompt[0], *prompt[position + 1 :])
     samples.prefix.reach(prompt[:position])
     engine.run(samples, [other], Decoding(4))
-    assert model.counts["prefilled"] <= tails + 6 * (each + 2)
+    assert model.counts["prefilled"] <= targets + 6 * (each + 2)
 
 
 @pytest.mark.parametrize("decoding", [Decoding(6, answer_tokens=5), Decoding(1, answer_tokens=1)])
@@ -126,10 +126,10 @@ def test_free_answers_continue_the_extractor(
     (prompt,) = prompts_of(samples, PROMPTS[:1])
     (outcomes,) = Engine(model, 64).run(samples, [prompt], decoding)
     # The limit leaves room for the longest reference answer and the token that ends it.
-    limit = max(decoding.answer_tokens, 1 + max(len(tail.answer) for tail in samples.tails))
+    limit = max(decoding.answer_tokens, 1 + max(len(target.answer) for target in samples.targets))
     for sample, outcome in enumerate(outcomes):
         ids = [*samples.questions[sample], *prompt, *samples.suffix, *outcome.reasoning]
-        ids += samples.tails[sample].extractor
+        ids += samples.targets[sample].extractor
         start = len(ids)
         while len(ids) - start < limit:
             token = int(plain.logits(model, ids)[-1].argmax())
@@ -221,7 +221,7 @@ def test_budget_halves_for_good() -> None:
     def never(chunk: Any) -> list[int]:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
 
-    with pytest.raises(InputError, match="does not hold even one sample"):
+    with pytest.raises(InputError, match="does not hold even one example"):
         budget.map(range(3), never)
 
     def broken(chunk: Any) -> list[int]:

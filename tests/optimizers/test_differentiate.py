@@ -24,9 +24,9 @@ def loss_at(
 ) -> float:
     """The loss written plainly: whole text, no cache, the edited place's vector given."""
     position, one_hot_vector = mixed
-    tail = samples.tails[sample]
-    head = [*samples.questions[sample], *prompt, *samples.suffix, *reasoning, *tail.extractor]
-    ids = torch.tensor([*head, *tail.answer])
+    target = samples.targets[sample]
+    context = [*samples.questions[sample], *prompt, *samples.suffix, *reasoning, *target.extractor]
+    ids = torch.tensor([*context, *target.answer])
     vectors = model.model.get_input_embeddings()(ids).detach().clone()
     vectors[len(samples.questions[sample]) + position] = one_hot_vector
     with torch.no_grad():
@@ -34,7 +34,7 @@ def loss_at(
     ce = torch.nn.functional.cross_entropy
     start = len(samples.questions[sample])
     nll = ce(logits[start - 1 : start - 1 + len(prompt)], torch.tensor(prompt))
-    answer = ce(logits[len(head) - 1 : -1] / WEIGHTS.temperature, torch.tensor(tail.answer))
+    answer = ce(logits[len(context) - 1 : -1] / WEIGHTS.temperature, torch.tensor(target.answer))
     return float(WEIGHTS.answer * answer + WEIGHTS.nll * nll)
 
 

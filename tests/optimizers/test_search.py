@@ -3,226 +3,275 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from prompt_optimization.models.engine import Decoding
-from prompt_optimization.models.samples import Samples
-from prompt_optimization.optimizers import stoppers
-from prompt_optimization.optimizers.greater.differentiate import LossWeights
-from prompt_optimization.optimizers.greater.search import GreaterSearch, Step
-from prompt_optimization.optimizers.greater.settings import BEHAVIOURS, SearchSettings
+from prompt_optimization.optimizers.base import Step, Tools
+from prompt_optimization.optimizers.greater.search import GreaterSearch
+from prompt_optimization.optimizers.greater.settings import GreaterSettings
+from prompt_optimization.optimizers.random.search import RandomSearch
+from tests.conftest import PROMPT
 
-PROMPT = " proper logical reasoning and think step by step."
+SHORT = " think step by step"
+
+MakeSearch = Callable[..., GreaterSearch]
 
 
-def settings_for(behaviour: str = "sound", **changes: Any) -> SearchSettings:
-    keys: dict[str, Any] = {
-        "steps": 12,
-        "topk": 20,
-        "topq": 4,
-        "gradient": LossWeights(),
-        "decoding": Decoding(5),
-        "progressive": False,
-        **BEHAVIOURS[behaviour],
-        "objective": "loss",
-    }
-    return SearchSettings(**(keys | changes))
+def settings_for(behaviour: str = "sound", **changes: Any) -> GreaterSettings:
+    return GreaterSettings.default(behaviour=behaviour, topk=20, topq=4, **changes)
+
+
+def annealed(**changes: Any) -> GreaterSettings:
+    return settings_for(accept="anneal", **changes)
+
+
+def improving(**changes: Any) -> GreaterSettings:
+    return settings_for(accept="improve", **changes)
 
 
 @pytest.fixture
-def make_search(make_model: Any, make_team: Any) -> Any:
+def make_search(make_model: Any, make_scorer: Any) -> MakeSearch:
+    """``make_search(settings)``: a search that has scored its initial prompt."""
+
     def make(
-        settings: SearchSettings, prompt: str = PROMPT, n: int = 6, family: str = "llama-3"
+        settings: GreaterSettings,
+        *,
+        kind: type[GreaterSearch] = GreaterSearch,
+        prompt: str = PROMPT,
+        n: int = 6,
+        family: str = "llama-3",
+        objective: str = "loss",
+        seed: int = 0,
+        steps: int = 12,
+        top_prompts: int = 10,
     ) -> GreaterSearch:
-        return GreaterSearch([make_team(make_model(family), n, prompt)], prompt, settings)
+        scorer = make_scorer(make_model(family), n=n, prompt=prompt, objective=objective)
+        search = kind(settings, scorer, Tools(random.Random(seed), steps, top_prompts))
+        search.start(prompt)
+        return search
 
     return make
 
 
-def without_times(step: Step) -> Step:
-    return dataclasses.replace(step, seconds={}, busy=())
+def run(search: GreaterSearch) -> list[Step]:
+    """All steps of ``search``."""
+    made = [search.step() for _ in range(search.tools.max_steps)]
+    steps = [step for step in made if step is not None]
+    assert len(steps) == len(made) == search.steps, "there is always something left to try"
+    return steps
 
 
-def check_text_is_truth(samples: Samples, step: Step) -> None:
-    for scored in [step.incumbent, *(c.scored for c in step.candidates)]:
-        if scored.text.endswith("_"):
-            continue
-        for sample, example in enumerate(samples.examples):
-            (head,) = samples.layout.heads([example.question], scored.text)
-            assert head.question == samples.questions[sample]
-            assert head.prompt == scored.ids
+def proposed(step: Step) -> list[int]:
+    return [each["token"] for each in step.details["proposals"]]
 
 
-def test_every_prompt_is_its_text(make_search: Any, family: str) -> None:
-    search = make_search(settings_for(accept="anneal"), family=family)
-    steps = list(search.run())
+def slopes(step: Step) -> list[float]:
+    return [each["gradient"] for each in step.details["proposals"]]
+
+
+def tried(step: Step) -> list[int]:
+    return [each["token"] for each in step.details["shortlist"]]
+
+
+def check_text_is_truth(search: GreaterSearch, step: Step) -> None:
+    encoded = search.scorer.encoded
+    prompts = [(each["prompt"], tuple(each["ids"])) for each in step.details["shortlist"]]
+    prompts.append((step.incumbent.text, search.scorer.ids(step.incumbent.text)))
+    assert [text for text, _ in prompts[:-1]] == [each.scored.text for each in step.tried]
+    for text, ids in prompts:
+        for example, question in zip(encoded.examples, encoded.questions, strict=True):
+            (context,) = encoded.layout.contexts([example.question], text)
+            assert context.question == question and context.prompt == ids
+
+
+def test_every_prompt_is_its_text(make_search: MakeSearch, family: str) -> None:
+    search = make_search(annealed(), family=family)
+    steps = run(search)
     assert len(steps) == 12 and any(step.accepted for step in steps)
     for step in steps:
-        check_text_is_truth(search.samples, step)
+        check_text_is_truth(search, step)
 
 
-def test_improving_never_raises_the_objective(make_search: Any) -> None:
-    search = make_search(settings_for(accept="improve", steps=20))
-    before = search.begin().evaluation.objective
-    for step in search.run():
-        now = step.incumbent.evaluation.objective
+def test_improving_never_raises_the_objective(make_search: MakeSearch) -> None:
+    search = make_search(improving(), steps=20)
+    before = search.initial.scored.objective
+    for step in run(search):
+        now = step.incumbent.scored.objective
         assert now < before if step.accepted else now == before
         if step.accepted:
-            assert step.incumbent == step.candidates[step.chosen].scored
+            assert step.incumbent.scored == step.tried[step.details["chosen"]].scored
         before = now
-    assert search.state.best[0].evaluation.objective <= before
-    ranks = [scored.rank for scored in search.state.best]
-    assert ranks == sorted(ranks) and len({scored.ids for scored in search.state.best}) == len(
-        ranks
-    )
+    entries = search.leaderboard.entries
+    assert entries[0].scored.objective <= before
+    ranks = [entry.rank for entry in entries]
+    assert ranks == sorted(ranks) and len({entry.text for entry in entries}) == len(ranks)
 
 
-def test_the_same_seed_gives_the_same_run(make_search: Any) -> None:
-    settings = settings_for(accept="anneal", steps=8)
-    first, second = (list(make_search(settings).run()) for _ in range(2))
-    assert [without_times(s) for s in first] == [without_times(s) for s in second]
-    other = list(make_search(dataclasses.replace(settings, seed=1)).run())
-    assert [s.proposals for s in other] != [s.proposals for s in first]
+def test_the_same_seed_gives_the_same_run(make_search: MakeSearch) -> None:
+    first, second = (run(make_search(annealed(), steps=8)) for _ in range(2))
+    assert first == second
+    other = run(make_search(annealed(), steps=8, seed=1))
+    assert [proposed(step) for step in other] != [proposed(step) for step in first]
 
 
-def test_ablations_change_what_they_name_and_cost_the_same(make_search: Any) -> None:
-    settings = settings_for(accept="improve", steps=1)
-    (plain,) = make_search(settings).run()
-    likeliest = dataclasses.replace(settings, shortlist="proposal")
-    (by_proposal,) = make_search(likeliest).run()
-    assert by_proposal.proposals == plain.proposals and by_proposal.gradients == plain.gradients
-    assert [c.token for c in by_proposal.candidates] == list(plain.proposals[:3])
+def test_a_search_goes_on_from_its_state(make_search: MakeSearch) -> None:
+    whole = make_search(annealed(), steps=8)
+    steps = [whole.step() for _ in range(4)]
+    state, known, rng = whole.state_dict(), whole.scorer.state_dict(), whole.tools.rng.getstate()
+    rest = [whole.step() for _ in range(4)]
+    other = make_search(annealed(), steps=8)
+    other.scorer.load_state_dict(known)
+    other.load_state_dict(state)
+    other.tools.rng.setstate(rng)
+    assert len(steps) == other.steps and [other.step() for _ in range(4)] == rest
+    assert other.scorer.ledger.tokens == whole.scorer.ledger.tokens
+
+
+def test_ablations_change_what_they_name_and_cost_the_same(make_search: MakeSearch) -> None:
+    (plain,) = run(make_search(improving(), steps=1))
+    (by_proposal,) = run(make_search(improving(shortlist="proposal"), steps=1))
+    assert proposed(by_proposal) == proposed(plain) and slopes(by_proposal) == slopes(plain)
+    assert tried(by_proposal) == proposed(plain)[:3]
     drawn = {
-        tuple(c.token for c in step.candidates)
+        tuple(tried(step))
         for seed in range(3)
-        for step in make_search(dataclasses.replace(settings, shortlist="random", seed=seed)).run()
+        for step in run(make_search(improving(shortlist="random"), steps=1, seed=seed))
     }
     assert len(drawn) > 1 and all(len(tokens) == 3 for tokens in drawn)
-    direct = dataclasses.replace(settings, reasoning_gradient=False)
-    (without,) = make_search(direct).run()
-    assert without.proposals == plain.proposals and without.gradients != plain.gradients
+    (without,) = run(make_search(improving(reasoning_gradient=False), steps=1))
+    assert proposed(without) == proposed(plain) and slopes(without) != slopes(plain)
 
 
-def test_nothing_is_evaluated_twice(make_search: Any) -> None:
-    search = make_search(settings_for("published", steps=14))
-    asked: list[tuple[Any, int]] = []
-    (team,) = search.teams
-    begin_run = team.begin_run
+def test_the_random_search_takes_no_gradient(make_search: MakeSearch) -> None:
+    (plain,) = run(make_search(improving(), steps=1))
+    search = make_search(improving(), kind=RandomSearch, steps=1)
+    (step,) = run(search)
+    assert proposed(step) == proposed(plain) and len(tried(step)) == 3
+    assert set(tried(step)) <= set(proposed(step))
+    assert not any("gradient" in each for each in step.details["proposals"])
+    assert "differentiated" not in search.scorer.ledger.tokens
 
-    def counted(prompts: Any, decoding: Decoding, samples: Any) -> Any:
-        asked.extend((prompt, sample) for prompt in prompts for sample in samples)
-        return begin_run(prompts, decoding, samples)
 
-    team.begin_run = counted
-    steps = list(search.run())
-    assert len(asked) == len(set(asked))
-    evaluated = {c.scored.ids for step in steps for c in step.candidates}
-    assert {(ids, s) for ids in evaluated for s in range(6)} <= set(asked)
-    assert search.evaluator.reused > 0
+def test_nothing_is_evaluated_twice(make_search: MakeSearch) -> None:
+    search = make_search(settings_for("published"), steps=14)
+    initial = {(search.scorer.ids(PROMPT), example) for example in range(6)}
+    asked: list[tuple[Any, int]] = list(initial)
+    (model,) = search.models
+    submit_run = model.submit_run
+
+    def counted(prompts: Any, decoding: Decoding, examples: Any) -> Any:
+        asked.extend((prompt, example) for prompt in prompts for example in examples)
+        return submit_run(prompts, decoding, examples)
+
+    model.submit_run = counted  # type: ignore[method-assign]
+    steps = run(search)
+    assert len(asked) == len(set(asked)) == search.scorer.ledger.evaluations
+    evaluated = {tuple(each["ids"]) for step in steps for each in step.details["shortlist"]}
+    assert {(ids, example) for ids in evaluated for example in range(6)} <= set(asked)
+    assert search.scorer.ledger.reused > 0
 
 
 @pytest.mark.parametrize("objective", ["loss", "mistakes"])
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_giving_up_candidates_changes_nothing_else(
-    make_search: Any, size: int, objective: str
+    make_search: MakeSearch, size: int, objective: str
 ) -> None:
-    settings = settings_for(accept="improve", steps=24, top_prompts=4, objective=objective)
     whole, capped = (
-        make_search(dataclasses.replace(settings, sample_chunk=chunk)) for chunk in (0, size)
+        make_search(improving(sample_chunk=chunk), steps=24, top_prompts=4, objective=objective)
+        for chunk in (0, size)
     )
-    for one, other in zip(whole.run(), capped.run(), strict=True):
+    for one, other in zip(run(whole), run(capped), strict=True):
         assert other.incumbent.text == one.incumbent.text
         assert other.accepted == one.accepted
-        assert other.incumbent.evaluation.objective == pytest.approx(
-            one.incumbent.evaluation.objective, abs=1e-5
+        assert other.incumbent.scored.objective == pytest.approx(
+            one.incumbent.scored.objective, abs=1e-5
         )
-        assert (other.proposals, other.position) == (one.proposals, one.position)
-        for a, b in zip(one.candidates, other.candidates, strict=True):
-            assert a.scored.ids == b.scored.ids
-            if b.scored.evaluation.capped:
-                # What was given up was neither taken nor kept, and its bound is one.
-                assert b.scored.samples < 6 and b.scored != other.incumbent
-                assert b.scored.evaluation.objective <= a.scored.evaluation.objective + 1e-5
-    assert [s.ids for s in whole.state.best] == [s.ids for s in capped.state.best]
+        assert proposed(other) == proposed(one)
+        assert other.details["position"] == one.details["position"]
+        for a, b in zip(one.tried, other.tried, strict=True):
+            assert a.scored.text == b.scored.text
+            if b.scored.capped:
+                # What was given up was neither accepted nor kept, and its bound is one.
+                assert b.scored.rows < 6 and b.scored != other.incumbent.scored
+                assert b.scored.objective <= a.scored.objective + 1e-5
+        assert other.details["capped"] == {
+            "candidates": sum(b.scored.capped for b in other.tried),
+            "rows": sum(6 - b.scored.rows for b in other.tried),
+        }
+    assert [entry.text for entry in whole.leaderboard.entries] == [
+        entry.text for entry in capped.leaderboard.entries
+    ]
     if (objective, size) == ("loss", 1):
-        decoded = [s.counts["decoded"] for s in (whole, capped)]
+        decoded = [search.scorer.ledger.tokens["decoded"] for search in (whole, capped)]
         assert decoded[1] < decoded[0], "something should have been given up"
 
 
-def test_nothing_is_given_up_where_that_could_matter(make_search: Any) -> None:
+def test_nothing_is_given_up_where_that_could_matter(make_search: MakeSearch) -> None:
     for rule in ("anneal", "always"):
-        search = make_search(settings_for(accept=rule, steps=12, top_prompts=1, sample_chunk=1))
-        for step in search.run():
-            assert not any(c.scored.evaluation.capped for c in step.candidates)
+        search = make_search(settings_for(accept=rule, sample_chunk=1), top_prompts=1)
+        for step in run(search):
+            assert not any(each.scored.capped for each in step.tried)
 
 
-def test_positions_advance_append_and_wrap(make_search: Any) -> None:
-    search = make_search(settings_for(accept="always", steps=40), prompt=" think step by step")
-    length = len(search.initial)
+def test_positions_advance_append_and_wrap(make_search: MakeSearch) -> None:
+    search = make_search(settings_for(accept="always"), prompt=SHORT, steps=40)
+    first = length = len(search.scorer.ids(SHORT))
     expected, ended = 0, False
-    for step in search.run():
-        if step.appended:
-            assert step.position == length and not ended
+    for step in run(search):
+        ids = search.scorer.ids(step.incumbent.text)
+        if step.details["appended"]:
+            assert step.details["position"] == length and not ended
             length += 1
-        assert step.position == expected
-        assert len(step.incumbent.ids) == length
-        expected = step.position + 1
+        assert step.details["position"] == expected
+        assert len(ids) == length
+        expected = step.details["position"] + 1
         if expected == length:
-            ended = "." in search.tokenizer.decode([step.incumbent.ids[-1]])
-            if ended or length >= 64:
+            ended = "." in search.tokenizer.decode([ids[-1]])
+            if ended or length >= search.tools.max_prompt_tokens:
                 expected = 0
-    assert length > len(search.initial), "the sentence had not ended, so tokens were appended"
+    assert length > first, "the sentence had not ended, so tokens were appended"
 
 
-def test_a_rejected_appended_token_starts_over(make_search: Any) -> None:
-    search = make_search(settings_for(accept="improve", steps=60), prompt=" think step by step")
-    steps = list(search.run())
-    rejected = [i for i, s in enumerate(steps[:-1]) if s.appended and not s.accepted]
-    assert rejected and all(steps[i + 1].position == 0 for i in rejected)
+def test_a_rejected_appended_token_starts_over(make_search: MakeSearch) -> None:
+    steps = run(make_search(improving(), prompt=SHORT, steps=60))
+    rejected = [
+        i for i, step in enumerate(steps[:-1]) if step.details["appended"] and not step.accepted
+    ]
+    assert rejected and all(steps[i + 1].details["position"] == 0 for i in rejected)
 
 
-def test_published_behaviour(make_search: Any) -> None:
-    search = make_search(settings_for("published", steps=30), prompt=" think step by step")
-    steps = list(search.run())
-    assert all(step.accepted for step in steps if step.candidates)
+def test_published_behaviour(make_search: MakeSearch) -> None:
+    search = make_search(settings_for("published"), prompt=SHORT, steps=30)
+    length = len(search.scorer.ids(SHORT))
+    steps = run(search)
+    assert all(step.accepted for step in steps if step.tried)
     for step in steps:
-        ends = ["." in search.tokenizer.decode([c.token]) for c in step.candidates]
-        if True in ends and step.position >= 0.5 * len(search.initial):
-            assert step.chosen == ends.index(True) == len(ends) - 1
-    assert any(step.appended or "_" in step.incumbent.text for step in steps)
+        ends = ["." in search.tokenizer.decode([token]) for token in tried(step)]
+        if True in ends and step.details["position"] >= 0.5 * length:
+            assert step.details["chosen"] == ends.index(True) == len(ends) - 1
+    assert any(step.details["appended"] or "_" in step.incumbent.text for step in steps)
 
 
-def test_progressive_goals_add_samples(make_search: Any) -> None:
-    settings = settings_for(
-        progressive=True, progressive_group=2, early_stopping_steps=2, accept="improve", steps=30
-    )
-    search = make_search(settings)
-    search.begin()
-    assert search.state.active == 2
-    used = [step.samples for step in search.run()]
+def test_progressive_goals_add_samples(make_search: MakeSearch) -> None:
+    growing = improving(progressive_goals=True, progressive_group=2, early_stopping_steps=2)
+    search = make_search(growing, steps=30)
+    assert search.active == search.initial.scored.rows == 2
+    used = [step.details["samples"] for step in run(search)]
     assert used == sorted(used) and used[0] == 2 and used[-1] == 6
-    assert search.state.best[0].samples == 6
-    solved = make_search(dataclasses.replace(settings, loss_threshold=1e9))
-    assert [step.samples for step in solved.run()][:4] == [2, 4, 6, 6]
+    assert search.leaderboard.best.scored.rows == 6
+    solved = make_search(dataclasses.replace(growing, loss_threshold=1e9), steps=4)
+    assert [step.details["samples"] for step in run(solved)] == [2, 4, 6, 6]
 
 
-def test_stop_on_success(make_search: Any) -> None:
-    search = make_search(settings_for(steps=50))
-    search.stoppers = (stoppers.solved(), *search.stoppers)
-    search.begin()
-    right = dataclasses.replace(search.state.incumbent.evaluation, mistakes=0.0)
-    search.state.incumbent = dataclasses.replace(search.state.incumbent, evaluation=right)
-    assert list(search.run()) == [] and search.ended == "every training sample is right"
+def test_few_samples_do_not_crash(make_search: MakeSearch) -> None:
+    assert len(run(make_search(settings_for(), n=1, steps=3))) == 3
 
 
-def test_few_samples_do_not_crash(make_search: Any) -> None:
-    assert len(list(make_search(settings_for(steps=3), n=1).run())) == 3
-
-
-def test_published_behaviour_restarts_when_solved(make_search: Any) -> None:
-    search = make_search(settings_for("published", steps=4, loss_threshold=1e9))
-    steps = list(search.run())
-    assert [step.position for step in steps] == [0, 0, 0, 0]
+def test_published_behaviour_restarts_when_solved(make_search: MakeSearch) -> None:
+    steps = run(make_search(settings_for("published", loss_threshold=1e9), steps=4))
+    assert [step.details["position"] for step in steps] == [0, 0, 0, 0]
     assert all(step.events == ("started over",) for step in steps)

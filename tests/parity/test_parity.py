@@ -3,7 +3,7 @@
 The recordings are not part of the project: ``GREATER_PARITY`` names their folder. They were made
 with SmolLM2-135M-Instruct in float32, in a ChatML layout without system prompt.
 
-Two accidents of the published evaluation are rebuilt here, because recorded numbers hang on them:
+Two accidents of the published evaluation are rebuilt here, because recorded numbers depend on them:
 the end of turn is dropped from the middle of the sequence that scores an answer, and the prompt's
 likelihood is read off the ids of the step before for every sample but the first.
 """
@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 import torch
 
+from prompt_optimization.models.bundled import BUNDLED_NAME
 from prompt_optimization.models.chat import ChatFormat
-from prompt_optimization.models.embedded import EMBEDDED_NAME
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.loading import load_language_model
 from prompt_optimization.models.memory import RowBudget
-from prompt_optimization.models.samples import Samples
 from prompt_optimization.optimizers.greater.differentiate import (
     LossWeights,
     aggregate,
@@ -70,11 +70,11 @@ def steps() -> list[Any]:
 
 @lru_cache
 def language_model() -> Any:
-    return load_language_model(EMBEDDED_NAME, device=torch.device("cpu"), dtype=torch.float32)
+    return load_language_model(BUNDLED_NAME, device=torch.device("cpu"), dtype=torch.float32)
 
 
 @lru_cache(maxsize=2)
-def samples_of(name: str) -> Samples:
+def samples_of(name: str) -> CachedExamples:
     """The recording's samples, laid out by the product from the recorded texts."""
     model, meta, first = language_model(), recording(name)["meta"], recording(name)["steps"][0]
     layout = Layout(model.tokenizer, CHATML, extractor=meta["extractor_text"])
@@ -82,11 +82,13 @@ def samples_of(name: str) -> Samples:
         Example(prompt["goal"].removesuffix(". Use"), prompt["final_target"], row)
         for row, prompt in enumerate(first["prompts"])
     ]
-    return Samples(model, layout, examples, Layout.normalise(meta["control_init"]))
+    return CachedExamples(model, layout, examples, Layout.normalise(meta["control_init"]))
 
 
 @pytest.fixture(params=steps())
-def recorded(request: pytest.FixtureRequest) -> tuple[dict[str, Any], dict[str, Any], Samples]:
+def recorded(
+    request: pytest.FixtureRequest,
+) -> tuple[dict[str, Any], dict[str, Any], CachedExamples]:
     name, index = request.param
     data = recording(name)
     return data["meta"], data["steps"][index], samples_of(name)
@@ -103,9 +105,9 @@ def test_layout_ids(recorded: Any) -> None:
         assert samples.questions[sample] == tuple(ids[: spans["control"].start])
         assert tuple(ids[spans["control"]]) == prompt
         assert samples.suffix == tuple(ids[spans["assistant_role"]])
-        tail = samples.tails[sample]
-        assert tail.extractor + tail.answer == tuple(ids[spans["target"]])
-        assert tail.answer == tuple(ids[spans["focused_target"]])
+        target = samples.targets[sample]
+        assert target.extractor + target.answer == tuple(ids[spans["target"]])
+        assert target.answer == tuple(ids[spans["focused_target"]])
 
 
 def test_proposals(recorded: Any) -> None:
@@ -202,12 +204,12 @@ def test_selection(recorded: Any) -> None:
 
     prompt = list(step["control_toks_before"])
     prompt[position] = token
-    (text,) = samples.spell([tuple(prompt)])
+    (text,) = samples.roundtrip_text([tuple(prompt)])
     assert text == Layout.normalise(step["next_control"].removesuffix("_"))
 
 
 def published_scores(
-    meta: dict[str, Any], step: dict[str, Any], choice: dict[str, Any], samples: Samples
+    meta: dict[str, Any], step: dict[str, Any], choice: dict[str, Any], samples: CachedExamples
 ) -> tuple[list[float], list[bool], float]:
     """Answer losses, mistakes and mean prompt likelihood over the published sequence."""
     model = language_model()

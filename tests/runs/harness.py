@@ -12,7 +12,7 @@ import random
 import signal
 import stat
 import sys
-import time
+import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -23,9 +23,11 @@ import torch
 
 from prompt_optimization import files
 from prompt_optimization.configs.template import get_config
+from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.runs.config import values_of
 from prompt_optimization.runs.display import Display
-from prompt_optimization.runs.log import RunLog
 from prompt_optimization.runs.run import run
+from prompt_optimization.runs.store.log import RunLog
 
 torch.set_num_threads(1)
 
@@ -34,15 +36,21 @@ def carry_out(flags: dict[str, Any]) -> RunLog:
     """The run that ``--config.KEY=VALUE`` for each of ``flags`` would make."""
     config = get_config()
     for key, value in flags.items():
-        kind = config.get_type(key)
-        if kind is tuple and not isinstance(value, tuple):
-            value = (str(value),)
-        config[key] = str(value) if kind is str else value
-    return run(config, get_config(), Display(verbose=False))
+        group, _, name = key.rpartition(".")
+        place = config[group] if group else config
+        kind = place.get_type(name)
+        if kind is tuple:
+            value = tuple(value) if isinstance(value, tuple | list) else (str(value),)
+        place[name] = str(value) if kind is str else value
+    return run(values_of(config), Display(verbose=False))
 
 
 def without_times(log: dict[str, Any]) -> dict[str, Any]:
     """``log`` without what two runs of one config may differ in."""
+    log = {
+        **log,
+        "ledger": {name: {**each, "seconds": None} for name, each in log["ledger"].items()},
+    }
     steps = [
         {k: v for k, v in step.items() if k not in ("seconds", "busy")} for step in log["steps"]
     ]
@@ -75,19 +83,29 @@ def outcome(child: int) -> int:
 
 
 def kill_at_random(flags: dict[str, Any], kills: int, seed: int) -> dict[str, Any]:
-    """Kill ``kills`` sessions after random times, then let the run finish."""
+    """Kill ``kills`` sessions at random moments of their work, then let the run finish."""
     rng = random.Random(seed)
-    killed = 0
-    while killed < kills:
-        child = session(flags)
-        time.sleep(rng.uniform(0.0, 0.6))
-        os.kill(child, signal.SIGKILL)
+    for killed in range(kills):
+        child = session(flags, partial(_die_at_work, rng.randrange(120), rng.uniform(0.0, 0.02)))
         code = outcome(child)
-        if code == -signal.SIGKILL:
-            killed += 1
-        else:
+        if code != -signal.SIGKILL:
             return {"killed": killed, "code": code}
-    return {"killed": killed, "code": outcome(session(flags))}
+    return {"killed": kills, "code": outcome(session(flags))}
+
+
+def _die_at_work(calls: int, seconds: float) -> None:
+    """Die some time after the model has been called ``calls`` times, whatever is done then. How
+    far a session comes does not depend on the speed of the machine."""
+    extend, made = LanguageModel.extend, 0
+
+    def counted(self: LanguageModel, *arguments: Any) -> Any:
+        nonlocal made
+        if made == calls:
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        made += 1
+        return extend(self, *arguments)
+
+    LanguageModel.extend = counted  # type: ignore[method-assign]
 
 
 def kill_at_every_write(flags: dict[str, Any], kills: int, seed: int) -> dict[str, Any]:
@@ -95,14 +113,14 @@ def kill_at_every_write(flags: dict[str, Any], kills: int, seed: int) -> dict[st
     it, in all combinations, until one finishes."""
     killed = 0
     while True:
-        child = session(flags, partial(_die_at_write, killed % 7, killed % 3))
+        child = session(flags, partial(die_at_write, killed % 7, killed % 3))
         code = outcome(child)
         if code != -signal.SIGKILL:
             return {"killed": killed, "code": code}
         killed += 1
 
 
-def _die_at_write(fatal: int, moment: int) -> None:
+def die_at_write(fatal: int, moment: int) -> None:
     writes = 0
     replace, fsync = os.replace, os.fsync
 

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from prompt_optimization.configs.template import get_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs import evaluate as module
-from prompt_optimization.runs.contenders import Request
+from prompt_optimization.runs import evaluation_jobs as jobs
+from prompt_optimization.runs.config import all_keys, values_of
 from prompt_optimization.runs.display import Display
-from prompt_optimization.runs.evaluate import evaluate, read_evaluation
-from prompt_optimization.runs.outputs import KEY, Outputs
+from prompt_optimization.runs.evaluate import evaluate
+from prompt_optimization.runs.evaluation_jobs import Request
+from prompt_optimization.runs.store.evaluations import read_evaluation
+from prompt_optimization.runs.store.outputs import KEY, VALUES, Outputs
 from tests.runs.harness import carry_out
 
 
@@ -40,15 +48,26 @@ def log(flags: dict[str, Any], tmp_path_factory: Any) -> Path:
 
 
 def judge(
-    flags: dict[str, Any], folder: Path, overridden: Any = (), **request: Any
+    flags: dict[str, Any],
+    folder: Path,
+    overridden: Any = (),
+    display: Display | None = None,
+    **request: Any,
 ) -> dict[str, Any]:
     config = get_config()
     for key, value in (flags | {"result_prefix": folder / "judged"}).items():
         kind = config.get_type(key)
         config[key] = (str(value),) if kind is tuple else str(value) if kind is str else value
-    return evaluate(
-        config, get_config(), set(overridden), Request(**request), Display(verbose=False)
-    )
+    display = display or Display(verbose=False)
+    return evaluate(values_of(config), set(overridden), Request(**request), display)
+
+
+def changed(log: Path, path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """A copy of ``log`` at ``path`` in which ``change`` has changed something."""
+    data = json.loads(log.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    return path
 
 
 def outputs_of(folder: Path) -> list[dict[str, Any]]:
@@ -71,6 +90,12 @@ def test_it_finds_what_the_run_found(flags: dict[str, Any], log: Path, tmp_path:
         assert by[name]["loss"] == pytest.approx(expected["loss"])
         assert by[name]["rows"] == run["environment"]["rows"]["test"]
     assert by["log"]["origin"]["run"] == run["sessions"][0]["run"]
+    assert by["log"]["origin"]["method"] == "greater"
+    assert report["params"] == {
+        "max_new_tokens": 6, "answer_tokens": 16, "extractor_separator": " ", "max_rows": 0,
+        "reasoning.temperature": 0.0, "reasoning.top_k": 0, "reasoning.top_p": 1.0,
+        "chat_template_kwargs": {},
+    }  # fmt: skip
     written = outputs_of(tmp_path)
     prompts = {result["prompt"] for result in report["results"]}
     assert len(written) == 10 * len(prompts)
@@ -128,11 +153,16 @@ def test_what_it_refuses(flags: dict[str, Any], log: Path, tmp_path: Path) -> No
         judge(flags, tmp_path, logs=(unfinished,))
     with pytest.raises(InputError, match="no log of a finished run"):
         judge(flags, tmp_path, logs=(tmp_path,))
-    data = json.loads(log.read_text())
-    data["environment"]["data"]["train"]["sha256"] = "0" * 64
-    (tmp_path / "stale.json").write_text(json.dumps(data))
+    stale = changed(
+        log,
+        tmp_path / "stale.json",
+        lambda data: data["environment"]["data"]["train"].update(sha256="0" * 64),
+    )
     with pytest.raises(InputError, match="has changed since"):
-        judge(flags, tmp_path, logs=(tmp_path / "stale.json",))
+        judge(flags, tmp_path, logs=(stale,))
+    rule = changed(log, tmp_path / "rule.json", lambda data: data["evaluation"].update(kind="rule"))
+    with pytest.raises(InputError, match=r"'.*rule\.json' has chosen something of kind 'rule'"):
+        judge(flags, tmp_path, logs=(rule,))
     assert not list(tmp_path.glob("judged*")), "nothing was begun"
 
 
@@ -144,6 +174,36 @@ def test_outputs_of_another_making_are_not_mixed(flags: dict[str, Any], tmp_path
     with pytest.raises(InputError, match="precision changed"):
         judge(flags | {"dtype": "bfloat16"}, tmp_path, prompts=("think.",))
     assert (tmp_path / "judged.outputs.jsonl").read_bytes() == before
+
+
+def test_logs_and_evaluations_from_before_there_were_several_methods(
+    flags: dict[str, Any], log: Path, tmp_path: Path
+) -> None:
+    old = changed(log, tmp_path / "old.json", lambda data: data.pop("method"))
+    now = judge(flags, tmp_path, logs=(old,), prompts=("think.",))
+    file = tmp_path / "judged.evaluation.json"
+
+    def as_before(data: dict[str, Any]) -> None:
+        data["results"][0]["origin"].pop("method")
+        data["params"].pop("chat_template_kwargs")
+
+    changed(file, file, as_before)
+    written = (tmp_path / "judged.outputs.jsonl").read_bytes()
+    again = judge(flags, tmp_path, logs=(old,))
+    assert again == now and again["results"][0]["origin"]["method"] == "greater"
+    assert (tmp_path / "judged.outputs.jsonl").read_bytes() == written
+
+
+def test_progress_is_shown(flags: dict[str, Any], tmp_path: Path) -> None:
+    seen = []
+
+    class Watching(Display):
+        def activity(self, phase: str, done: int, of: int) -> None:
+            seen.append((phase, done, of))
+
+    judge(flags, tmp_path, prompts=("think.",), display=Watching(verbose=False))
+    assert {phase for phase, _, _ in seen} == {"evaluate"}
+    assert all(0 <= done <= of == 10 for _, done, of in seen)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +218,101 @@ def test_what_is_no_output_is_not_touched(tmp_path: Path, text: str, words: str)
     assert path.read_text() == text
 
 
+RECORDS = st.lists(
+    st.fixed_dictionaries(
+        {name: st.text() for name in KEY if name != "row"}
+        | {"row": st.integers(0)}
+        | {name: st.booleans() | st.text() | st.floats(0, 9) for name in VALUES}
+    ).map(lambda record: {name: record[name] for name in (*KEY, *VALUES)}),
+    unique_by=lambda record: tuple(record[name] for name in KEY),
+    max_size=4,
+)
+
+
+@given(RECORDS, st.floats(0, 1))
+def test_outputs_are_complete_again_wherever_their_writer_was_killed(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]], share: float
+) -> None:
+    path = tmp_path_factory.mktemp("outputs") / "x.jsonl"
+    Outputs(path).add(records)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    again = Outputs(path)
+    kept = list(again.records.values())
+    assert kept == records[: len(kept)] and whole.startswith(path.read_bytes())
+    again.add(records[len(kept) :])
+    assert path.read_bytes() == whole
+    assert list(Outputs(path).records.values()) == records
+
+
+# Files that hold no evaluation and no outputs.
+DAMAGED = {
+    "list.evaluation.json": "[]",
+    "text.evaluation.json": "notes",
+    "deep.evaluation.json": "[" * 100_000,
+    "kind.evaluation.json": '{"format": 1, "kind": "run"}',
+    "params.evaluation.json": json.dumps(
+        {"format": 1, "kind": "evaluation", "results": [], "params": [], "environment": {}}
+    ),
+    "result.evaluation.json": json.dumps(
+        {
+            "format": 1,
+            "kind": "evaluation",
+            "results": [{"task": "a"}],
+            "params": {"max_new_tokens": 1, "answer_tokens": 1, "extractor_separator": " "},
+            "environment": {"data": {}},
+        }
+    ),
+    "line.outputs.jsonl": '{"task": "a"}\n',
+    "list.outputs.jsonl": '["task"]\n',
+}
+READ = """
+import sys
+from pathlib import Path
+from prompt_optimization.errors import InputError
+from prompt_optimization.runs.store.evaluations import read_evaluation
+from prompt_optimization.runs.store.outputs import Outputs
+for path in map(Path, sys.argv[1:]):
+    try:
+        (Outputs if path.suffix == ".jsonl" else read_evaluation)(path)
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-O",)])
+def test_damaged_files_are_refused_in_a_sentence(tmp_path: Path, options: tuple[str, ...]) -> None:
+    paths = [tmp_path / name for name in DAMAGED]
+    for path, text in zip(paths, DAMAGED.values(), strict=True):
+        path.write_text(text)
+    command = [sys.executable, *options, "-c", READ, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    assert len(said) == len(paths)
+    for path, sentence in zip(paths, said, strict=True):
+        assert str(path) in sentence
+        assert "is no evaluation, or damaged" in sentence or "is no output" in sentence
+
+
+def test_a_newer_format_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.evaluation.json"
+    params = {"max_new_tokens": 1, "answer_tokens": 1, "extractor_separator": " "}
+    data = {"format": 2, "kind": "evaluation", "results": [], "params": params}
+    path.write_text(json.dumps(data | {"environment": {"data": {}}}))
+    with pytest.raises(InputError, match="has format 2 and this version knows up to 1"):
+        read_evaluation(path)
+
+
+def test_its_help_loads_no_torch() -> None:
+    code = (
+        "import sys; from prompt_optimization.commands.evaluate import main;"
+        "main(['--help'], 'evaluate'); sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for flag in ("--log", "--prompt", "--baseline", "--split", "all_best", "zero_shot_cot"):
+        assert flag in done.stdout
+
+
 def test_outputs_without_what_made_them(flags: dict[str, Any], tmp_path: Path) -> None:
     judge(flags, tmp_path, prompts=("think.",))
     (tmp_path / "judged.evaluation.json").unlink()
@@ -168,9 +323,25 @@ def test_outputs_without_what_made_them(flags: dict[str, Any], tmp_path: Path) -
 def test_rows_that_a_run_has_used_are_not_held_out(
     flags: dict[str, Any], log: Path, tmp_path: Path
 ) -> None:
-    given = {"logs": (log,), "overridden": {"n_train_data", "n_dev_data"}}
-    with pytest.raises(InputError, match="test rows 2, 3, 4, 5, 6 and 5 more are rows that the"):
-        judge(flags | {"n_train_data": 1, "n_dev_data": 1}, tmp_path, **given)
+    # On the command line a key may be called by its flat name, or within its group.
+    for names in ({"n_train_data", "n_dev_data"}, {"task.n_train_data", "task.n_dev_data"}):
+        given = {"logs": (log,), "overridden": names}
+        with pytest.raises(InputError, match="rows 2, 3, 4, 5, 6 and 5 more are rows that the"):
+            judge(flags | {"n_train_data": 1, "n_dev_data": 1}, tmp_path, **given)
+
+
+def test_only_what_was_overridden_counts_more_than_the_log(
+    flags: dict[str, Any], log: Path, tmp_path: Path
+) -> None:
+    """For every key of the task: the log's value without, the given value with its name."""
+    data = json.loads(log.read_text())
+    given = values_of(get_config()) | {"train_data": "other.json", "extractor_text": "So it is"}
+    names = [name for name, each in all_keys().items() if each.of_task] + ["extractor_text"]
+    for name in names:
+        assert jobs._of_log(given, set(), data)[name] == data["params"][name]
+        assert jobs._of_log(given, {name}, data)[name] == given[name]
+    others = given.keys() - set(names)
+    assert all(jobs._of_log(given, set(), data)[name] == given[name] for name in others)
 
 
 def test_logits_that_are_no_numbers(
@@ -181,7 +352,7 @@ def test_logits_that_are_no_numbers(
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][:] = float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=r"not finite .*dtype=float32"):
+    with pytest.raises(InputError, match=r"not finite.*try float32"):
         judge(flags | {"model_paths": folder}, tmp_path, prompts=("think.",))
 
 

@@ -1,4 +1,4 @@
-"""No run is ever lost: killed anywhere, it goes on to the log it would have had."""
+"""No run is ever lost: killed anywhere, it continues to the log it would have had."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from safetensors.torch import load_file, save_file
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import remove_leftovers
 from prompt_optimization.models.language_model import LanguageModel
-from prompt_optimization.runs.checkpoint import checkpoint_path, load_checkpoint
-from prompt_optimization.runs.lock import RunLock
+from prompt_optimization.optimizers.greater.search import GreaterSearch
+from prompt_optimization.runs import session
+from prompt_optimization.runs.store.checkpoint import checkpoint_path, load_checkpoint
+from prompt_optimization.runs.store.lock import RunLock
+from prompt_optimization.runs.store.log import RunLog
+from prompt_optimization.scoring import scorer
 from prompt_optimization.signals import Interrupted, interruptible, shielded
 from tests.runs.harness import carry_out, without_times
 
@@ -87,9 +91,7 @@ def only_log_left(flags: dict[str, Any]) -> bool:
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]) -> None:
-    """Leave an unfinished run with so many steps behind."""
-    from prompt_optimization.runs.log import RunLog
-
+    """Leave an unfinished run with ``steps`` steps."""
     step = RunLog.step
 
     def interrupted(self: RunLog, record: dict[str, Any], best: list[Any]) -> None:
@@ -147,17 +149,15 @@ def test_what_a_second_command_does(
     log = carry_out(flags | {"resume": resume})
     assert log.data["status"] == "finished" and len(log.data["steps"]) == 4
     assert (log.path in before) == (resume != "no")
-    # With everything finished, auto does nothing and True has nothing to go on with.
+    # With everything finished, auto does nothing and True has nothing to continue.
     if resume == "True":
         with pytest.raises(InputError, match="only a finished run"):
             carry_out(flags | {"resume": "True"})
         assert carry_out(flags).path == log.path and logs(flags) == before
 
 
-def test_nothing_to_go_on_with(flags: dict[str, Any]) -> None:
-    with pytest.raises(
-        InputError, match=r"there is no run of .* start one with --config.resume=no"
-    ):
+def test_nothing_to_continue(flags: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"there is no run of .* start one \(setting resume\)"):
         carry_out(flags | {"resume": "True"})
     assert not logs(flags)
 
@@ -166,7 +166,7 @@ def test_a_log_is_not_overwritten(flags: dict[str, Any], tmp_path: Path) -> None
     log = tmp_path / "mine.json"
     carry_out(flags | {"logfile": log, "n_steps": 1})
     held = log.read_bytes()
-    with pytest.raises(InputError, match="exists; go on with it"):
+    with pytest.raises(InputError, match="exists; continue it or"):
         carry_out(flags | {"logfile": log, "resume": "no"})
     assert log.read_bytes() == held
     log.write_text("something else")
@@ -189,9 +189,7 @@ def test_what_changed_is_named(
     stop_after(2, monkeypatch, flags)
     held = logs(flags)[0].read_bytes()
 
-    with pytest.raises(
-        InputError, match=r"--config.topk was 10 and is 12; .* --config.resume=force"
-    ):
+    with pytest.raises(InputError, match=r"topk was 10 and is 12; .* by force \(setting resume\)"):
         carry_out(flags | {"topk": 12})
     whole = data.read_bytes()
     data.write_bytes(whole + b"another,1,1\r\n")
@@ -210,9 +208,26 @@ def test_what_changed_is_named(
     log = carry_out(flags | {"resume": "force", "topk": 12, "n_train_data": 8, "n_dev_data": 0})
     assert log.data["status"] == "finished" and log.data["params"]["topk"] == 12
     forced = log.data["sessions"][-1]["forced"]
-    assert "--config.topk was 10 and is 12" in forced and len(forced) == 4
+    assert "topk was 10 and is 12" in forced and len(forced) == 4
     assert log.data["steps"][-1]["samples"] == 8 and log.data["initial"]["samples"] == 8
     assert log.data["evaluation"]["dev"] is None
+
+
+def test_a_forced_change_is_carried_through_however_often_it_is_killed(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log names the new settings before the prompts have been scored under them."""
+    stop_after(2, monkeypatch, flags)
+    wider = flags | {"n_train_data": 8}
+    with monkeypatch.context() as patch:
+        patch.setattr(GreaterSearch, "start", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for resume in ("force", "auto"):
+            with pytest.raises(KeyboardInterrupt):
+                carry_out(wider | {"resume": resume})
+    log = carry_out(wider).data
+    assert log["status"] == "finished" and log["initial"]["samples"] == 8
+    assert [step["samples"] for step in log["steps"]] == [6, 6, 8, 8]
+    assert [len(session.get("forced", [])) for session in log["sessions"]] == [0, 2, 0, 0]
 
 
 def test_a_checkpoint_of_another_run(
@@ -276,11 +291,9 @@ def test_more_steps_may_be_asked_for(
     assert len(carry_out(flags | {"n_steps": 6}).data["steps"]) == 6
 
     # Even when the search had ended and its prompts were being measured.
-    from prompt_optimization.runs import run as module
-
     fewer = flags | {"result_prefix": f"{flags['result_prefix']}b"}
     with monkeypatch.context() as patch:
-        patch.setattr(module, "compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(session, "compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             carry_out(fewer)
     assert read(fewer)["ended"] == "4 steps"
@@ -291,7 +304,7 @@ def test_more_steps_may_be_asked_for(
     stop_after(
         2, monkeypatch, flags | {"anneal": True, "result_prefix": f"{flags['result_prefix']}a"}
     )
-    with pytest.raises(InputError, match=r"--config.n_steps was 4 and is 6"):
+    with pytest.raises(InputError, match=r"n_steps was 4 and is 6"):
         carry_out(
             flags | {"anneal": True, "n_steps": 6, "result_prefix": f"{flags['result_prefix']}a"}
         )
@@ -305,9 +318,9 @@ def test_more_steps_may_be_asked_for(
         (lambda path: path.unlink(), "is missing"),
         (
             lambda path: path.write_bytes(
-                path.read_bytes().replace(b'"format":"2"', b'"format":"3"')
+                path.read_bytes().replace(b'"format":"3"', b'"format":"4"')
             ),
-            r"checkpoint .* has format 3 and this version reads 2; resume with",
+            r"checkpoint .* has format 4 and this version reads 3; resume with",
         ),
     ],
 )
@@ -330,7 +343,7 @@ def test_one_process_at_a_time(flags: dict[str, Any], monkeypatch: pytest.Monkey
     ):
         carry_out(flags)
     assert logs(flags)[0].read_bytes() == held
-    # What a killed owner has left behind is no obstacle.
+    # What a killed owner has left is no obstacle.
     logs(flags)[0].with_name(f"{logs(flags)[0].name}.lock").write_text('{"pid": 1}')
     assert carry_out(flags).data["status"] == "finished"
     assert only_log_left(flags)
@@ -361,18 +374,16 @@ def test_a_read_only_log(flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
 def test_the_results_folder_removed_on_the_way(
     flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prompt_optimization.runs import run as module
-
     folder = tmp_path / "results"
     flags |= {"result_prefix": folder / "run"}
-    record = module.step_record
+    make_step = GreaterSearch.step
 
-    def removing(step: Any, model: Any) -> Any:
-        if step.index == 2:
+    def removing(self: GreaterSearch) -> Any:
+        if self.steps == 2:
             shutil.rmtree(folder)
-        return record(step, model)
+        return make_step(self)
 
-    monkeypatch.setattr(module, "step_record", removing)
+    monkeypatch.setattr(GreaterSearch, "step", removing)
     carry_out(flags)
     assert read(flags)["status"] == "finished" and len(read(flags)["steps"]) == 4
 
@@ -447,10 +458,10 @@ def test_out_of_memory_for_good_ends_in_one_sentence(
 
     with monkeypatch.context() as patch:
         patch.setattr(LanguageModel, "extend", short)
-        with pytest.raises(InputError, match="does not hold even one sample"):
+        with pytest.raises(InputError, match="does not hold even one example"):
             carry_out(flags)
     assert read(flags)["status"] == "failed" and len(read(flags)["steps"]) == 2
-    # The machine has been mended; so is the run.
+    # The machine has its memory again, and the run continues.
     assert without_times(carry_out(flags).data)["steps"] == uninterrupted(flags)["steps"]
 
 
@@ -458,9 +469,15 @@ def test_out_of_memory_for_good_ends_in_one_sentence(
     ("changes", "reason", "steps"),
     [
         ({}, "4 steps", 4),
-        ({"max_seconds": 1e-6}, "1e-06 seconds", 1),
-        ({"max_decoded_tokens": 20}, "20 decoded tokens", 1),
+        # The ledger counts the initial evaluation too: 6 reasonings of up to 5 tokens.
+        ({"max_seconds": 1e-6}, "1e-06 seconds", 0),
+        ({"max_decoded_tokens": 20}, "20 decoded tokens", 0),
+        # Then a step tries 3 prompts on 6 examples.
+        ({"max_evaluations": 6}, "6 evaluations", 0),
+        ({"max_evaluations": 24}, "24 evaluations", 1),
         ({"max_evaluations": 30}, "30 evaluations", 2),
+        # A budget ends a search before a batch within a step as well, here after 6 + 3 * 2.
+        ({"max_evaluations": 10, "sample_chunk": 2, "accept": "improve"}, "10 evaluations", 0),
         ({"stop_objective": 1e6}, "objective below 1e+06", 0),
         ({"stop_plateau": 1, "accept": "improve"}, "1 steps without a better prompt", None),
         ({"stop_file": "{here}"}, "stop file '{here}'", 0),
@@ -478,12 +495,28 @@ def test_what_ends_a_search(
     assert log.data["status"] == "finished" and log.data["evaluation"]["chosen"]
 
 
-def test_the_checkpoint_stays_small(flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from prompt_optimization.optimizers.greater import evaluator
+@pytest.mark.parametrize("budget", [{"max_evaluations": 44}, {"max_decoded_tokens": 170}])
+def test_a_search_that_a_budget_has_cut_short_is_measured_later(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch, budget: dict[str, int]
+) -> None:
+    """The step that was cut short is tried again, and cut short again."""
+    flags |= budget | {"sample_chunk": 2, "accept": "improve"}
+    whole = uninterrupted(flags)
+    assert 0 < len(whole["steps"]) < 4 and whole["ended"] != "4 steps"
+    spent = whole["ledger"]["search"]["evaluations"]
+    assert spent > 6 + 18 * len(whole["steps"]), "some candidates were scored in no step"
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(flags)
+    assert read(flags)["ended"] == whole["ended"]
+    assert without_times(json.loads(json.dumps(carry_out(flags).data, default=str))) == whole
 
-    monkeypatch.setattr(evaluator, "REMEMBERED", 5)
+
+def test_the_checkpoint_stays_small(flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer, "REMEMBERED", 5)
     stop_after(12, monkeypatch, flags | {"n_steps": 15})
-    checkpoint = load_checkpoint(checkpoint_path(logs(flags)[0]))
-    assert len(checkpoint.search.values["memory"]) <= 5
-    # Memory, incumbent, initial and the two best prompts, six samples each.
-    assert len(checkpoint.search.outcomes) <= (5 + 4) * 6
+    path = checkpoint_path(logs(flags)[0])
+    assert len(load_checkpoint(path).search["scorer"]["known"]) <= 5
+    # What the scorer knows, the incumbent, the initial and the two best prompts, six rows each.
+    assert len(load_file(path)["loss"]) <= (5 + 4) * 6

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.local_crew import LocalCrew
-from prompt_optimization.runs.log import RunLog
+from prompt_optimization.models.process_executor import ProcessExecutor
+from prompt_optimization.runs.store.log import RunLog
 from prompt_optimization.signals import Interrupted, interruptible
 from tests.runs.harness import carry_out, without_times
 
@@ -82,38 +82,38 @@ def test_a_worker_killed_in_any_phase(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sent, kills = LocalCrew._send, [0]
+    sent, kills = ProcessExecutor._send, [0]
 
-    def deadly(self: LocalCrew, worker: int, job: Any, arguments: Any) -> None:
+    def deadly(self: ProcessExecutor, worker: int, job: Any, arguments: Any) -> None:
         sent(self, worker, job, arguments)
         if job.__name__ == phase and worker == 1 and kills[0] < 1:
             kills[0] += 1
             os.kill(self.pids[worker], signal.SIGKILL)
 
-    monkeypatch.setattr(LocalCrew, "_send", deadly)
+    monkeypatch.setattr(ProcessExecutor, "_send", deadly)
     log = carry_out(flags | {"devices": ("cpu", "cpu"), "result_prefix": tmp_path / "run"}).data
     assert kills == [1]
     assert "worker 1 was killed by signal 9; starting another" in capsys.readouterr().out
     check_same_search(log, alone)
 
 
-def test_a_run_whose_workers_keep_dying_goes_on_later(
+def test_a_run_whose_workers_keep_dying_continues_later(
     flags: dict[str, Any],
     alone: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sent = LocalCrew._send
+    sent = ProcessExecutor._send
     here = flags | {"devices": ("cpu", "cpu"), "result_prefix": tmp_path / "run"}
 
-    def deadly(self: LocalCrew, worker: int, job: Any, arguments: Any) -> None:
+    def deadly(self: ProcessExecutor, worker: int, job: Any, arguments: Any) -> None:
         sent(self, worker, job, arguments)
         if job.__name__ == "gradients_of" and arguments[2] == 2:
             os.kill(self.pids[worker], signal.SIGKILL)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalCrew, "_send", deadly)
-        with pytest.raises(InputError, match=r"killed by signal 9, after 3 workers.*resume=auto"):
+        patch.setattr(ProcessExecutor, "_send", deadly)
+        with pytest.raises(InputError, match=r"killed by signal 9, after 3 .*setting resume"):
             carry_out(here)
     log = carry_out(here).data
     assert log["status"] == "finished" and len(log["sessions"]) == 2
@@ -187,9 +187,9 @@ def test_models_with_a_device_each_work_side_by_side(
 def test_without_ray_the_message_says_what_to_install(
     flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "prompt_optimization.models.ray_crew", raising=False)
+    monkeypatch.delitem(sys.modules, "prompt_optimization.models.ray_executor", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)  # what an import of it finds, is an error
-    with pytest.raises(InputError, match=r"workers=ray needs the package ray; .*\[ray\]"):
+    with pytest.raises(InputError, match=r"needs the package ray; .*\[ray\]' \(setting workers"):
         carry_out(flags | {"workers": "ray", "result_prefix": tmp_path / "run"})
     assert not list(tmp_path.glob("run_*.json"))
 
@@ -243,7 +243,7 @@ def test_a_test_model_that_does_not_exist_is_refused_at_once(
     assert not list(tmp_path.glob("run_*.json"))
 
 
-def test_two_models_go_on_elsewhere(
+def test_two_models_continue_elsewhere(
     flags: dict[str, Any], other_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = flags | {
@@ -281,7 +281,7 @@ def test_another_tokenizer_is_refused(
     model = tiny_model("gemma-2", len(tokenizer), int(tokenizer.eos_token_id), torch.float32)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with pytest.raises(InputError, match=r"another tokenizer than .* lower --config.num_train"):
+    with pytest.raises(InputError, match=r"another tokenizer than .*setting num_train_models"):
         carry_out(
             flags
             | {

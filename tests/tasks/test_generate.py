@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from prompt_optimization.commands.generate_data import main
-from prompt_optimization.places import data_folder
+from prompt_optimization.paths import data_folder
 from prompt_optimization.tasks.examples import read_table
 from prompt_optimization.tasks.generate import TASKS, table
 

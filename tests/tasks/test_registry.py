@@ -11,7 +11,7 @@ import pytest
 from prompt_optimization.configs.template import get_config
 from prompt_optimization.models.chat import resolve_chat_format
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.runs.settings import run_settings
+from prompt_optimization.runs.config import plan, values_of
 from prompt_optimization.tasks.answers import flexible_match, strict_match
 from prompt_optimization.tasks.examples import Example, read_table, split_rows
 from prompt_optimization.tasks.official import fetch, official_files
@@ -52,9 +52,9 @@ def test_an_extractor_ends_where_the_answer_begins(
     tokenizer = tokenizers[family]
     layout = Layout(tokenizer, resolve_chat_format(tokenizer), extractor=task.extractor(style))
     examples = [Example("?", answer, row) for row, answer in enumerate((right, wrong))]
-    for tail, example in zip(layout.tails(examples), examples, strict=True):
-        assert tokenizer.decode(tail.answer).strip() == example.answer
-        text = tokenizer.decode([*tail.extractor, *tail.answer])
+    for target, example in zip(layout.targets(examples), examples, strict=True):
+        assert tokenizer.decode(target.answer).strip() == example.answer
+        text = tokenizer.decode([*target.extractor, *target.answer])
         assert text.endswith(task.extractor(style) + example.answer)
 
 
@@ -96,7 +96,7 @@ def test_the_official_files_give_the_paper_s_splits(benchmark: str, tmp_path: Pa
             continue
         config = get_config()
         config.train_data = str(path)
-        params = run_settings(config, get_config()).params
+        params = plan(values_of(config)).params
         assert (params["test_data"] != "") == bool(task.test_file)
         splits = split_rows(
             read_table(path),

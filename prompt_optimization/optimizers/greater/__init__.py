@@ -1,1 +1,4 @@
-"""GReaTer: gradients over reasoning. The steps are in propose, differentiate, select, search."""
+"""GReaTer: edit one token at a time, guided by gradients through the model's own reasoning.
+
+The steps of the paper are in propose, differentiate and select; search puts them in order.
+"""

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.answer_loss import AnswerLoss, own_loss
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.language_model import LanguageModel, at_least_float32, pad_right
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget
-from prompt_optimization.models.samples import Samples
 from prompt_optimization.models.worker import Worker
 
 
@@ -43,7 +43,7 @@ class LossWeights:
 
 def token_gradients(
     model: LanguageModel,
-    samples: Samples,
+    samples: CachedExamples,
     indices: Sequence[int],
     prompt: Ids,
     position: int,
@@ -93,7 +93,7 @@ def gradients_of(
     samples, reasonings = zip(*some, strict=True)
     gradients = token_gradients(
         worker.model,
-        worker.samples(),
+        worker.examples,
         samples,
         prompt,
         position,
@@ -115,7 +115,7 @@ def aggregate(gradients: torch.Tensor) -> torch.Tensor:
 
 def _input_gradients(
     model: LanguageModel,
-    samples: Samples,
+    samples: CachedExamples,
     some: Sequence[tuple[int, Ids]],
     prompt: Ids,
     position: int,
@@ -123,27 +123,27 @@ def _input_gradients(
 ) -> torch.Tensor:
     """Gradient of every row's loss by its input vector at ``position``: [rows, width]."""
     before = len(prompt) - position + len(samples.suffix)
-    sequences, places, scales, answers = [], [], [], []
+    sequences, positions, scales, answers = [], [], [], []
     for row, (sample, reasoning) in enumerate(some):
-        tail = samples.tails[sample]
+        target = samples.targets[sample]
         sequences.append(
-            [*prompt[position:], *samples.suffix, *reasoning, *tail.extractor, *tail.answer]
+            [*prompt[position:], *samples.suffix, *reasoning, *target.extractor, *target.answer]
         )
-        # Column c predicts column c + 1. The edited token's own likelihood does not hang on its
+        # Column c predicts column c + 1. The edited token's own likelihood does not depend on its
         # input vector, so the prompt's part begins one further.
-        first_answer = before + len(reasoning) + len(tail.extractor)
+        first_answer = before + len(reasoning) + len(target.extractor)
         for column in range(1, len(prompt) - position):
-            places.append((row, column - 1))
+            positions.append((row, column - 1))
             scales.append((weights.nll / len(prompt), 1.0))
-        answers.append(slice(len(places), len(places) + len(tail.answer)))
-        share = weights.answer / len(tail.answer) if weights.answer_loss is None else 0.0
-        for column in range(first_answer, first_answer + len(tail.answer)):
-            places.append((row, column - 1))
+        answers.append(slice(len(positions), len(positions) + len(target.answer)))
+        share = weights.answer / len(target.answer) if weights.answer_loss is None else 0.0
+        for column in range(first_answer, first_answer + len(target.answer)):
+            positions.append((row, column - 1))
             scales.append((share, weights.temperature))
     ids, valid = pad_right(sequences, model.filler, model.device)
     kv = samples.prefix.kv.select([sample for sample, _ in some], spare=ids.shape[1])
     model.counts["differentiated"] += int(valid.sum())
-    where = torch.tensor(places, device=model.device).unbind(1)
+    where = torch.tensor(positions, device=model.device).unbind(1)
     scale, temperature = torch.tensor(scales, device=model.device).unbind(1)
     with torch.enable_grad():
         vectors = model.embed(ids).detach()

@@ -1,6 +1,6 @@
 """Step 1: which tokens could stand at this place of the prompt? (paper, section 3.1)
 
-The model's own next-token distribution behind ``question + prompt[:i]`` says, sample by sample,
+The model's own next-token distribution after ``question + prompt[:i]`` says, sample by sample,
 what it would write there. A token proposed for several samples together fits the task rather
 than one question, so only intersections over random groups of samples are kept.
 """
@@ -88,8 +88,8 @@ def propose(
     """Tokens that several samples propose together.
 
     Args:
-        log_probs: of every model, [samples, vocabulary] at the edited position. Several models
-            propose for a sample what all of them would.
+        log_probs: of every model, [samples, vocabulary] at the edited position. With several
+            models, a token counts as proposed for an example only if every model proposes it.
         banned: [vocabulary] bool.
         topk: tokens per sample to begin with; grows by ``widening`` while fewer than
             ``minimum`` tokens come out, all groups being drawn again.
@@ -105,7 +105,7 @@ def propose(
         models = [top_tokens(each, banned, topk) for each in log_probs]
         lists = [list(set.intersection(*map(set, some))) for some in zip(*models, strict=True)]
         groups = [rng.sample(range(samples), min(group_size, samples)) for _ in range(topq)]
-        # Likeliest first: an order that does not hang on how a set happens to be stored.
+        # Likeliest first: an order that does not depend on how a set is stored.
         union = sorted(intersect(lists, groups), key=lambda token: (-float(mean[token]), token))
         unknown = [token for token in union if token not in survives]
         kept = set(keep(unknown))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-import random
-import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.executor import Future
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.team import Team
-from prompt_optimization.optimizers.greater.differentiate import aggregate, gradients_of
-from prompt_optimization.optimizers.greater.evaluator import Evaluator
-from prompt_optimization.optimizers.greater.propose import banned_ids, propose
+from prompt_optimization.models.model import Model
+from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
+from prompt_optimization.optimizers.greater.differentiate import (
+    LossWeights,
+    aggregate,
+    gradients_of,
+)
+from prompt_optimization.optimizers.greater.propose import Proposals, banned_ids, propose
 from prompt_optimization.optimizers.greater.select import (
     accepts,
     choose,
@@ -25,369 +28,404 @@ from prompt_optimization.optimizers.greater.select import (
     shortlist,
     until_period,
 )
-from prompt_optimization.optimizers.greater.settings import SearchSettings
-from prompt_optimization.optimizers.greater.state import Candidate, Scored, State, Step
-from prompt_optimization.optimizers.stoppers import Progress, Stopper, first_reason, max_steps
+from prompt_optimization.optimizers.greater.settings import GreaterSettings
+from prompt_optimization.scoring.scorer import Row, Scored, Scorer
+
+# What topk grows by while too few proposals come out. (code)
+WIDENING = 2
 
 
-class GreaterSearch:
-    """One prompt and one set of training samples, for one model or several together."""
+@dataclass(frozen=True)
+class Candidate:
+    """A shortlisted token, its coordinate of the normalised gradient if that was taken, and the
+    prompt that it makes."""
 
-    def __init__(
-        self,
-        teams: Sequence[Team],
-        prompt: str,
-        settings: SearchSettings,
-        stoppers: Sequence[Stopper] = (),
-    ) -> None:
-        """
-        Args:
-            teams: the models; all have the same tokenizer and training samples.
-            prompt: the initial prompt's text, in ``Layout.normalise``'s form.
-            stoppers: what else ends the search, besides ``settings.steps``.
-        """
-        self.teams = teams
-        self.tokenizer = teams[0].tokenizer
-        self.samples = teams[0].training
-        self.settings = settings
-        self.initial = self.samples.prompt_ids(prompt)
-        self.evaluator = Evaluator(
-            teams,
-            settings.decoding,
-            objective=settings.objective,
-            nll_weight=settings.objective_nll_weight,
-        )
+    token: int
+    gradient: float | None
+    scored: Scored
+
+
+class GreaterSearch(Optimizer):
+    """One prompt and one set of training examples, for one model or several together.
+
+    Attributes:
+        position: the token that the next step edits.
+        active: training examples in use, and ``models`` that answer them.
+        since_best: steps since a better prompt, more rows or a new start.
+    """
+
+    settings: GreaterSettings
+
+    def __init__(self, settings: GreaterSettings, scorer: Scorer, tools: Tools) -> None:
+        super().__init__(settings, scorer, tools)
+        self.models = scorer.models
+        self.tokenizer = scorer.models[0].tokenizer
         # Models of one tokenizer may fill up their embeddings differently.
-        self.vocabulary = min(team.facts.vocabulary for team in teams)
+        self.vocabulary = min(model.info.vocabulary for model in self.models)
         self.banned = banned_ids(
             self.tokenizer, self.vocabulary, allow_non_ascii=settings.allow_non_ascii
         )
-        self.stoppers = (*stoppers, max_steps(settings.steps))
-        self.ended: str | None = None
-        self._text = prompt
-        self._seconds: defaultdict[str, float] = defaultdict(float)
-        self.state: State | None = None
+        self.weights = LossWeights(
+            settings.answer_weight,
+            settings.nll_weight,
+            settings.answer_temperature,
+            scorer.decoding.answer_loss,
+        )
+        self.position = 0
+        self.active = len(scorer.examples)
+        if settings.progressive_goals:
+            assert settings.progressive_group is not None
+            self.active = min(settings.progressive_group, self.active)
+        self.active_models = 1 if settings.progressive_models else len(self.models)
+        self.since_best = 0
+        self.initial_length = 0
 
-    def begin(self) -> Scored:
-        """Evaluate the initial prompt; the state is ready for the first step."""
-        s = self.settings
-        active = len(self.samples)
-        if s.progressive:
-            active = min(s.progressive_group, active)
-        models = 1 if s.progressive_models else len(self.teams)
-        places = self.evaluator.places(models, active)
-        (evaluation,) = self.evaluator.evaluate([self.initial], places)
-        scored = Scored(self._text, self.initial, evaluation, step=-1)
-        self.state = State(scored, 0, active, models, random.Random(s.seed), initial=scored)
-        self.remember([scored])
+    @classmethod
+    def check_start(cls, prompt: str, ids: Ids) -> None:
+        if len(ids) < 2:
+            raise InputError(
+                f"the initial prompt '{prompt.strip()}' is a single token; give at least two words",
+                key="control_init",
+            )
+
+    def start(self, prompt: str) -> Scored:
+        """Score the initial prompt on the examples in use."""
+        self.initial_length = len(self.scorer.ids(prompt))
+        (scored,) = self.scorer.score([prompt], self._rows())
+        self.initial = self.incumbent = Entry(scored, -1)
+        self.leaderboard.add([self.initial])
         return scored
 
-    def run(self) -> Iterator[Step]:
-        """Steps until a stopper ends the search; ``ended`` then holds its reason."""
-        if self.state is None:
-            self.begin()
-        while (ended := first_reason(self.stoppers, self.progress)) is None:
-            yield self.step()
-        self.ended = ended
-
-    @property
-    def progress(self) -> Progress:
-        state = self.state
-        assert state is not None, "begin() comes first"
-        best = state.best[0]
-        everyone = self._complete(state)
-        fresh = max(best.step, state.grown)
-        return Progress(
-            steps=state.step,
-            seconds=state.seconds,
-            decoded=state.decoded,
-            evaluations=state.evaluations,
-            objective=best.evaluation.objective if everyone else math.inf,
-            since_best=state.step - 1 - fresh,
-            solved=everyone and state.incumbent.evaluation.mistakes == 0,
-        )
-
-    def step(self) -> Step:
+    def _step(self) -> Step:
         """Improve the token at the current position."""
-        state, s = self.state, self.settings
-        assert state is not None, "begin() comes first"
-        self._seconds.clear()
-        tokens_before = self.counts
-        busy_before = self._busy()
-        computed_before = self.evaluator.computed
-        active, teams = state.active, self.teams[: state.models]
-        position, appended = self._position(state)
-        before = state.incumbent.ids[:position]
-        after = state.incumbent.ids[position + 1 :]
+        s = self.settings
+        phase = self.scorer.activity.phase
+        active, models = self.active, self.models[: self.active_models]
+        incumbent = self.scorer.ids(self.incumbent.text)
+        position, appended = self._position(incumbent)
+        before, after = incumbent[:position], incumbent[position + 1 :]
 
         def edited(token: int) -> Ids:
             return (*before, token, *after)
 
         # 1. Propose.
-        with self._phase("propose"):
-            log_probs = [team.log_probs(before, active)[:, : self.vocabulary] for team in teams]
-            taken = () if appended else (state.incumbent.ids[position],)
-            proposals = propose(
-                log_probs,
-                self._banned_at(position, before),
-                state.rng,
-                topk=s.topk,
-                topq=s.topq,
-                group_size=s.group_size,
-                minimum=s.min_proposals,
-                widening=s.widening,
-                keep=lambda tokens: self._keep(tokens, edited, taken),
-            )
+        with phase("propose"):
+            taken = () if appended else (incumbent[position],)
+            proposals = self._propose(models, position, before, edited, taken)
             tokens = list(proposals.tokens)
             current = taken[0] if taken else self._placeholder(tokens, edited)
             if s.current_in_shortlist and current is not None and current not in tokens:
                 tokens.append(current)
 
         candidates: list[Candidate] = []
-        gradients: list[float] = []
+        slopes: dict[int, float] = {}
         if tokens and current is not None:
             prompt = edited(current)
 
             # 2. Reason. The incumbent's reasoning is known from the step that chose it.
-            with self._phase("reason"):
-                reasonings = self._reasonings(prompt, appended)
-
             # 3. Differentiate.
-            with self._phase("differentiate"):
-                begun = [
-                    self._begin_gradient(
-                        team, prompt, position, tokens, reasonings[model * active :]
-                    )
-                    for model, team in enumerate(teams)
-                ]
-                gradient = torch.stack([collect() for collect in begun]).sum(0)
-                gradients = gradient.tolist()
+            gradient = self._gradient(models, prompt, position, tokens, appended)
+            if gradient is not None:
+                slopes = dict(zip(tokens, gradient.tolist(), strict=True))
 
             # 4. Select.
-            with self._phase("select"):
-                best = shortlist(s.shortlist, gradient, tokens, s.shortlist_size, state.rng)
+            with phase("select"):
+                best = self._shortlist(gradient, tokens)
                 if s.period_rule == "published":
                     at = until_period(
-                        [self._ends_sentence(t) for t in best], position, len(self.initial)
+                        [self._ends_sentence(t) for t in best], position, self.initial_length
                     )
                     best = best if at is None else best[: at + 1]
-                texts = self._spell([edited(token) for token in best])
-                evaluations = self.evaluator.race(
-                    [edited(t) for t in best], self._chunks(state), self._ceiling(state)
+                scores = self.scorer.score(
+                    self._texts([edited(token) for token in best]),
+                    self._hardest_first(),
+                    ceiling=self._ceiling(),
+                    chunk=s.sample_chunk,
                 )
-                slope = dict(zip(tokens, gradients, strict=True))
-                for token, text, evaluation in zip(best, texts, evaluations, strict=True):
-                    assert text is not None
-                    scored = Scored(text, edited(token), evaluation, state.step)
-                    candidates.append(Candidate(token, slope[token], scored))
+                candidates = [
+                    Candidate(token, slopes.get(token), scored)
+                    for token, scored in zip(best, scores, strict=True)
+                ]
 
-        chosen, accepted = self._decide(state, candidates, position)
-        self._advance(state, position, appended, accepted)
-        finished = [c.scored for c in candidates if not c.scored.evaluation.capped]
-        events = self._follow_goals(state, finished)
-        step = Step(
-            index=state.step,
-            position=position,
-            appended=appended,
-            samples=active,
-            topk=proposals.topk,
-            proposals=tuple(tokens),
-            gradients=tuple(gradients),
-            candidates=tuple(candidates),
-            chosen=chosen,
+        chosen, accepted = self._decide(candidates, position)
+        # After a rejected appended token nothing is left to the right: start over at the front.
+        self.position = 0 if appended and not accepted else position + 1
+        events = self._follow_goals([c.scored for c in candidates if not c.scored.capped])
+        return Step(
+            tried=tuple(Tried(self._text_of(c.token), c.scored) for c in candidates),
+            incumbent=self.incumbent,
             accepted=accepted,
-            incumbent=state.incumbent,
             events=events,
-            seconds=dict(self._seconds),
-            busy=tuple(now - then for now, then in zip(self._busy(), busy_before, strict=True)),
-            tokens=dict(self.counts - tokens_before),
+            details={
+                "position": position,
+                "appended": appended,
+                "samples": active,
+                "topk": proposals.topk,
+                "proposals": [self._named(token, slopes.get(token)) for token in tokens],
+                "capped": {
+                    "candidates": sum(c.scored.capped for c in candidates),
+                    "rows": sum(active - c.scored.rows for c in candidates),
+                },
+                "shortlist": [self._record(candidate) for candidate in candidates],
+                "chosen": chosen,
+            },
         )
-        state.step += 1
-        state.seconds += sum(step.seconds.values())
-        state.decoded += step.tokens.get("decoded", 0)
-        state.evaluations += self.evaluator.computed - computed_before
-        return step
 
-    @property
-    def counts(self) -> Counter[str]:
-        """Tokens so far, by kind, of all models together."""
-        return sum((team.counts for team in self.teams), Counter())
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {
+            "position": self.position,
+            "active": self.active,
+            "models": self.active_models,
+            "since_best": self.since_best,
+        }
 
-    def _busy(self) -> list[float]:
-        return [seconds for team in self.teams for seconds in team.crew.busy]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.position, self.active = state["position"], state["active"]
+        self.active_models, self.since_best = state["models"], state["since_best"]
+        self.initial_length = len(self.scorer.ids(self.initial.text))
 
-    def _complete(self, state: State) -> bool:
-        """Whether all samples and models are in use."""
-        return state.active == len(self.samples) and state.models == len(self.teams)
+    def carry_over(self, state: dict[str, Any]) -> None:
+        super().carry_over(state)
+        length = len(self.scorer.ids(self.incumbent.text))
+        self.position = min(state.get("position", 0), length)
 
-    def _begin_gradient(
-        self,
-        team: Team,
-        prompt: Ids,
-        position: int,
-        tokens: Sequence[int],
-        reasonings: Sequence[Ids],
-    ) -> Callable[[], torch.Tensor]:
-        """Have a model take its gradient over ``tokens``, summed over samples and normalised."""
-        assert self.state is not None
-        samples = list(zip(range(self.state.active), reasonings, strict=False))
-        costs = [len(reasoning) + len(prompt) - position for _, reasoning in samples]
-        arguments = (prompt, position, tokens, self.settings.gradient)
-        rows = team.begin_each(gradients_of, samples, costs, arguments, pieces=4)
-        return lambda: aggregate(torch.from_numpy(np.stack(rows())))
+    def _rescored(self, state: dict[str, Any]) -> Entry | None:
+        text = state["scored"].text
+        if self.scorer.problem(text):
+            return None
+        (scored,) = self.scorer.score([text], self._rows())
+        return Entry(scored, state["step"])
 
-    def _position(self, state: State) -> tuple[int, bool]:
-        """The position to edit; behind the last token one is appended, unless the sentence has
+    def _rows(self) -> list[Row]:
+        """The rows in use."""
+        return self.scorer.rows(range(self.active), self.active_models)
+
+    def _complete(self) -> bool:
+        """Whether all examples and models are in use."""
+        return self.active == len(self.scorer.examples) and self.active_models == len(self.models)
+
+    def _position(self, ids: Ids) -> tuple[int, bool]:
+        """The position to edit. After the last token one is appended, unless the sentence has
         ended or the prompt is as long as it may be."""
-        length = len(state.incumbent.ids)
-        if state.position < length:
-            return state.position, False
-        if self._ends_sentence(state.incumbent.ids[-1]):
+        if self.position < len(ids):
+            return self.position, False
+        if self._ends_sentence(ids[-1]):
             return 0, False
-        if length >= max(self.settings.max_prompt_tokens, len(self.initial)):
+        if len(ids) >= max(self.tools.max_prompt_tokens, self.initial_length):
             return 0, False
-        return length, True
+        return len(ids), True
 
-    def _banned_at(self, position: int, before: Ids) -> torch.Tensor:
-        """No word twice in a row."""
-        if position == 0:
-            return self.banned
-        banned = self.banned.clone()
-        banned[before[-1]] = True
-        return banned
+    def _propose(
+        self,
+        models: Sequence[Model],
+        position: int,
+        before: Ids,
+        edited: Callable[[int], Ids],
+        taken: Ids,
+    ) -> Proposals:
+        s = self.settings
+        banned = self.banned
+        if position:  # No word twice in a row.
+            banned = banned.clone()
+            banned[before[-1]] = True
+        return propose(
+            [model.log_probs(before, self.active)[:, : self.vocabulary] for model in models],
+            banned,
+            self.tools.rng,
+            topk=s.topk,
+            topq=s.topq,
+            group_size=s.group_size,
+            minimum=s.min_proposals,
+            widening=WIDENING,
+            keep=lambda tokens: self._keep(tokens, edited, taken),
+        )
 
     def _keep(self, tokens: Sequence[int], edited: Callable[[int], Ids], taken: Ids) -> list[int]:
         """The tokens whose prompt is a text that means exactly these ids.
 
-        The current token is let through only where it may be shortlisted: its evaluation is
-        known, so trying it again would waste a place.
+        The current token passes only where it may be shortlisted: its score is known, so trying it
+        again would waste a place.
         """
         if not self.settings.current_in_shortlist:
             tokens = [token for token in tokens if token not in taken]
-        texts = self._spell([edited(token) for token in tokens])
+        texts = self._roundtrip_text([edited(token) for token in tokens])
         return [token for token, text in zip(tokens, texts, strict=True) if text is not None]
 
-    def _spell(self, prompts: Sequence[Ids]) -> list[str | None]:
+    def _roundtrip_text(self, prompts: Sequence[Ids]) -> list[str | None]:
         """The text that means each prompt's ids in every model's chat format, or None."""
-        texts, *others = (team.training.spell(prompts) for team in self.teams)
+        texts, *others = (model.training.roundtrip_text(prompts) for model in self.models)
         return [
             text if all(other[i] == text for other in others) else None
             for i, text in enumerate(texts)
         ]
+
+    def _texts(self, prompts: Sequence[Ids]) -> list[str]:
+        """The texts of prompts that have one."""
+        found = self._roundtrip_text(prompts)
+        assert all(text is not None for text in found)
+        return [text for text in found if text is not None]
 
     def _placeholder(self, tokens: Sequence[int], edited: Callable[[int], Ids]) -> int | None:
         """What stands in an appended slot while the gradient is taken: the published code's
         underscore, or the likeliest proposal."""
         if self.settings.placeholder == "underscore":
             ids = self.tokenizer("_", add_special_tokens=False)["input_ids"]
-            if len(ids) == 1 and self._spell([edited(ids[0])])[0] is not None:
+            if len(ids) == 1 and self._roundtrip_text([edited(ids[0])])[0] is not None:
                 return int(ids[0])
         return tokens[0] if tokens else None
 
     def _ends_sentence(self, token: int) -> bool:
         return "." in self.tokenizer.decode([token])
 
+    def _gradient(
+        self,
+        models: Sequence[Model],
+        prompt: Ids,
+        position: int,
+        tokens: Sequence[int],
+        appended: bool,
+    ) -> torch.Tensor | None:
+        """The normalised gradient over ``tokens``, summed over models: [tokens]."""
+        with self.scorer.activity.phase("reason"):
+            reasonings = self._reasonings(prompt, appended)
+        with self.scorer.activity.phase("differentiate"):
+            submitted = [
+                self._submit_gradient(
+                    model, prompt, position, tokens, reasonings[number * self.active :]
+                )
+                for number, model in enumerate(models)
+            ]
+            return torch.stack([future.result() for future in submitted]).sum(0)
+
+    def _shortlist(self, gradient: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
+        """The tokens to try."""
+        s = self.settings
+        assert gradient is not None
+        return shortlist(s.shortlist, gradient, tokens, s.shortlist_size, self.tools.rng)
+
+    def _submit_gradient(
+        self,
+        model: Model,
+        prompt: Ids,
+        position: int,
+        tokens: Sequence[int],
+        reasonings: Sequence[Ids],
+    ) -> Future[torch.Tensor]:
+        """Have a model take its gradient over ``tokens``, summed over examples and normalised."""
+        rows = list(zip(range(self.active), reasonings, strict=False))
+        costs = [len(reasoning) + len(prompt) - position for _, reasoning in rows]
+        arguments = (prompt, position, tokens, self.weights)
+        gradients = model.submit_each(gradients_of, rows, costs, arguments, pieces=4)
+        return gradients.then(lambda found: aggregate(torch.from_numpy(np.stack(found))))
+
     def _reasonings(self, prompt: Ids, appended: bool) -> list[Ids]:
-        assert self.state is not None
+        """The reasonings to differentiate through, one a row in use."""
         if not self.settings.reasoning_gradient:
-            return [()] * (self.state.active * self.state.models)
+            return [()] * (self.active * self.active_models)
         if appended and self.settings.placeholder == "proposal":
             # The appended slot has no word yet: the gradient is taken along the reasoning that
             # the prompt without it led to, which costs nothing.
-            return self.state.incumbent.evaluation.reasonings
-        (evaluation,) = self.evaluator.evaluate([prompt], self._places(self.state))
-        return evaluation.reasonings
+            return self.incumbent.scored.reasonings
+        (scored,) = self.scorer.score(self._texts([prompt]), self._rows())
+        return scored.reasonings
 
-    def _places(self, state: State) -> list[int]:
-        return self.evaluator.places(state.models, state.active)
+    def _hardest_first(self) -> list[Row]:
+        """The rows in use, in the order in which candidates are tried on them."""
+        rows = self._rows()
+        if not self.settings.sample_chunk:
+            return rows
+        outcomes = self.incumbent.scored.outcomes
+        order = hardest_first([o.mistake for o in outcomes], [o.loss for o in outcomes])
+        return [rows[i] for i in order]
 
-    def _chunks(self, state: State) -> list[list[int]]:
-        """The active places in the order in which candidates are tried on them."""
-        size, places = self.settings.sample_chunk, self._places(state)
-        if not size:
-            return [places]
-        outcomes = state.incumbent.evaluation.outcomes
-        hardest = hardest_first([o.mistake for o in outcomes], [o.loss for o in outcomes])
-        order = [places[i] for i in hardest]
-        return [order[start : start + size] for start in range(0, len(order), size)]
-
-    def _ceiling(self, state: State) -> float:
-        """The objective above which a candidate changes nothing any more.
-
-        It must be good enough neither to be taken, which only the rule ``improve`` settles before
-        its objective is known, nor to be among the best prompts.
+    def _ceiling(self) -> float:
+        """Candidates above this objective can be dropped early: they would be neither accepted nor
+        kept among the best. Infinite where the objective alone does not decide acceptance (any
+        rule but ``improve``, or the period rule), or while fewer than ``top_prompts`` are known.
         """
-        s = self.settings
-        places = state.active * state.models
-        kept = [scored for scored in state.best if scored.samples == places]
-        if s.accept != "improve" or s.period_rule != "off" or len(kept) < s.top_prompts:
+        s, rows = self.settings, self.active * self.active_models
+        kept = [entry for entry in self.leaderboard.entries if entry.scored.rows == rows]
+        if s.accept != "improve" or s.period_rule != "off" or len(kept) < self.leaderboard.size:
             return math.inf
-        worst = max(scored.evaluation.objective for scored in kept)
-        return max(worst, state.incumbent.evaluation.objective)
+        worst = max(entry.scored.objective for entry in kept)
+        return max(worst, self.incumbent.scored.objective)
 
-    def _decide(
-        self, state: State, candidates: Sequence[Candidate], position: int
-    ) -> tuple[int | None, bool]:
+    def _decide(self, candidates: Sequence[Candidate], position: int) -> tuple[int | None, bool]:
+        """Which candidate is the best one, if any was scored whole, and whether it is accepted."""
         s = self.settings
-        finished = [i for i, c in enumerate(candidates) if not c.scored.evaluation.capped]
+        finished = [i for i, c in enumerate(candidates) if not c.scored.capped]
         if not finished:
             return None, False
-        objectives = [candidates[i].scored.evaluation.objective for i in finished]
-        chosen = finished[choose(objectives, s.ties)]
+        assert s.ties is not None and s.accept is not None
+        chosen = finished[choose([candidates[i].scored.order for i in finished], s.ties)]
         if s.period_rule == "published":
             at = until_period(
-                [self._ends_sentence(c.token) for c in candidates], position, len(self.initial)
+                [self._ends_sentence(c.token) for c in candidates], position, self.initial_length
             )
             chosen = chosen if at is None else at
-        challenger = candidates[chosen].scored
-        delta = challenger.evaluation.objective - state.incumbent.evaluation.objective
-        accepted = accepts(s.accept, delta, state.step, s.steps, state.rng)
+        challenger, incumbent = candidates[chosen].scored, self.incumbent.scored
+        delta = challenger.objective - incumbent.objective or challenger.tie - incumbent.tie
+        accepted = accepts(s.accept, delta, self.steps, self.tools.max_steps, self.tools.rng)
         if accepted:
-            state.incumbent = challenger
+            self.incumbent = Entry(challenger, self.steps)
         return chosen, accepted
 
-    def _advance(self, state: State, position: int, appended: bool, accepted: bool) -> None:
-        # A rejected appended token leaves nothing to the right: start over at the front.
-        state.position = 0 if appended and not accepted else position + 1
-
-    def _follow_goals(self, state: State, found: Sequence[Scored]) -> tuple[str, ...]:
-        """Remember what was found; add samples, then models, or start over when the goal is
+    def _follow_goals(self, found: Sequence[Scored]) -> tuple[str, ...]:
+        """Remember what was found. Add examples, then models, or start over, when the goal is
         reached or no better prompt has turned up for long."""
         s = self.settings
-        leader = state.best[0]
-        self.remember(found)
-        state.since_best = state.since_best + 1 if state.best[0] is leader else 0
-        solved = state.incumbent.evaluation.objective < s.loss_threshold
-        stuck = state.since_best >= s.early_stopping_steps
-        if not self._complete(state) and (solved or stuck):
-            if state.active < len(self.samples):
-                state.active = min(state.active + s.progressive_group, len(self.samples))
-                event = f"samples: {state.active}"
-            else:
-                state.models += 1
-                event = f"models: {state.models}"
-            with self._phase("reason"):
-                (evaluation,) = self.evaluator.evaluate([state.incumbent.ids], self._places(state))
-            state.incumbent = replace(state.incumbent, evaluation=evaluation)
-            self.remember([state.incumbent])
-            state.since_best, state.grown = 0, state.step
+        leader = self.leaderboard.best
+        self.leaderboard.add([Entry(scored, self.steps) for scored in found])
+        self.since_best = self.since_best + 1 if self.leaderboard.best is leader else 0
+        solved = self.incumbent.scored.objective < s.loss_threshold
+        stuck = self.since_best >= s.early_stopping_steps
+        if not self._complete() and (solved or stuck):
+            event = self._grow()
+            with self.scorer.activity.phase("reason"):
+                (scored,) = self.scorer.score([self.incumbent.text], self._rows())
+            self.incumbent = Entry(scored, self.incumbent.step)
+            self.leaderboard.add([self.incumbent])
+            self.since_best, self.grown = 0, self.steps
             return (event,)
         if stuck or (solved and s.restart_when_solved):
-            state.position = 0
-            state.since_best = 0
+            self.position = 0
+            self.since_best = 0
             return ("started over",)
         return ()
 
-    def remember(self, found: Sequence[Scored]) -> None:
-        """Keep the best prompts, each once, with the evaluation that ranks highest."""
-        assert self.state is not None
-        kept: dict[Ids, Scored] = {}
-        for scored in sorted([*self.state.best, *found], key=lambda scored: scored.rank):
-            kept.setdefault(scored.ids, scored)
-        self.state.best = list(kept.values())[: self.settings.top_prompts]
+    def _grow(self) -> str:
+        """Use more examples or, once all are in use, another model."""
+        if self.active < len(self.scorer.examples):
+            assert self.settings.progressive_group is not None
+            more = self.active + self.settings.progressive_group
+            self.active = min(more, len(self.scorer.examples))
+            return f"samples: {self.active}"
+        self.active_models += 1
+        return f"models: {self.active_models}"
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._seconds[name] += time.perf_counter() - start
+    def _text_of(self, token: int) -> str:
+        text: str = self.tokenizer.decode([token])
+        return text
+
+    def _named(self, token: int, gradient: float | None) -> dict[str, Any]:
+        named = {"token": token, "text": self._text_of(token)}
+        return named if gradient is None else named | {"gradient": gradient}
+
+    def _record(self, candidate: Candidate) -> dict[str, Any]:
+        """A candidate as the log holds it. One that was given up has no values by row, because
+        only some rows were run."""
+        scored = candidate.scored
+        outcomes = () if scored.capped else scored.outcomes
+        return {
+            **self._named(candidate.token, candidate.gradient),
+            **scored.record(),
+            "ids": list(self.scorer.ids(scored.text)),
+            "found_at_step": self.steps,
+            "capped": scored.capped,
+            "losses": [outcome.loss for outcome in outcomes],
+            "wrong": [int(outcome.mistake) for outcome in outcomes],
+        }
+
+
+OPTIMIZER = GreaterSearch

@@ -31,7 +31,7 @@ def shortlist(
 
 
 def hardest_first(wrong: Sequence[bool], losses: Sequence[float]) -> list[int]:
-    """Samples in the order in which a prompt is most likely to fail on them.
+    """Examples in the order in which a prompt is most likely to fail on them.
 
     Args:
         wrong, losses: what another prompt did, sample by sample.
@@ -39,7 +39,7 @@ def hardest_first(wrong: Sequence[bool], losses: Sequence[float]) -> list[int]:
     return sorted(range(len(wrong)), key=lambda sample: (not wrong[sample], -losses[sample]))
 
 
-def choose(objectives: Sequence[float], ties: str) -> int:
+def choose(objectives: Sequence[float] | Sequence[tuple[float, float]], ties: str) -> int:
     """Index of the lowest objective; among equals the ``first`` or the ``last``."""
     lowest = min(objectives)
     at = [i for i, objective in enumerate(objectives) if objective == lowest]
@@ -50,7 +50,7 @@ def until_period(ends_sentence: Sequence[bool], position: int, initial_length: i
     """Published period rule: index of the token that wins whatever its objective, if any.
 
     In the second half of the initial prompt's length the first shortlisted token that contains
-    a period is taken as soon as it has been scored, and those behind it are not looked at.
+    a period is taken as soon as it has been scored, and those after it are not looked at.
     """
     if position < 0.5 * initial_length:
         return None

@@ -1,98 +1,228 @@
 """Everything that steers the search, with the two named behaviours.
 
-``published`` repeats the search rules of the authors' released code, accidents included;
-``sound`` is what we do instead. docs of each key: ``configs/template.py``.
+``published`` repeats the search rules of the authors' released code, accidents included; ``sound``
+is what we do instead. A behaviour sets the keys that are not set by themselves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from prompt_optimization.models.engine import Decoding
-from prompt_optimization.optimizers.greater.differentiate import LossWeights
+from prompt_optimization.errors import InputError
+from prompt_optimization.keys import Settings, key
 
-# The keys that the two behaviours set differently.
-BEHAVIOURS: dict[str, dict[str, Any]] = {
-    "sound": {
-        "accept": "anneal",
-        "period_rule": "off",
-        "placeholder": "proposal",
-        "current_in_shortlist": False,
-        "ties": "first",
-        "progressive_group": 10,
-        "restart_when_solved": False,
-    },
-    "published": {
-        "accept": "always",
-        "period_rule": "published",
-        "placeholder": "underscore",
-        "current_in_shortlist": True,
-        "ties": "last",
-        "progressive_group": 100,
-        "restart_when_solved": True,
-    },
-}
+
+def _by(sound: object, published: object) -> dict[str, object]:
+    return {"sound": sound, "published": published}
 
 
 @dataclass(frozen=True)
-class SearchSettings:
-    """Settings of one search.
+class GreaterSettings(Settings, group="greater"):
+    """The search: propose, reason, differentiate, select."""
 
-    Attributes:
-        steps: steps to make (paper: T = 105).
-        topk: proposals per sample before intersecting (paper: 10).
-        topq: random groups of samples whose intersections are united.
-        group_size: samples per group (paper: q = 5).
-        shortlist: ``gradient``, or what it is compared with: ``random`` or ``proposal``.
-        shortlist_size: tokens tried for real (paper: mu = 3).
-        reasoning_gradient: differentiate through the reasoning; otherwise the answer stands right
-            behind the prompt.
-        min_proposals: below this many proposals ``topk`` is widened by ``widening``.
-        gradient: weights of the differentiated loss.
-        decoding: limits of the reasoning; its temperature belongs to the selection's loss.
-        objective: ``mistakes`` or ``loss``: what selection minimises, besides
-            ``objective_nll_weight`` times the prompt's negative log-likelihood.
-        accept, period_rule, placeholder, current_in_shortlist, ties, progressive_group,
-            restart_when_solved: see ``configs/template.py``.
-        progressive: begin with one group of samples and add groups.
-        progressive_models: begin with one model and add the others once all samples are in use.
-        loss_threshold: objective below which a group counts as solved.
-        early_stopping_steps: steps without a new best after which a group is added or, when all
-            samples are in use, the position starts over.
-        sample_chunk: evaluate candidates on so many samples at a time and give up those that can no
-            longer be taken nor kept; 0 evaluates all at once.
-        max_prompt_tokens: the prompt does not grow beyond this.
-        top_prompts: how many of the best prompts are kept.
-        seed: of the search's only random generator.
-    """
+    topk: int = key(
+        10,
+        "tokens that each example proposes",
+        flat="topk",
+        library="candidates_topk",
+        low=1,
+        high=1_000_000,
+        source="paper",
+    )
+    topq: int = key(
+        6,
+        "random groups of examples whose intersections are united",
+        flat="topq",
+        low=1,
+        high=10_000,
+        source="code",
+    )
+    group_size: int = key(
+        5, "examples in a group", flat="intersect_q", low=1, high=10_000, source="paper"
+    )
+    min_proposals: int = key(
+        6,
+        "topk grows by 2 and the groups are drawn again while fewer proposals come out",
+        flat="min_proposals",
+        low=1,
+        source="code",
+    )
+    allow_non_ascii: bool = key(
+        False,
+        "propose tokens other than ASCII words, '.', ',' and ' '",
+        flat="allow_non_ascii",
+    )
+    reasoning_gradient: bool = key(
+        True,
+        "differentiate through the reasoning; otherwise the answer stands right after the prompt",
+        flat="reasoning_gradient",
+        source="paper",
+        variant=False,
+        named={False: "no reasoning gradient"},
+    )
+    shortlist: str = key(
+        "gradient",
+        "which proposals are tried: those with the most negative gradient, or, to compare it with, "
+        "random ones or the likeliest ones",
+        flat="shortlist",
+        choices=("gradient", "random", "proposal"),
+        source="paper",
+        variant=False,
+        named={"random": "random shortlist", "proposal": "likeliest proposals"},
+    )
+    shortlist_size: int = key(
+        3, "tokens tried in a step", flat="shortlist_size", low=1, high=10_000, source="paper"
+    )
+    sample_chunk: int = key(
+        0,
+        "try candidates on this many examples at a time, the hardest first, and give up those that "
+        "can no longer be accepted nor be among the best; 0: on all at once. The search goes the "
+        "same way up to rounding. Only under accept=improve, once there are top_prompts prompts",
+        flat="sample_chunk",
+        low=0,
+        source="measured",
+    )
+    answer_weight: float = key(
+        1.0,
+        "weight of the answer's cross-entropy in the differentiated loss",
+        flat="target_weight",
+        source="code",
+    )
+    nll_weight: float = key(
+        0.2,
+        "weight of the prompt's negative log-likelihood in the differentiated loss",
+        flat="control_weight",
+        library="perplexity_lambda",
+        source="paper",
+    )
+    answer_temperature: float = key(
+        0.2,
+        "divides the logits of the answer in the differentiated loss",
+        flat="answer_temperature",
+        above=0.0,
+        source="code",
+    )
+    behaviour: str = key(
+        "sound",
+        "sound, or published to repeat the released code's search rules with their accidents; it "
+        "sets those of accept, period_rule, placeholder, current_in_shortlist, ties, "
+        "progressive_group and restart_when_solved that are not set by themselves",
+        flat="behaviour",
+        choices=("sound", "published"),
+        variant=False,
+        named={"published": "published behaviour"},
+    )
+    anneal: bool = key(
+        False,
+        "accept what is worse by delta with probability exp(-delta / T), T = 1 - (k + 1) / n_steps",
+        flat="anneal",
+        source="paper",
+    )
+    accept: str | None = key(
+        None,
+        "improve: accept only what is better; anneal: see there; always: even what is worse",
+        flat="accept",
+        choices=("anneal", "improve", "always"),
+        by_behaviour=_by("improve", "always"),
+    )
+    period_rule: str | None = key(
+        None,
+        "published: a '.' in the second half of the prompt wins at once, whatever its objective",
+        flat="period_rule",
+        choices=("off", "published"),
+        by_behaviour=_by("off", "published"),
+    )
+    placeholder: str | None = key(
+        None,
+        "what stands in an appended slot under the gradient: the likeliest proposal, or an "
+        "underscore",
+        flat="placeholder",
+        choices=("proposal", "underscore"),
+        by_behaviour=_by("proposal", "underscore"),
+    )
+    current_in_shortlist: bool | None = key(
+        None,
+        "the current token may take a place in the shortlist",
+        flat="current_in_shortlist",
+        by_behaviour=_by(False, True),
+    )
+    ties: str | None = key(
+        None,
+        "which of equal candidates is chosen",
+        flat="ties",
+        choices=("first", "last"),
+        by_behaviour=_by("first", "last"),
+    )
+    progressive_group: int | None = key(
+        None,
+        "examples in a group under progressive_goals",
+        flat="progressive_group",
+        low=1,
+        by_behaviour=_by(10, 100),
+    )
+    restart_when_solved: bool | None = key(
+        None,
+        "return to the first position whenever the objective is below loss_threshold",
+        flat="restart_when_solved",
+        by_behaviour=_by(False, True),
+    )
+    progressive_goals: bool = key(
+        False,
+        "begin with one group of examples; add the next one when the objective falls below "
+        "loss_threshold or early_stopping_steps pass without a better prompt",
+        flat="progressive_goals",
+        source="llm-attacks",
+    )
+    progressive_models: bool = key(
+        False,
+        "begin with one model; add another whenever examples would be added and none are left",
+        flat="progressive_models",
+        source="llm-attacks",
+    )
+    loss_threshold: float = key(
+        0.12, "objective below which a group is solved", flat="loss_threshold", source="code"
+    )
+    early_stopping_steps: int = key(
+        150,
+        "steps without a better prompt after which a group is added, or else the position returns "
+        "to the front",
+        flat="early_stopping_steps",
+        low=1,
+        source="code",
+    )
 
-    steps: int
-    topk: int
-    topq: int
-    gradient: LossWeights
-    decoding: Decoding
-    objective: str
-    accept: str
-    period_rule: str
-    placeholder: str
-    current_in_shortlist: bool
-    ties: str
-    progressive: bool
-    progressive_group: int
-    restart_when_solved: bool
-    group_size: int = 5
-    shortlist: str = "gradient"
-    shortlist_size: int = 3
-    reasoning_gradient: bool = True
-    min_proposals: int = 6
-    widening: int = 2
-    objective_nll_weight: float = 0.02
-    allow_non_ascii: bool = False
-    progressive_models: bool = False
-    loss_threshold: float = 0.12
-    early_stopping_steps: int = 150
-    sample_chunk: int = 0
-    max_prompt_tokens: int = 64
-    top_prompts: int = 10
-    seed: int = 0
+    @classmethod
+    def of(cls, values: dict[str, object]) -> GreaterSettings:  # type: ignore[override]
+        annealed = values["anneal"] and values["behaviour"] == "sound"
+        if annealed and values["accept"] is None:
+            values = {**values, "accept": "anneal"}
+        return super().of(values)
+
+    def check(self) -> None:
+        if self.topk < self.shortlist_size:
+            raise InputError(
+                f"topk={self.topk} proposes fewer tokens than shortlist_size="
+                f"{self.shortlist_size} tries; raise topk",
+                key=("topk", "shortlist_size"),
+            )
+
+    @property
+    def warnings(self) -> list[str]:
+        found = []
+        if self.anneal and self.accept != "anneal":
+            found.append(f"anneal has no effect under accept={self.accept}")
+        if self.sample_chunk and (self.accept != "improve" or self.period_rule != "off"):
+            found.append(
+                f"sample_chunk gives up no candidate under accept={self.accept}, "
+                f"period_rule={self.period_rule}"
+            )
+        return found
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Keys of other groups that a resumed run may not change under these settings."""
+        # Annealing looks ahead to the last step.
+        return frozenset({"n_steps"}) if self.accept == "anneal" else frozenset()
+
+
+SETTINGS = GreaterSettings

@@ -45,5 +45,5 @@ def listed(items: Sequence[str]) -> str:
 
 
 def article(noun: str) -> str:
-    """``noun`` behind a or an."""
+    """``noun`` after a or an."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

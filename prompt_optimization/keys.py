@@ -1,0 +1,266 @@
+"""Settings as rows that stand beside the code that reads them.
+
+A group of settings is a frozen dataclass whose fields are made by ``key``::
+
+    @dataclass(frozen=True)
+    class StopSettings(Settings, group="stop"):
+        max_seconds: float = key(0.0, "seconds spent in the search; 0 is no limit", low=0.0)
+
+A row says everything there is to say of a setting: default, meaning, range, source, the flat name
+that published commands use, and what may differ between two runs that are compared. The config, the
+checks, the help, the options page, the resume rule and the names in reports all come from the rows.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+import numpy as np
+
+from prompt_optimization.errors import InputError
+
+KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a list",
+    dict: "a dict",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting.
+
+    Attributes:
+        name: what logs, flags and messages call it: the flat name that published commands use, or
+            ``group.attribute``.
+        group, attribute: where it stands in the config.
+        kind: of its values: bool, int, float, str, tuple or dict.
+        item: the kind of a list's items.
+        default: its value unless one is given.
+        meaning: what it does, in a sentence.
+        low, above, high: its smallest value, a value that it exceeds, and its largest value.
+        limit: it is a limit; 0 and infinity set none.
+        choices: its values, where they can be listed.
+        source: of the default: ``paper``, ``code`` (the authors' released scripts), ``llm-attacks``
+            or ``measured`` (docs/lab_notes.md); otherwise it is our own choice.
+        library: what the library calls it; empty where it is called the same.
+        by_behaviour: the value that each behaviour of a method sets where none is given.
+        free: a resumed run may change it.
+        variant: two searches that differ in it are different variants in a report.
+        named: words of a report for values that make a variant of their own.
+        of_task: a log brings it along when its prompts are evaluated.
+        reading: accuracies that differ in it are not compared.
+    """
+
+    name: str
+    group: str
+    attribute: str
+    kind: type
+    default: Any
+    meaning: str
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    limit: bool = False
+    choices: tuple[str, ...] = ()
+    source: str = ""
+    library: str = ""
+    by_behaviour: Mapping[str, Any] = field(default_factory=dict)
+    free: bool = False
+    variant: bool = True
+    named: Mapping[Any, str] = field(default_factory=dict)
+    of_task: bool = False
+    reading: bool = False
+    item: type | None = None
+
+    @property
+    def path(self) -> str:
+        """The key inside its group."""
+        return f"{self.group}.{self.attribute}"
+
+    def check(self, value: Any) -> Any:
+        """``value`` as a plain one of the key's kind.
+
+        Raises:
+            InputError: it has another type, is out of range or no choice.
+        """
+        if value is None and self.by_behaviour:
+            return None
+        if self.limit and _plain(value, float) == math.inf:
+            return self.kind(0)
+        plain = self._of_kind(value, self.kind)
+        if self.item is not None:
+            plain = tuple(self._of_kind(each, self.item) for each in plain)
+        if self.choices and plain not in self.choices:
+            choices = ", ".join(choice or "''" for choice in self.choices)
+            raise InputError(f"'{plain}' is unknown; choose one of {choices}", key=self.name)
+        if self.kind in (int, float):
+            self._check_range(plain)
+        return plain
+
+    def _of_kind(self, value: Any, kind: type) -> Any:
+        plain = _plain(value, kind)
+        if plain is None:
+            raise InputError(f"{value!r} is not {KINDS[kind]}; give one", key=self.name)
+        return plain
+
+    def _check_range(self, value: float) -> None:
+        if math.isnan(value):
+            raise InputError("nan is not a number; give one", key=self.name)
+        if self.low is not None and value < self.low:
+            raise InputError(f"{value} is too small; give at least {self.low:g}", key=self.name)
+        if self.above is not None and value <= self.above:
+            raise InputError(
+                f"{value} is too small; give a value above {self.above:g}", key=self.name
+            )
+        if self.high is not None and value > self.high:
+            raise InputError(f"{value} is too large; give at most {self.high:g}", key=self.name)
+        if math.isinf(value):
+            raise InputError(f"{value} is not finite; give a finite number", key=self.name)
+
+
+def key(default: Any, meaning: str, *, flat: str = "", **row: Any) -> Any:
+    """A field of a group of settings.
+
+    Args:
+        flat: the flat name of published commands.
+        row: further attributes of ``Key``.
+    """
+    metadata = {"flat": flat, "row": {"meaning": meaning, **row}}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings:
+    """Base class of groups; derived classes are frozen dataclasses."""
+
+    group: ClassVar[str]
+
+    def __init_subclass__(cls, group: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if group:
+            cls.group = group
+
+    @classmethod
+    def rows(cls) -> tuple[Key, ...]:
+        """The rows of this group, in their order."""
+        hints = get_type_hints(cls)
+        return tuple(
+            Key(
+                name=each.metadata["flat"] or f"{cls.group}.{each.name}",
+                group=cls.group,
+                attribute=each.name,
+                kind=_kind(hints[each.name]),
+                item=_item(hints[each.name]),
+                default=_default(each),
+                **each.metadata["row"],
+            )
+            for each in fields(cls)  # type: ignore[arg-type]
+        )
+
+    @classmethod
+    def of(cls: type[S], values: Mapping[str, Any]) -> S:
+        """The group with those of ``values``, by name, that belong to it.
+
+        Raises:
+            InputError: a value cannot be used.
+        """
+        found = {each.attribute: each.check(values[each.name]) for each in cls.rows()}
+        for each in cls.rows():
+            if found[each.attribute] is None and each.by_behaviour:
+                found[each.attribute] = each.by_behaviour[found["behaviour"]]
+        made = cls(**found)
+        made.check()
+        return made
+
+    @classmethod
+    def default(cls: type[S], **changes: Any) -> S:
+        """The group with its defaults but for ``changes``, by attribute.
+
+        Raises:
+            InputError: a value cannot be used.
+        """
+        values = {each.name: changes.pop(each.attribute, each.default) for each in cls.rows()}
+        assert not changes, f"{cls.group} has no {', '.join(changes)}"
+        return cls.of(values)
+
+    def check(self) -> None:
+        """Refuse values that do not go together.
+
+        Raises:
+            InputError: some do not.
+        """
+
+    def values(self) -> dict[str, Any]:
+        """Every value by its key's name."""
+        return {each.name: getattr(self, each.attribute) for each in self.rows()}
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Keys of other groups that a resumed run may not change under these settings."""
+        return frozenset()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know of values that have no effect."""
+        return []
+
+
+def unique(groups: Iterable[type[Settings]]) -> dict[str, Key]:
+    """All rows of ``groups`` by name."""
+    found: dict[str, Key] = {}
+    for group in dict.fromkeys(groups):
+        for each in group.rows():
+            assert each.name not in found, f"two settings are called {each.name}"
+            found[each.name] = each
+    return found
+
+
+def _kind(hint: Any) -> type:
+    """The plain type of an annotation such as ``tuple[str, ...]`` or ``str | None``."""
+    alternatives = [part for part in getattr(hint, "__args__", ()) if part is not type(None)]
+    if hint in KINDS:
+        return hint  # type: ignore[no-any-return]
+    origin = getattr(hint, "__origin__", None)
+    if origin in KINDS:
+        return origin  # type: ignore[no-any-return]
+    (only,) = alternatives
+    return _kind(only)
+
+
+def _item(hint: Any) -> type | None:
+    """The plain type of the items of an annotation such as ``tuple[dict[str, Any], ...]``."""
+    return _kind(hint.__args__[0]) if getattr(hint, "__origin__", None) is tuple else None
+
+
+def _default(each: Any) -> Any:
+    made = each.default_factory
+    return made() if callable(made) else each.default
+
+
+def _plain(value: Any, kind: type) -> Any:
+    """``value`` as ``kind``; None where it is something else."""
+    flag = isinstance(value, bool | np.bool_)
+    if kind is bool:
+        return bool(value) if flag else None
+    if kind is int:
+        return int(value) if isinstance(value, numbers.Integral) and not flag else None
+    if kind is float:
+        return float(value) if isinstance(value, numbers.Real) and not flag else None
+    if kind is str:
+        return value if isinstance(value, str) else None
+    if kind is dict:
+        return dict(value) if isinstance(value, Mapping) else None
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    return tuple(value) if listed else None

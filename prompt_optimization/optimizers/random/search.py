@@ -1,0 +1,32 @@
+"""GReaTer's search without its signal: which proposals are tried is left to chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.model import Model
+from prompt_optimization.optimizers.greater.search import GreaterSearch
+
+
+class RandomSearch(GreaterSearch):
+    """Proposals, positions and acceptance are GReaTer's; no gradient is taken."""
+
+    def _gradient(
+        self,
+        models: Sequence[Model],
+        prompt: Ids,
+        position: int,
+        tokens: Sequence[int],
+        appended: bool,
+    ) -> torch.Tensor | None:
+        return None
+
+    def _shortlist(self, gradient: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
+        size = min(self.settings.shortlist_size, len(tokens))
+        return self.tools.rng.sample(list(tokens), size)
+
+
+OPTIMIZER = RandomSearch

@@ -1,0 +1,120 @@
+"""From settings and opened models to a session, for harness and library alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.answer_loss import AnswerLoss
+from prompt_optimization.models.engine import Decoding
+from prompt_optimization.models.layout import Layout
+from prompt_optimization.models.model import Model
+from prompt_optimization.models.sampling import Sampling
+from prompt_optimization.models.template import PromptTemplate
+from prompt_optimization.optimizers.base import Tools, optimizer_class
+from prompt_optimization.runs.config import Plan
+from prompt_optimization.runs.observers import Observers
+from prompt_optimization.runs.session import Session, Transfer
+from prompt_optimization.runs.store.store import Store
+from prompt_optimization.scoring.held_out import HeldOutScorer
+from prompt_optimization.scoring.scorer import Scorer
+from prompt_optimization.tasks.examples import Example
+
+# A temperature up to this is greedy: logits divided by less leave float32.
+COLDEST = 1e-6
+
+
+def template_of(settings: Plan) -> PromptTemplate:
+    """The texts around question, prompt and reasoning."""
+    task = settings.task
+    return PromptTemplate(task.extractor_text, task.connector, task.extractor_separator)
+
+
+def decoding_of(settings: Plan, loss: AnswerLoss | None = None) -> Decoding:
+    """How a row reasons and writes its answer.
+
+    Args:
+        loss: in place of the mean cross-entropy.
+    """
+    own, sampling = settings.reasoning, None
+    if own.temperature > COLDEST:
+        sampling = Sampling(own.temperature, own.top_k, own.top_p, settings.run.seed)
+    return Decoding(own.max_new_tokens, own.answer_tokens, sampling=sampling, answer_loss=loss)
+
+
+def prepare(
+    settings: Plan,
+    models: Sequence[Model],
+    examples: Sequence[Example],
+    splits: Mapping[str, Sequence[Example]],
+) -> None:
+    """Encode every row of every split, so that what does not go with a model is refused before
+    anything is computed.
+
+    Args:
+        examples: the training examples; the models are left with them.
+        splits: the held-out rows.
+
+    Raises:
+        InputError: a row or the initial prompt does not go with a model.
+    """
+    template, decoding = template_of(settings), decoding_of(settings)
+    prompt = Layout.normalise(settings.task.prompt)
+    for model in models:
+        training = model.train_on(template, examples, prompt)
+        ids = training.prompt_ids(prompt)
+        optimizer_class(settings.run.method).check_start(prompt, ids)
+        longest = max(len(ids), settings.task.max_prompt_tokens)
+        model.check_room(training, longest, decoding)
+        for name, rows in splits.items():
+            try:
+                HeldOutScorer(model, template, decoding).check(rows, prompt, longest)
+            except InputError as error:
+                raise InputError(f"of {name}, {error.problem}", key=error.keys) from None
+
+
+def make_session(
+    settings: Plan,
+    models: Sequence[Model],
+    splits: Mapping[str, Sequence[Example]],
+    store: Store,
+    observers: Observers,
+    transfer: Transfer | None = None,
+    loss: AnswerLoss | None = None,
+) -> Session:
+    """The session that ``settings`` describe, on models that ``prepare`` has seen.
+
+    Args:
+        splits: the held-out rows.
+        loss: of an answer, in place of the mean cross-entropy.
+    """
+    decoding = decoding_of(settings, loss)
+    method = optimizer_class(settings.run.method)
+    written = method.reads_answers or settings.scoring.objective == "answers"
+    scorer = Scorer(
+        models,
+        decoding if written else replace(decoding, answer_tokens=0),
+        objective=settings.scoring.objective,
+        nll_weight=settings.scoring.nll_weight,
+        written=written,
+    )
+    tools = Tools(
+        random.Random(settings.run.seed),
+        settings.stop.max_steps,
+        settings.run.top_prompts,
+        settings.task.max_prompt_tokens,
+    )
+    return Session(
+        method(settings.method, scorer, tools),
+        scorer,
+        HeldOutScorer(models[0], template_of(settings), decoding),
+        splits,
+        Layout.normalise(settings.task.prompt),
+        settings.stop,
+        store,
+        observers,
+        test_steps=settings.run.test_steps,
+        transfer=transfer,
+    )

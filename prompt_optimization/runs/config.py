@@ -1,0 +1,243 @@
+"""From a config to checked settings. Free of torch, so that help and refusals come at once.
+
+Everything that can be refused without loading a model is refused here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict, FieldReference
+
+from prompt_optimization.errors import InputError, nearest
+from prompt_optimization.keys import Key, Settings, unique
+from prompt_optimization.models.settings import (
+    AnswererSettings,
+    ComputeSettings,
+    ReasoningSettings,
+)
+from prompt_optimization.optimizers.registry import method_names, settings_class
+from prompt_optimization.optimizers.stoppers import StopSettings
+from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
+from prompt_optimization.scoring.settings import ScoringSettings
+from prompt_optimization.tasks.registry import Task, task_of
+from prompt_optimization.tasks.settings import TaskSettings
+
+COMMON: tuple[type[Settings], ...] = (
+    TaskSettings,
+    AnswererSettings,
+    ReasoningSettings,
+    ScoringSettings,
+    StopSettings,
+    RunSettings,
+    ComputeSettings,
+)
+
+# Values of resume that absl's habits suggest.
+RESUME = {"False": "no", "false": "no", "true": "True"}
+
+
+@cache
+def groups() -> tuple[type[Settings], ...]:
+    """All groups, in the order in which they are shown."""
+    methods = (settings_class(name) for name in method_names())
+    return tuple(dict.fromkeys((*COMMON, *methods, IgnoredSettings)))
+
+
+@cache
+def all_keys() -> dict[str, Key]:
+    """Every setting by its name."""
+    return unique(groups())
+
+
+@cache
+def key_names() -> tuple[str, ...]:
+    """Every name of every setting: flat, and within its group."""
+    names = [[each.name, each.path] for each in all_keys().values()]
+    return tuple(dict.fromkeys(name for both in names for name in both))
+
+
+def key_named(name: str) -> Key | None:
+    """The setting called ``name``, flat or within its group."""
+    found = all_keys().get(name)
+    return found or next((each for each in all_keys().values() if each.path == name), None)
+
+
+class _DictReference(FieldReference):
+    """A setting that is a dict, under both its names; its keys are the user's."""
+
+    def __init__(self, default: dict[str, Any]) -> None:
+        super().__init__(ConfigDict(default, type_safe=False), ConfigDict)
+
+    def set(self, value: Any, type_safe: bool = True) -> None:
+        if isinstance(value, Mapping):
+            value = ConfigDict(value, type_safe=False)
+        super().set(value, type_safe)
+
+
+def make_config() -> ConfigDict:
+    """The config with every default: groups, and the flat names as references into them."""
+    config = ConfigDict()
+    for group in groups():
+        config[group.group] = ConfigDict()
+    for each in all_keys().values():
+        value = (
+            _DictReference(each.default)
+            if each.kind is dict
+            else FieldReference(each.default, each.kind)
+        )
+        config[each.group][each.attribute] = value
+        if "." not in each.name:
+            config[each.name] = value
+    return config
+
+
+def values_of(config: ConfigDict) -> dict[str, Any]:
+    """The value of every setting of ``config``, by name.
+
+    Raises:
+        InputError: the config lacks a setting, so it was not made from the template; it has a key
+            that is none; or it holds two values of one.
+    """
+    _check_names(config)
+    return {name: _value(config, each) for name, each in all_keys().items()}
+
+
+def _check_names(config: ConfigDict) -> None:
+    for name, value in config.items():
+        grouped = any(name == group.group for group in groups()) and isinstance(value, ConfigDict)
+        for found in [f"{name}.{inner}" for inner in value] if grouped else [name]:
+            if found not in key_names():
+                meant = nearest(found, key_names())
+                hint = f"did you mean '{meant}'?" if meant else "--help lists the keys"
+                raise InputError(f"the config has the unknown key '{found}'; {hint}")
+
+
+def _value(config: ConfigDict, each: Key) -> Any:
+    found = []
+    try:
+        found.append(config[each.group][each.attribute])
+        if "." not in each.name:
+            found.append(config[each.name])
+    except (KeyError, TypeError):
+        raise InputError(
+            f"the config has no '{each.name}'; let its get_config begin with the template's"
+        ) from None
+    # Flat and grouped name are one value, unless a config file has replaced one of them.
+    plain = [_plain(value) for value in found]
+    given = [value for value in plain if value != each.default] or plain
+    if given[0] is not given[-1] and given[0] != given[-1]:  # nan is itself and equals nothing
+        raise InputError(
+            f"the config has {given[0]!r} as '{each.path}' and {given[-1]!r} as '{each.name}', "
+            "which are one setting; give one value",
+            key=each.name,
+        )
+    return given[0]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ConfigDict):
+        return value.to_dict()
+    if isinstance(value, tuple | list):
+        return tuple(_plain(item) for item in value)
+    return copy.deepcopy(value)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's settings, checked.
+
+    Attributes:
+        params: every setting by its name, defaults resolved; what the log holds.
+        method: the settings of the method that ``run.method`` names.
+    """
+
+    params: dict[str, Any]
+    task: TaskSettings
+    models: AnswererSettings
+    compute: ComputeSettings
+    reasoning: ReasoningSettings
+    scoring: ScoringSettings
+    stop: StopSettings
+    run: RunSettings
+    method: Settings
+    warnings: tuple[str, ...]
+
+    @property
+    def free(self) -> set[str]:
+        """What a resumed run may change."""
+        return {name for name, each in all_keys().items() if each.free} - self.method.fixed
+
+
+def plan(values: Mapping[str, Any]) -> Plan:
+    """Resolve and check the settings.
+
+    Raises:
+        InputError: a value is out of range, missing, or does not go with another.
+    """
+    given = dict(values)
+    given["resume"] = RESUME.get(given["resume"], given["resume"])
+    common: tuple[type[Settings], ...] = (*COMMON, IgnoredSettings)
+    made = {group.group: group.of(given) for group in common}
+    run = made["run"]
+    assert isinstance(run, RunSettings)
+    method = settings_class(run.method).of(given)
+    made[method.group] = method
+    task = _resolved(made["task"])
+    made["task"] = task
+    models = made["model"]
+    assert isinstance(models, AnswererSettings)
+    models.models()  # refuses keys with another number of entries
+    params = {name: value for group in made.values() for name, value in group.values().items()}
+    warnings = [warning for group in made.values() for warning in group.warnings]
+    if params["test_steps"] and not params["n_dev_data"]:
+        warnings.append("test_steps has no effect without dev rows")
+    if params.get("progressive_models") and params["num_train_models"] == 1:
+        warnings.append("progressive_models has no effect with one model")
+    return Plan(
+        params=params,
+        task=task,
+        models=models,
+        compute=made["compute"],  # type: ignore[arg-type]
+        reasoning=made["reasoning"],  # type: ignore[arg-type]
+        scoring=made["scoring"],  # type: ignore[arg-type]
+        stop=made["stop"],  # type: ignore[arg-type]
+        run=run,
+        method=method,
+        warnings=tuple(warnings),
+    )
+
+
+def _resolved(settings: Settings) -> TaskSettings:
+    """Rows per split, test file and extractor of tasks that are known by their file's name.
+
+    Raises:
+        InputError: there is no extractor.
+    """
+    values = settings.values()
+    path = Path(values["train_data"])
+    task = task_of(path.stem)
+    if task and task.test_file and not values["test_data"]:
+        beside = path.with_name(task.test_file)
+        if beside.name != path.name and beside.expanduser().is_file():
+            values["test_data"] = str(beside)
+    for name in ("train", "dev", "test"):
+        if values[f"n_{name}_data"] == -1:
+            # The class holds what most tasks have.
+            values[f"n_{name}_data"] = getattr(task or Task, name)
+    if values["n_train_data"] < 1:
+        raise InputError("0 is too small; give at least 1", key="n_train_data")
+    if not values["extractor_text"].strip():
+        if task is None:
+            raise InputError(
+                "no extractor; give the text that asks for the final answer, which only the "
+                "paper's tasks have of their own",
+                key="extractor_text",
+            )
+        values["extractor_text"] = task.extractor(values["extractor_style"])
+    return TaskSettings.of(values)

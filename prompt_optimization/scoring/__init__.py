@@ -1,0 +1,1 @@
+"""What a prompt is worth, and what it costs to know."""

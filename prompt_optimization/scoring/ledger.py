@@ -1,0 +1,59 @@
+"""What has been spent, counted where it is spent, so that no method counts for itself."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Ledger:
+    """The cost of a search, or of held-out scoring.
+
+    Attributes:
+        evaluations: reasonings, one a prompt, example and model.
+        reused: outcomes that were known already.
+        tokens: by kind: ``decoded``, ``prefilled``, ``differentiated`` (see
+            ``LanguageModel.counts``).
+    """
+
+    evaluations: int = 0
+    reused: int = 0
+    tokens: Counter[str] = field(default_factory=Counter)
+    _seconds: float = 0.0
+    _started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, over all sessions of a run."""
+        running = 0.0 if self._started is None else time.perf_counter() - self._started
+        return self._seconds + running
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within, time counts."""
+        self._started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds, self._started = self.seconds, None
+
+    def record(self) -> dict[str, Any]:
+        """As logs and checkpoints hold it."""
+        return {
+            "evaluations": self.evaluations,
+            "reused": self.reused,
+            "tokens": dict(self.tokens),
+            "seconds": self.seconds,
+        }
+
+    def restore(self, record: dict[str, Any]) -> None:
+        """Continue from a ``record``. The counter of tokens stays the same object."""
+        self.evaluations, self.reused = record["evaluations"], record["reused"]
+        self._seconds = record["seconds"]
+        self.tokens.clear()
+        self.tokens.update(record["tokens"])

@@ -1,0 +1,343 @@
+"""The only way to learn what a prompt is worth on the training examples.
+
+Every method scores by the same objective, nothing is computed twice, and the ledger counts all of
+it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.encoded import EncodedExamples
+from prompt_optimization.models.engine import Decoding, Outcome
+from prompt_optimization.models.executor import Future
+from prompt_optimization.models.layout import BoundaryError, Ids
+from prompt_optimization.models.model import Model
+from prompt_optimization.scoring.activity import Activity
+from prompt_optimization.scoring.ledger import Ledger
+from prompt_optimization.scoring.settings import OBJECTIVES
+from prompt_optimization.tasks.answers import strict_match
+from prompt_optimization.tasks.examples import Example
+
+# Prompts whose outcomes are remembered; the least recently used one is forgotten first.
+REMEMBERED = 256
+
+# More than what adding the same numbers in another order can change.
+ROUNDING = 1e-9
+
+# (model, example), both by number.
+Row = tuple[int, int]
+
+
+class BudgetSpent(Exception):
+    """A budget was spent before the next batch; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a prompt is worth, on all the rows that were asked for or, ``capped``, on some of them.
+
+    Attributes:
+        objective: what selection minimises; a lower bound of it when capped.
+        loss: mean answer cross-entropy over rows, in nats.
+        mistakes: share of rows whose answer tokens are not all the model's first choice.
+        nll: mean over rows of the prompt's negative log-likelihood per token, in nats.
+        wrong: share of rows whose freely written answer is not strictly right; None where no
+            answers were written.
+        outcomes: of the rows, models one after the other.
+        capped: given up, because the rows so far settle that the objective is above a ceiling; the
+            means count the rows that were not run as zero.
+        tie: decides between equal objectives.
+    """
+
+    text: str
+    objective: float
+    loss: float
+    mistakes: float
+    nll: float
+    wrong: float | None
+    outcomes: tuple[Outcome, ...]
+    capped: bool = False
+    tie: float = 0.0
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """Sorts best first."""
+        return self.objective, self.tie
+
+    @property
+    def rows(self) -> int:
+        """Rows that were run."""
+        return len(self.outcomes)
+
+    @property
+    def reasonings(self) -> list[Ids]:
+        return [outcome.reasoning for outcome in self.outcomes]
+
+    def record(self) -> dict[str, Any]:
+        """As the log holds it."""
+        record = {
+            "prompt": self.text,
+            "samples": self.rows,
+            "objective": self.objective,
+            "loss": self.loss,
+            "mistakes": self.mistakes,
+            "nll": self.nll,
+        }
+        return record if self.wrong is None else record | {"wrong_answers": self.wrong}
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What one model was asked under a prompt and what it wrote; ``right`` strictly."""
+
+    question: str
+    reasoning: str
+    answer: str
+    reference: str
+    right: bool
+
+
+class Scorer:
+    """Scores prompts on the training examples, as one model or several answer them.
+
+    Attributes:
+        models: all have the same tokenizer and the same training examples.
+        examples: the training examples; a row is a pair (model, example) of numbers.
+        ledger: what all of it cost.
+        activity: where progress is told.
+        limit: called before every batch; returns a reason once a budget is spent.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        decoding: Decoding,
+        *,
+        objective: str,
+        nll_weight: float,
+        written: bool = False,
+    ) -> None:
+        """
+        Args:
+            models: with their training examples (``Model.train_on``).
+            decoding: how a row reasons; with ``answer_tokens`` where answers are to be written.
+            objective: one of ``OBJECTIVES``.
+            nll_weight: of the prompt's negative log-likelihood in the objective.
+            written: let every row write its answer, for methods that read ``transcripts``.
+        """
+        assert objective in OBJECTIVES, objective
+        assert decoding.answer_tokens or not (written or objective == "answers")
+        self.models = models
+        self.decoding = decoding
+        self.objective = objective
+        self.nll_weight = nll_weight
+        self.written = written or objective == "answers"
+        self.encoded: EncodedExamples = models[0].training
+        self.examples: tuple[Example, ...] = self.encoded.examples
+        self.ledger = Ledger()
+        self.activity = Activity()
+        self.limit: Callable[[], str | None] = lambda: None
+        self._known: OrderedDict[str, dict[Row, Outcome]] = OrderedDict()
+        for model in models:
+            model.counts = self.ledger.tokens
+
+    def rows(self, examples: Sequence[int] | None = None, models: int | None = None) -> list[Row]:
+        """``examples`` (all of them) as the first ``models`` (all) answer them."""
+        chosen = range(len(self.examples)) if examples is None else examples
+        return [(m, e) for m in range(models or len(self.models)) for e in chosen]
+
+    def score(
+        self,
+        prompts: Sequence[str],
+        examples: Sequence[int] | Sequence[Row] | None = None,
+        *,
+        ceiling: float = math.inf,
+        chunk: int = 0,
+    ) -> list[Scored]:
+        """Score ``prompts``; one result each, in order.
+
+        No part of the objective is ever negative, so the rows run so far give a lower bound of it.
+        A prompt whose bound is above ``ceiling`` is given up.
+
+        Args:
+            prompts: in ``Layout.normalise``'s form.
+            examples: by number, as all models answer them, or rows; everything when left out.
+            ceiling: an objective.
+            chunk: rows at a time, in their order; 0 runs all of them at once.
+
+        Raises:
+            BudgetSpent: a budget was spent before one of the batches.
+            FloatingPointError: a model's logits are not finite.
+            InputError: a prompt is not made of whole tokens after the questions, or memory does
+                not hold one row.
+        """
+        asked = self._rows(examples)
+        assert asked, "a prompt is scored on at least one example"
+        size = chunk or len(asked)
+        ordered = sorted(asked)
+        running = list(dict.fromkeys(prompts))
+        for start in range(0, len(asked), size):
+            self._run(running, asked[start : start + size])
+            running = [
+                prompt
+                for prompt in running
+                if self._scored(prompt, ordered).objective <= ceiling + ROUNDING
+            ]
+        found = [self._scored(prompt, ordered) for prompt in prompts]
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+    def transcripts(self, prompt: str, examples: Sequence[int]) -> list[Transcript]:
+        """What the first model was asked under ``prompt`` and what it wrote, example by example.
+
+        Raises:
+            As ``score``.
+        """
+        assert self.written, "the scorer does not let answers be written"
+        (scored,) = self.score([prompt], [(0, example) for example in examples])
+        by_row = dict(zip(sorted((0, e) for e in examples), scored.outcomes, strict=True))
+        return [self._transcript(example, by_row[0, example]) for example in examples]
+
+    def problem(self, prompt: str) -> str | None:
+        """Why ``prompt`` cannot be scored, in words; None when it can."""
+        if not prompt.strip():
+            return "it is empty"
+        try:
+            ids = self.ids(prompt)
+            for model in self.models:
+                model.check_room(model.training, len(ids), self.decoding)
+        except InputError as error:
+            return error.problem
+        return None
+
+    def ids(self, prompt: str) -> Ids:
+        """The ids of ``prompt`` after the questions.
+
+        Raises:
+            InputError: it is not made of whole tokens there.
+        """
+        try:
+            return self.encoded.prompt_ids(prompt)
+        except BoundaryError as error:
+            raise InputError(
+                f"the prompt '{prompt.strip()}' does not stand on tokens of its own ({error}); "
+                "let it start with a word"
+            ) from None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is known, for ``load_state_dict``; outcomes stay objects."""
+        return {
+            "known": [
+                [prompt, [[*row, outcome] for row, outcome in known.items()]]
+                for prompt, known in self._known.items()
+            ],
+            "ledger": self.ledger.record(),
+            "models": [
+                {
+                    "prefix": list(model.prefix),
+                    "lengths": list(model.lengths.items()),
+                    "limits": [
+                        [each.rows, each.gradient_rows, each.pool_rows]
+                        for each in model.row_limits()
+                    ],
+                }
+                for model in self.models
+            ],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state_dict`` was taken."""
+        self._known = OrderedDict(
+            (prompt, {(model, example): outcome for model, example, outcome in known})
+            for prompt, known in state["known"]
+        )
+        for model, record in zip(self.models, state["models"], strict=True):
+            model.restore(record["prefix"], dict(record["lengths"]), record["limits"])
+        # Last: the prefix that was just read once more has been counted already.
+        self.ledger.restore(state["ledger"])
+
+    def _rows(self, examples: Sequence[int] | Sequence[Row] | None) -> list[Row]:
+        if examples is None:
+            return self.rows()
+        found: list[Row] = []
+        for each in examples:
+            found += self.rows([each]) if isinstance(each, int) else [each]
+        return found
+
+    def _run(self, prompts: Sequence[str], rows: Sequence[Row]) -> None:
+        """Let ``prompts`` reason on those of ``rows`` where their outcome is not known."""
+        unknown: dict[tuple[Row, ...], list[str]] = defaultdict(list)
+        for prompt in prompts:
+            known = self._known.setdefault(prompt, {})
+            self._known.move_to_end(prompt)
+            missing = tuple(dict.fromkeys(row for row in rows if row not in known))
+            self.ledger.reused += len(rows) - len(missing)
+            if missing:
+                unknown[missing].append(prompt)
+        total = sum(len(missing) * len(group) for missing, group in unknown.items())
+        done = 0
+        for missing, group in unknown.items():
+            if reason := self.limit():
+                raise BudgetSpent(reason)
+            self.activity.progress(done, total)
+            self._run_batch(group, missing)
+            done += len(group) * len(missing)
+            self.ledger.evaluations += len(group) * len(missing)
+        if total:
+            self.activity.progress(total, total)
+
+    def _run_batch(self, prompts: Sequence[str], rows: Sequence[Row]) -> None:
+        """Let ``prompts`` reason on ``rows``, all models at the same time."""
+        ids = [self.ids(prompt) for prompt in prompts]
+        submitted: list[tuple[list[Row], Future[list[list[Outcome]]]]] = []
+        for number, model in enumerate(self.models):
+            if own := [row for row in rows if row[0] == number]:
+                examples = [example for _, example in own]
+                submitted.append((own, model.submit_run(ids, self.decoding, examples)))
+        for own, future in submitted:
+            for prompt, outcomes in zip(prompts, future.result(), strict=True):
+                self._known[prompt].update(zip(own, outcomes, strict=True))
+
+    def _scored(self, prompt: str, rows: Sequence[Row]) -> Scored:
+        known = self._known[prompt]
+        run = [row for row in rows if row in known]
+        outcomes = tuple(known[row] for row in run)
+        loss = sum(outcome.loss for outcome in outcomes) / len(rows)
+        mistakes = sum(outcome.mistake for outcome in outcomes) / len(rows)
+        nll = sum(outcome.nll for outcome in outcomes) / len(rows)
+        wrong = None
+        if self.written:
+            wrong = sum(not self._right(row, known[row]) for row in run) / len(rows)
+        chief = {"mistakes": mistakes, "loss": loss, "answers": wrong}[self.objective]
+        assert chief is not None
+        return Scored(
+            prompt,
+            chief + self.nll_weight * nll,
+            loss,
+            mistakes,
+            nll,
+            wrong,
+            outcomes,
+            capped=len(outcomes) < len(rows),
+            tie=loss if self.objective == "answers" else 0.0,
+        )
+
+    def _right(self, row: Row, outcome: Outcome) -> bool:
+        assert outcome.answer is not None
+        return strict_match(outcome.answer, self.examples[row[1]].answer)
+
+    def _transcript(self, example: int, outcome: Outcome) -> Transcript:
+        row = self.examples[example]
+        assert outcome.answer is not None
+        reasoning = self.models[0].tokenizer.decode(
+            list(outcome.reasoning), skip_special_tokens=True
+        )
+        right = strict_match(outcome.answer, row.answer)
+        return Transcript(row.question, reasoning, outcome.answer, row.answer, right)

@@ -1,0 +1,33 @@
+"""The settings of what a prompt is scored by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prompt_optimization.keys import Settings, key
+
+# How a written answer is read, and how the model's first choices are.
+METRICS = ("strict", "flexible", "teacher_forced")
+OBJECTIVES = ("mistakes", "loss", "answers")
+
+
+@dataclass(frozen=True)
+class ScoringSettings(Settings, group="scoring"):
+    """The objective, which every method minimises."""
+
+    objective: str = key(
+        "mistakes",
+        "mistakes: the share of examples whose answer tokens are not all the model's first choice; "
+        "loss: the mean cross-entropy of the answers in nats; answers: the share of examples whose "
+        "freely written answer is not strictly right, ties decided by the loss",
+        flat="objective",
+        choices=OBJECTIVES,
+        source="code, measured",
+    )
+    nll_weight: float = key(
+        0.02,
+        "weight of the prompt's negative log-likelihood per token, which is added to the objective",
+        flat="selection_control_weight",
+        low=0.0,
+        source="code",
+    )

@@ -1,0 +1,184 @@
+"""Which columns of a table hold the questions and the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from prompt_optimization.errors import InputError, did_you_mean
+from prompt_optimization.tasks.cells import Repeated, is_blank, is_missing, shown, text_of
+from prompt_optimization.tasks.references import are_solutions, is_long, reference_answers
+from prompt_optimization.tasks.table import Example, Source, question_key
+
+# The first that a row has counts.
+QUESTION_COLUMNS = ("question", "goal", "instruction", "input")
+ANSWER_COLUMNS = ("final_answer", "answer", "final_target", "target", "output")
+# What a question is about; put before it, with an empty line between.
+CONTEXT_COLUMNS = ("context", "passage", "premises", "body", "input")
+
+# The options of a question are short, and yet nothing can be answered without them.
+_OPTIONS = ("choices", "options")
+# The library's own.
+_KNOWN = ("id", "prompt")
+
+Row = Mapping[str, object]
+
+
+def column_name(name: object) -> str:
+    """A column's name without the differences that mean nothing: case, and spaces around it."""
+    return str(name).strip().casefold()
+
+
+def row_of(cells: Iterable[tuple[object, object]]) -> dict[str, object]:
+    """A row by the names of its columns; a name that comes again with another cell is kept so."""
+    row: dict[str, object] = {}
+    for header, value in cells:
+        name = column_name(header)
+        again = name in row and row[name] != value
+        row[name] = Repeated(row[name], value) if again else value
+    return row
+
+
+def entry_of(entry: Any, where: str, also: Sequence[str]) -> dict[str, object]:
+    """The row of a dict, or of what has items like one, such as a row of a data frame.
+
+    Args:
+        where: names the entry in messages.
+        also: names that an entry may have besides those of question, answer and passage.
+
+    Raises:
+        InputError: it has no items, or an unknown name.
+    """
+    if not hasattr(entry, "items"):
+        raise InputError(
+            f"{where} is a {type(entry).__name__}; give a dict with question, prompt and answer"
+        )
+    found = row_of(entry.items())
+    for name in found:
+        if name not in (*also, *QUESTION_COLUMNS, *ANSWER_COLUMNS, *CONTEXT_COLUMNS):
+            raise InputError(f"{where} has the unknown key '{name}'; {did_you_mean(name, also)}")
+    return found
+
+
+def read_examples(rows: Sequence[Row], source: Source) -> tuple[list[Example], list[str]]:
+    """The question and the reference answer of every row, and notes for whoever gave them.
+
+    Of several answer columns the first of ``ANSWER_COLUMNS`` counts, but a column of whole
+    solutions gives way to another one. Questions keep the white space around them.
+
+    Raises:
+        InputError: a row lacks a question or an answer, or they cannot be read.
+    """
+    answer_columns = _in_order(rows)
+    questions: list[str] = []
+    answers: list[str] = []
+    used: list[tuple[str, str]] = []
+    contexts: dict[str, None] = {}
+    for number, row in enumerate(rows):
+        where = source.row(number)
+        asked = _chosen(row, QUESTION_COLUMNS, "question", where)
+        answered = _chosen(row, answer_columns, "answer", where)
+        passages = _passages(row, asked, where)
+        contexts |= dict.fromkeys(passages)
+        question = text_of(row[asked], f"'{asked}' of {where}")
+        # Some files repeat the passage in the question itself.
+        before = [passage for passage in passages.values() if passage not in question]
+        questions.append("\n\n".join([*before, question]))
+        answers.append(text_of(row[answered], f"'{answered}' of {where}"))
+        used.append((asked, answered))
+    references, notes = reference_answers(answers, source)
+    examples = [
+        Example(question, answer, number)
+        for number, (question, answer) in enumerate(zip(questions, references, strict=True))
+    ]
+    notes = [
+        *(f"column '{name}' of {source.name} is put before the question" for name in contexts),
+        *_unused(rows, used, contexts, source),
+        *notes,
+        *_conflicts(examples, source),
+    ]
+    return examples, notes
+
+
+def _in_order(rows: Sequence[Row]) -> list[str]:
+    """The answer columns, those of whole solutions last."""
+    cells = {name: [row.get(name) for row in rows] for name in ANSWER_COLUMNS}
+    return sorted(ANSWER_COLUMNS, key=lambda name: are_solutions(cells[name]))
+
+
+def _chosen(row: Row, names: Sequence[str], what: str, where: str) -> str:
+    """The first of ``names`` that the row has, if possible with something in it."""
+    present = [name for name in names if name in row]
+    if not present:
+        others = ", ".join(row)[:200] or "nothing"
+        raise InputError(
+            f"{where} has no '{what}', only {others}; call its column one of {', '.join(names)}"
+        )
+    return next((name for name in present if not is_missing(row[name])), present[0])
+
+
+def _passages(row: Row, asked: str, where: str) -> dict[str, str]:
+    """What stands in the row's columns of context: texts, or lists of texts, a line each."""
+    found = {}
+    for name in CONTEXT_COLUMNS:
+        cell = row.get(name)
+        if name == asked or is_blank(cell) or cell == []:
+            continue  # not every question needs one
+        lines = cell if isinstance(cell, list) else [cell]
+        found[name] = "\n".join(text_of(line, f"'{name}' of {where}") for line in lines).strip()
+    return found
+
+
+def _unused(
+    rows: Sequence[Row], used: Sequence[tuple[str, str]], contexts: Iterable[str], source: Source
+) -> list[str]:
+    """Notes on columns that might have been meant and are not used.
+
+    Args:
+        used: per row, the columns of its question and its answer.
+    """
+    taken = {*(name for names in used for name in names), *contexts, *_KNOWN}
+    notes = []
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if name in taken:
+            continue
+        cells = [row.get(name) for row in rows]
+        if name in QUESTION_COLUMNS or name in ANSWER_COLUMNS:
+            place = 0 if name in QUESTION_COLUMNS else 1
+            others = {
+                names[place]: None
+                for row, names, cell in zip(rows, used, cells, strict=True)
+                if not is_blank(cell) and cell != row[names[place]]
+            }
+            # The published form holds a solution beside its answer.
+            if others and (name, *others) != ("target", "final_target"):
+                other = next(iter(others))
+                notes.append(f"column '{name}' of {source.name} is not used, because '{other}' is")
+        elif name in _OPTIONS or _are_long(cells):
+            notes.append(
+                f"column '{name}' of {source.name} is not used; write into the question what "
+                "belongs to it"
+            )
+    return notes
+
+
+def _are_long(cells: Sequence[object]) -> bool:
+    return sum(isinstance(cell, str) and is_long(cell) for cell in cells) * 2 > len(cells)
+
+
+def _conflicts(examples: Sequence[Example], source: Source) -> list[str]:
+    """A note on rows that ask the same and have other answers."""
+    first: dict[str, Example] = {}
+    pairs = []
+    for example in examples:
+        before = first.setdefault(question_key(example.question), example)
+        if before.answer != example.answer:
+            pairs.append((before, example))
+    if not pairs:
+        return []
+    before, after = pairs[0]
+    more = f" (and {len(pairs) - 1} more like it)" if len(pairs) > 1 else ""
+    return [
+        f"{source.row(after.row)} asks the same as {source.unit} {before.row}, but is answered "
+        f"{shown(after.answer)} and not {shown(before.answer)}{more}; leave one of them out"
+    ]

@@ -1,0 +1,37 @@
+"""From the settings of a task to its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prompt_optimization.tasks.examples import Splits, Table, read_table, split_rows
+from prompt_optimization.tasks.settings import TaskSettings
+
+
+def read_task(
+    settings: TaskSettings, warn: Callable[[str], None]
+) -> tuple[dict[str, Table], Splits]:
+    """The task files, ``train`` and perhaps ``test``, and the rows that are cut from them.
+
+    Args:
+        warn: told what was read in another way than it stands in the files, and where a split is
+            smaller than it was asked to be.
+
+    Raises:
+        InputError: a file cannot be used, or has too few rows.
+    """
+    files = {"train": settings.train_data, "test": settings.test_data}
+    tables = {name: read_table(file, key=f"{name}_data") for name, file in files.items() if file}
+    for note in dict.fromkeys(note for table in tables.values() for note in table.notes):
+        warn(note)
+    splits = split_rows(
+        tables["train"],
+        tables.get("test"),
+        offset=settings.data_offset,
+        n_train=settings.n_train_data,
+        n_dev=settings.n_dev_data,
+        n_test=settings.n_test_data,
+    )
+    if len(splits.dev) < settings.n_dev_data:
+        warn(f"dev has {len(splits.dev)} rows: the task has no more")
+    return tables, splits

@@ -1,0 +1,107 @@
+"""The settings of what is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.keys import Settings, key
+from prompt_optimization.tasks.cells import check_characters
+from prompt_optimization.tasks.registry import STYLES
+
+ROWS = "-1: as many as the paper took for the task that the file is named after, else"
+
+
+@dataclass(frozen=True)
+class TaskSettings(Settings, group="task"):
+    """Data, splits, the texts around the question, and the initial prompt."""
+
+    train_data: str = key(
+        "",
+        "task file; dev and test rows are cut from it after the training rows unless test_data is "
+        "given",
+        flat="train_data",
+        variant=False,
+        of_task=True,
+    )
+    test_data: str = key(
+        "", "task file of the test rows", flat="test_data", variant=False, of_task=True
+    )
+    data_offset: int = key(
+        0, "first training row", flat="data_offset", low=0, variant=False, of_task=True
+    )
+    n_train_data: int = key(
+        -1, f"training rows; {ROWS} 50", flat="n_train_data", low=-1, source="paper", of_task=True
+    )
+    n_dev_data: int = key(
+        -1,
+        f"rows that elect the best prompt; {ROWS} 100; fewer where the task has too few",
+        flat="n_dev_data",
+        low=-1,
+        source="paper",
+        variant=False,
+        of_task=True,
+    )
+    n_test_data: int = key(
+        -1,
+        f"rows that measure it in the end; {ROWS} 100",
+        flat="n_test_data",
+        low=-1,
+        source="paper",
+        variant=False,
+        of_task=True,
+    )
+    extractor_text: str = key(
+        "",
+        "text after the reasoning that makes the model state its answer in the form of the answer "
+        "column; empty: that of the paper's task that the file is named after",
+        flat="extractor_text",
+        library="p_extractor",
+        variant=False,
+    )
+    extractor_style: str = key(
+        "dollar",
+        "how the extractors of the paper's tasks mark the answer: after a dollar sign or between "
+        "stars (published for Llama-3 and for Gemma-2)",
+        flat="extractor_style",
+        choices=STYLES,
+        variant=False,
+    )
+    extractor_separator: str = key(
+        " ",
+        "text between reasoning and extractor",
+        flat="extractor_separator",
+        source="code",
+        variant=False,
+        reading=True,
+    )
+    connector: str = key(
+        ". Use",
+        "text between question and prompt",
+        flat="connector",
+        source="paper",
+        variant=False,
+        of_task=True,
+    )
+    prompt: str = key(
+        " proper logical reasoning and think step by step. Finally give the actual correct answer.",
+        "the prompt to begin with; llm-attacks calls it the control",
+        flat="control_init",
+        library="the prompt",
+        source="paper",
+        variant=False,
+        of_task=True,
+    )
+
+    max_prompt_tokens: int = key(
+        64, "the prompt does not grow beyond this", flat="max_prompt_tokens", low=2
+    )
+
+    def check(self) -> None:
+        if not self.train_data:
+            raise InputError("no training data; give a task file", key="train_data")
+        if not self.prompt.strip():
+            raise InputError("the initial prompt is empty; give one", key="control_init")
+        check_characters(self.prompt, "the initial prompt", key="control_init")
+        check_characters(self.connector, "the connector", key="connector")
+        check_characters(self.extractor_text, "the extractor", key="extractor_text")

@@ -1,0 +1,109 @@
+"""Cutting task files into splits that share no question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.tasks.table import Example, Table, question_key
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint rows: ``train`` drives the search, ``dev`` chooses among its prompts, ``test``
+    is looked at once, at the end."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+    def named(self) -> dict[str, tuple[Example, ...]]:
+        """Those that have rows, by name."""
+        return {name: rows for name in SPLITS if (rows := getattr(self, name))}
+
+
+def split_rows(
+    train: Table,
+    test: Table | None,
+    *,
+    offset: int,
+    n_train: int,
+    n_dev: int,
+    n_test: int,
+) -> Splits:
+    """Cut train, dev and test out of one or two tables without sharing a question.
+
+    Train takes ``n_train`` rows from ``offset`` on. Dev, and test when there is no second table,
+    take the rows after those. A held-out question that also stands among the training rows is
+    passed over; ``question_key`` says which questions are the same. Dev is the one split that may
+    come out smaller than asked, down to one row: it only chooses between prompts, and some
+    published tasks have 146 rows in all.
+
+    Raises:
+        InputError: a split is larger than the rows there are for it.
+    """
+    wanted = offset + n_train
+    if wanted > len(train.examples):
+        raise InputError(
+            f"'{train.path}' has {len(train.examples)} rows, but {n_train} training rows from row "
+            f"{offset} were asked for; lower one of the two",
+            key=("n_train_data", "data_offset"),
+        )
+    train_rows = train.examples[offset:wanted]
+    rest = _without(train.examples[wanted:], train_rows)
+    if test is None or test.sha256 == train.sha256:
+        source, pool = train, rest
+        n_dev = min(n_dev, max(1, len(pool) - n_test)) if n_dev else 0
+        # A question that comes again after dev is lost to test.
+        while n_dev > 1 and len(_without(pool[n_dev:], pool[:n_dev])) < n_test:
+            n_dev -= 1
+        dev, test_pool = pool[:n_dev], pool[n_dev:]
+    else:
+        source, test_pool = test, test.examples
+        dev = rest[:n_dev]
+    test_pool = _without(test_pool, (*train_rows, *dev))
+    if n_dev and not dev:
+        raise InputError(
+            f"'{train.path}' has no rows left for the dev split after {n_train} training rows "
+            f"from row {offset}; train on fewer, or set the dev rows to 0",
+            key=("n_train_data", "n_dev_data"),
+        )
+    if len(test_pool) < n_test:
+        raise InputError(
+            f"'{source.path}' has {len(test_pool)} rows left for testing that the search does not "
+            f"see, but {n_test} were asked for; test on fewer",
+            key="n_test_data",
+        )
+    return Splits(train=train_rows, dev=dev, test=test_pool[:n_test])
+
+
+def _without(examples: tuple[Example, ...], others: tuple[Example, ...]) -> tuple[Example, ...]:
+    """``examples`` whose question none of ``others`` asks."""
+    seen = {question_key(example.question) for example in others}
+    return tuple(example for example in examples if question_key(example.question) not in seen)
+
+
+def check_disjoint(splits: Mapping[str, Sequence[Example]], entry: str = "row") -> None:
+    """Numbers on questions that the search has seen are worth nothing.
+
+    Args:
+        splits: by name, as the user calls them.
+        entry: what the user calls a row.
+
+    Raises:
+        InputError: two splits ask the same; ``question_key`` says what is the same.
+    """
+    seen: dict[str, str] = {}
+    for name, examples in splits.items():
+        own = {}
+        for example in examples:
+            key, where = question_key(example.question), f"{entry} {example.row} of {name}"
+            if key in seen:
+                raise InputError(
+                    f"{where} asks the same as {seen[key]}; leave it out of one of them"
+                )
+            own[key] = where
+        seen |= own

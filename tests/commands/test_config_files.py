@@ -1,0 +1,109 @@
+"""A config file that cannot be used is one sentence, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OPTIMIZE = (
+    "import sys; from prompt_optimization.commands.optimize import main;"
+    "sys.exit(main(sys.argv[1:], 'greater optimize'))"
+)
+BASE = """
+from prompt_optimization.configs.template import get_config as template_config
+
+def get_config():
+    config = template_config()
+    {}
+    return config
+"""
+
+
+def refused(path: Path, *flags: str) -> str:
+    """What is said of the file; an error of one line with exit code 2."""
+    done = subprocess.run(
+        [sys.executable, "-c", OPTIMIZE, f"--config={path}", *flags], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--config.n_steps=2",)])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("def get_config(:", "(SyntaxError: invalid syntax"),
+        ("import no_such_module", "(ModuleNotFoundError: No module named 'no_such_module')"),
+        ("def get_config():\n    return {}['a']", "(KeyError: 'a')"),
+        ("def get_config():\n    raise ValueError('two\\nlines')", "(ValueError: two lines)"),
+        ("def get_config():\n    return 3", "; give an existing one"),
+        ("x = 1", "has no attribute 'get_config')"),
+        (BASE.format("config.topk = 'many'"), "(TypeError: Could not override field 'topk'"),
+    ],
+)
+def test_a_file_that_is_no_config(
+    tmp_path: Path, text: str, reason: str, flags: tuple[str, ...]
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    said = refused(path, *flags)
+    assert said.startswith(f"error: config file '{path}' cannot be read")
+    assert said.endswith("for instance --config=embedded\n")
+    # Where values are overridden, what is no config is asked for them first.
+    assert reason in said or (flags and "'int'" in said)
+
+
+@pytest.mark.parametrize(
+    ("line", "flags", "words"),
+    [
+        ("config.topkk = 3", (), "the config has the unknown key 'topkk'; did you mean 'topk'?"),
+        ("del config['topk']", (), "the config has no 'topk'; let its get_config begin with"),
+        (
+            "config.chat_template_kwargs.date = 'today'",
+            ("--config.chat_template_kwargs.dates=x",),
+            "'chat_template_kwargs.dates' is unknown; give the whole dict, as in "
+            "--config.chat_template_kwargs=\"{'dates': 'VALUE'}\"",
+        ),
+        (
+            "config.greater = dict(config.greater, topk=12); config.topk = 13",
+            (),
+            "12 as 'greater.topk' and 13 as 'topk', which are one setting; give one value "
+            "(--config.topk)",
+        ),
+    ],
+)
+def test_a_config_with_other_keys(
+    tmp_path: Path, line: str, flags: tuple[str, ...], words: str
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(BASE.format(line))
+    assert words in refused(path, *flags)
+
+
+def test_a_dict_is_set_as_a_whole_or_by_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(BASE.format("config.chat_template_kwargs.date = 'today'"))
+    program = (
+        "import sys\n"
+        "from prompt_optimization.commands import flags\n"
+        "from prompt_optimization.runs.config import values_of\n"
+        "def show(_):\n"
+        "    print(values_of(flags.CONFIG.value)['chat_template_kwargs'])\n"
+        "sys.exit(flags.execute(show, sys.argv[1:], '', ''))"
+    )
+    for flag, expected in (
+        ("--config.chat_template_kwargs.date=tomorrow", {"date": "tomorrow"}),
+        ("--config.model.chat_template_kwargs.date=never", {"date": "never"}),
+        ("--config.chat_template_kwargs={'a': 1}", {"a": 1}),
+        ("--config.model.chat_template_kwargs={'a': 1}", {"a": 1}),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program, f"--config={path}", flag],
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == f"{expected}\n", done.stderr

@@ -1,0 +1,171 @@
+"""What every method keeps, whatever it does. A new method is in the registry, so it is in here."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prompt_optimization.models.engine import Engine, Outcome
+from prompt_optimization.optimizers.base import Optimizer, optimizer_class
+from prompt_optimization.optimizers.registry import about, method_names, settings_class
+from prompt_optimization.runs.store.log import read_log
+from tests.runs.harness import carry_out, die_at_write, outcome, session, without_times
+
+# What a method cannot do without. Only settings that have no default belong here.
+NEEDED: dict[str, dict[str, Any]] = {
+    "best_of_n": {
+        "best_of_n.prompts": (
+            " count the apples.",
+            " think step by step.",
+            " add them up, then answer.",
+            " use careful thought.",
+            " think step by step and add.",
+        ),
+        "best_of_n.batch": 2,
+        "best_of_n.chunk": 2,
+    },
+}
+
+METHODS = method_names()
+
+
+@pytest.fixture(params=METHODS)
+def flags(request: pytest.FixtureRequest, small_run: dict[str, Any], tmp_path: Path) -> Any:
+    return (
+        small_run
+        | NEEDED.get(request.param, {})
+        | {
+            "method": request.param,
+            "objective": "loss",
+            "n_dev_data": 6,
+            "n_test_data": 6,
+            "n_steps": 4,
+            "top_prompts": 2,
+            "max_new_tokens": 5,
+            "resume": "auto",
+            "result_prefix": tmp_path / "run",
+        }
+    )
+
+
+def the_log(flags: dict[str, Any]) -> dict[str, Any]:
+    prefix = Path(flags["result_prefix"])
+    (path,) = prefix.parent.glob(f"{prefix.name}_*.json")
+    return read_log(path)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_a_folder_with_settings_and_a_search(name: str) -> None:
+    assert issubclass(optimizer_class(name), Optimizer)
+    assert settings_class(name).rows() and about(name)
+    assert all(row.meaning and row.group for row in settings_class(name).rows())
+
+
+def test_same_seed_same_run(flags: dict[str, Any]) -> None:
+    logs = [carry_out(flags | {"resume": "no"}).data for _ in range(2)]
+    assert without_times(logs[0]) == without_times(logs[1])
+
+
+def test_killed_after_every_write_it_goes_on_as_if_nothing_had_been(flags: dict[str, Any]) -> None:
+    whole = carry_out(flags | {"result_prefix": f"{flags['result_prefix']}-whole"}).data
+    killed = 0
+    # A session dies at one of its first seven writes: before it, halfway through, or after it.
+    while (code := outcome(session(flags, partial(die_at_write, killed % 7, killed % 3)))) != 0:
+        assert code == -signal.SIGKILL
+        killed += 1
+    assert killed > len(whole["steps"])
+    assert without_times(the_log(flags)) == without_times(
+        json.loads(json.dumps(whole, default=str))
+    )
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[Any, ...]]:
+    """How often the engine let each prompt reason on each question, counted apart from the
+    ledger."""
+    found: Counter[tuple[Any, ...]] = Counter()
+    run = Engine.run
+
+    def counted(
+        self: Engine, examples: Any, prompts: Any, decoding: Any, indices: Any = None
+    ) -> list[list[Outcome]]:
+        rows = range(len(examples)) if indices is None else indices
+        for prompt in prompts:
+            for row in rows:
+                found[prompt, examples.examples[row].question] += 1
+        return run(self, examples, prompts, decoding, indices)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    return found
+
+
+def test_nothing_is_scored_twice_and_the_ledger_equals_what_was_computed(
+    flags: dict[str, Any], computed: Counter[Any]
+) -> None:
+    log = carry_out(flags).data
+    assert set(computed.values()) == {1}
+    ledger = log["ledger"]
+    assert ledger["search"]["evaluations"] + ledger["held_out"]["evaluations"] == len(computed)
+    for kind in ("decoded", "prefilled"):
+        assert ledger["search"]["tokens"][kind] > 0 < ledger["held_out"]["tokens"][kind]
+    steps: Counter[str] = sum((Counter(step["tokens"]) for step in log["steps"]), Counter())
+    assert all(ledger["search"]["tokens"][kind] >= count for kind, count in steps.items())
+
+
+@pytest.mark.parametrize("limit", [1, 7, 20, 45])
+def test_a_budget_is_obeyed_within_one_batch(
+    flags: dict[str, Any], limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prompt_optimization.scoring.scorer import Scorer
+
+    batches: list[tuple[int, int]] = []
+    run = Scorer._run_batch
+
+    def watched(self: Scorer, prompts: Any, rows: Any) -> None:
+        batches.append((self.ledger.evaluations, len(prompts) * len(rows)))
+        run(self, prompts, rows)
+
+    monkeypatch.setattr(Scorer, "_run_batch", watched)
+    log = carry_out(flags | {"max_evaluations": limit}).data
+    assert all(before < limit for before, _ in batches)
+    spent = log["ledger"]["search"]["evaluations"]
+    assert spent < limit + batches[-1][1]
+    assert log["status"] == "finished"
+    if spent >= limit:
+        assert log["ended"] == f"{limit} evaluations"
+
+
+def test_the_log_is_read_by_report_and_evaluate(flags: dict[str, Any], tmp_path: Path) -> None:
+    from prompt_optimization.report.measured import read_results
+    from prompt_optimization.report.page import page
+    from prompt_optimization.report.tables import all_tables
+
+    log = carry_out(flags).data
+    assert log["method"] == flags["method"]
+    results = read_results(tmp_path)
+    assert flags["method"] in {measurement.method for measurement in results.measurements}
+    assert log["evaluation"]["chosen"].strip() in page("A page", all_tables(results), results)
+
+
+def test_dev_elects_and_the_initial_prompt_stands_for_election(flags: dict[str, Any]) -> None:
+    log = carry_out(flags).data
+    evaluation = log["evaluation"]
+    on_dev = [evaluation["dev"]["initial"], *evaluation["dev"]["best"]]
+    best = min(on_dev, key=lambda record: (-record["hits"]["strict"].count("1"), record["loss"]))
+    assert evaluation["chosen"] == best["prompt"]
+    assert evaluation["test"]["initial"]["prompt"] == log["initial"]["prompt"]
+
+
+@pytest.mark.parametrize("objective", ["mistakes", "loss", "answers"])
+def test_every_objective(flags: dict[str, Any], objective: str) -> None:
+    log = carry_out(flags | {"objective": objective, "n_steps": 2}).data
+    initial = log["initial"]
+    share = {"answers": "wrong_answers"}.get(objective, objective)
+    assert initial["objective"] == pytest.approx(initial[share] + 0.02 * initial["nll"])
+    assert log["best"][0]["objective"] <= initial["objective"]

@@ -1,0 +1,134 @@
+"""Reference answers out of solutions, decimals and letters in brackets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.tasks.examples import Source, Table, read_table
+from prompt_optimization.tasks.references import reference_answers
+
+SOURCE = Source("'a.csv'")
+SOLUTION = "Tom begins with 2 and gets 1, so 2+1 = <<2+1=3>>3 apples."
+
+
+def references(*cells: str) -> list[str]:
+    return reference_answers(cells, SOURCE)[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([f"{SOLUTION}\n#### 3", "#### 4 is not it.\n####1,234,567"], ["3", "1234567"]),
+        ([f"{SOLUTION} #### C#"], ["C#"]),
+        ([r"So \boxed{3}, or \boxed{\frac{1}{2}}.", r"\boxed{(A)}"], [r"\frac{1}{2}", "A"]),
+        (["Not 4. The answer is 3.", "**Answer: 12**", "Final answer is: (B)."], ["3", "12", "B"]),
+        (["<think>2+1</think><answer> 3 </answer>", "<answer>Yes</answer>\n"], ["3", "Yes"]),
+    ],
+)
+def test_marked_answers(cells: list[str], expected: list[str]) -> None:
+    found, (note,) = reference_answers(cells, SOURCE)
+    assert found == expected
+    assert "'a.csv' are taken from their mark '" in note and repr(found[0]) in note
+
+
+@given(st.lists(st.integers(-(10**9), 10**9), min_size=1), st.booleans())
+def test_every_solution_of_gsm8k_gives_its_number(numbers: list[int], grouped: bool) -> None:
+    cells = [f"{SOLUTION}\n#### {number:{',' if grouped else ''}}" for number in numbers]
+    assert references(*cells) == [str(number) for number in numbers]
+
+
+@pytest.mark.parametrize("mark", ["#### 3", r"\boxed{3}", "<answer>3</answer>"])
+def test_a_row_without_the_mark_of_the_others_is_named(mark: str) -> None:
+    with pytest.raises(InputError, match=r"the answer of row 1 of 'a.csv' is '4', without the '"):
+        reference_answers([f"{SOLUTION} {mark}", "4"], SOURCE)
+
+
+def test_words_that_only_some_answers_hold_mark_nothing() -> None:
+    cells = ["the answer is blowing", "a wind"]
+    assert reference_answers(cells, SOURCE) == (cells, [])
+
+
+def test_solutions_without_a_mark_are_said() -> None:
+    found, notes = reference_answers([SOLUTION, SOLUTION, "3"], SOURCE)
+    assert found == [SOLUTION, SOLUTION, "3"]
+    (note,) = notes
+    assert "look like whole solutions (row 0: 'Tom begins" in note and "final_answer" in note
+
+
+def test_long_lists_are_no_solutions() -> None:
+    words = "ant bee cat dog eel fox gnu hen ibis jay"
+    assert reference_answers([words, "] ) } > ] ) } > ] )"], SOURCE)[1] == []
+
+
+def of_rows(folder: Path, *rows: dict[str, object]) -> Table:
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return read_table(folder / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("row", "answer", "other"),
+    [
+        ({"answer": SOLUTION, "target": "3"}, "3", "answer"),
+        ({"answer": f"{SOLUTION}\n#### 3", "final_target": 3}, "3", "answer"),
+        ({"answer": "3 apples", "final_answer": "3"}, "3", "answer"),
+        ({"answer": "3", "target": SOLUTION}, "3", "target"),
+        ({"answer": "A", "final_target": "B"}, "A", "final_target"),
+        ({"target": SOLUTION, "final_target": "3"}, "3", None),
+        ({"target": "Unknown", "final_target": "Uncertain"}, "Uncertain", None),
+        ({"answer": "3", "target": "3"}, "3", None),
+    ],
+)
+def test_of_several_answer_columns_the_short_answers_count(
+    tmp_path: Path, row: dict[str, object], answer: str, other: str | None
+) -> None:
+    table = of_rows(tmp_path, {"question": "a?", **row}, {"question": "b?", **row})
+    assert [example.answer for example in table.examples] == [answer, answer]
+    assert len(table.notes) == (other is not None)
+    assert all(f"column '{other}' of" in note for note in table.notes)
+
+
+@given(st.lists(st.integers(-(10**12), 10**12), min_size=1), st.data())
+def test_whole_numbers_written_as_decimals(numbers: list[int], data: st.DataObject) -> None:
+    forms = [str, lambda number: f"{number}.0", lambda number: f"{number}.00"]
+    cells = [data.draw(st.sampled_from(forms))(number) for number in numbers]
+    found, notes = reference_answers(cells, SOURCE)
+    assert found == [str(number) for number in numbers]
+    assert len(notes) == any("." in cell for cell in cells)
+
+
+@given(st.lists(st.decimals(-1000, 1000, places=2), min_size=1))
+def test_other_decimals_stay(numbers: list[object]) -> None:
+    cells = [*map(str, numbers), "0.5"]
+    assert references(*cells) == cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected", "said"),
+    [
+        (["3.0", "none", "1e+22"], ["3", "none", "1" + "0" * 22], "'3.0' (row 0 of 'a.csv') are"),
+        (["2.5", "3.0"], ["2.5", "3.0"], "write 3 where that is meant"),
+        (["-0.0", "7"], ["0", "7"], "read as 0"),
+        (["1e+999999999"], ["1e+999999999"], None),
+        (["1.2.3", "1.0.0"], ["1.2.3", "1.0.0"], None),
+        (["007", "010"], ["007", "010"], None),
+        (["4", "nan"], ["4", "nan"], "row 1 of 'a.csv' is 'nan'"),
+        (["None", "NA"], ["None", "NA"], None),
+    ],
+)
+def test_numbers_and_empty_cells_of_table_programs(
+    cells: list[str], expected: list[str], said: str | None
+) -> None:
+    found, notes = reference_answers(cells, SOURCE)
+    assert found == expected
+    assert (said is None) == (not notes) and all(said in note for note in notes if said)
+
+
+def test_letters_in_brackets() -> None:
+    cells = ["(A)", "(b)", "(AB)", "( A )", "B", "()", "(A) or (B)"]
+    assert references(*cells) == ["A", *cells[1:]]
