@@ -13,7 +13,7 @@ from GReaTer.dataset import GreaterDataSet
 from GReaTer.inputs import Group
 from GReaTer.outputs import GreaterOutputs, Prompt, Round
 from prompt_optimization.models.model import Model
-from prompt_optimization.runs.assemble import make_session, prepare
+from prompt_optimization.runs.assemble import make_session, prepare, train_on
 from prompt_optimization.runs.config import Plan
 from prompt_optimization.runs.observers import Observers
 from prompt_optimization.runs.progress_bar import ProgressBar
@@ -68,7 +68,8 @@ class Searches:
             for warning in dict.fromkeys(text for plan in plans for text in plan.warnings):
                 warn(warning)
             for group, plan in zip(groups, plans, strict=True):
-                self._prepare(group, plan)  # Nothing is computed before everything is checked.
+                # Nothing is computed before everything is checked.
+                prepare(plan, self.models, group.rows, self.splits)
             with open_folder(folder) as stores:
                 for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
                     rows = {"train": group.rows, **self.splits}
@@ -89,11 +90,8 @@ class Searches:
         own["num_train_models"] = len(self.models)
         return self.config.plan(**self.settings, **own, **rows)
 
-    def _prepare(self, group: Group, plan: Plan) -> None:
-        prepare(plan, self.models, group.rows, self.splits)
-
     def _optimize(self, number: int, group: Group, plan: Plan, store: Store) -> None:
-        self._prepare(group, plan)
+        train_on(plan, self.models, group.rows)
         self.bar.skip(len(store.log.data["steps"]))
         observers = [self.bar, *(Notifier(callback, number) for callback in self.callbacks)]
         watch = Observers(observers, warn)

@@ -40,7 +40,7 @@ def write_whole(path: Path, data: bytes, key: str | Sequence[str] = ()) -> None:
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
-            _sync_folder(path.parent)
+            sync(path.parent)  # makes the rename last through a power cut
         except OSError as error:
             if temporary is not None:
                 with contextlib.suppress(OSError):
@@ -69,9 +69,9 @@ def remove_leftovers_in(folder: Path, names: str) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have a file or folder on the disk before anything that relies on it is done."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -176,8 +176,9 @@ class Settings:
         Raises:
             InputError: a value cannot be used.
         """
-        found = {each.attribute: each.check(values[each.name]) for each in cls.rows()}
-        for each in cls.rows():
+        rows = cls.rows()
+        found = {each.attribute: each.check(values[each.name]) for each in rows}
+        for each in rows:
             if found[each.attribute] is None and each.by_behaviour:
                 found[each.attribute] = each.by_behaviour[found["behaviour"]]
         made = cls(**found)

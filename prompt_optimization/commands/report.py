@@ -13,6 +13,7 @@ from pathlib import Path
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
+from prompt_optimization.scoring.settings import METRICS
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str], program: str) -> int:
         "--out", type=Path, help="a file; else the screen, and for html FOLDER/report.html"
     )
     parser.add_argument(
-        "--reading", choices=("strict", "flexible", "teacher_forced"), default="strict",
+        "--reading", choices=METRICS, default="strict",
         help="how answers are read: to the letter, by their form, or by the model's first choices",
     )  # fmt: skip
     given = parser.parse_args(arguments)

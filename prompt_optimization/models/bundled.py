@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
+from prompt_optimization.files import sync
 from prompt_optimization.models.settings import BUNDLED_NAME
 
 # torch and transformers are imported where the work is: asking for a finished folder takes no
@@ -112,7 +113,7 @@ def _convert_into(folder: Path, source: Path, digest: str) -> None:
         _write(source, aside, digest)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -188,10 +189,10 @@ def _write(source: Path, folder: Path, digest: str) -> None:
         "torch": torch.__version__,
     }
     for path in folder.iterdir():
-        _sync(path)
+        sync(path)
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    _sync(folder / RECORD)
-    _sync(folder)
+    sync(folder / RECORD)
+    sync(folder)
 
 
 def _clean_config(described: dict[str, Any]) -> dict[str, Any]:
@@ -347,15 +348,6 @@ def _complete(folder: Path) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _sync(path: Path) -> None:
-    """Have the file or folder on the disk before anything that relies on it is done."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _sha256(path: Path) -> str:

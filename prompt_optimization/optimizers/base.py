@@ -11,13 +11,12 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.optimizers.registry import check_name
+from prompt_optimization.optimizers.registry import module_of
 from prompt_optimization.scoring.finalists import Finalist, Text
-from prompt_optimization.scoring.scorer import Scored, Scorer
+from prompt_optimization.scoring.scorer import Row, Scored, Scorer
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ class Optimizer(ABC):
 
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt, given in ``Layout.normalise``'s form."""
-        (scored,) = self.scorer.score([prompt])
+        (scored,) = self.scorer.score([prompt], self._rows())
         self.initial = self.incumbent = Entry(scored, -1)
         self.leaderboard.add([self.initial])
         return scored
@@ -188,11 +187,15 @@ class Optimizer(ABC):
         self.incumbent = incumbent or self.initial
         self.leaderboard.add([entry for entry in (incumbent, *found) if entry])
 
+    def _rows(self) -> Sequence[Row] | None:
+        """The rows that prompts are scored on; None for all."""
+        return None
+
     def _rescored(self, state: dict[str, Any]) -> Entry | None:
         text = state["scored"].text
         if self.scorer.problem(text):
             return None
-        (scored,) = self.scorer.score([text])
+        (scored,) = self.scorer.score([text], self._rows())
         return Entry(scored, state["step"])
 
 
@@ -202,6 +205,5 @@ def optimizer_class(name: str) -> type[Optimizer]:
     Raises:
         InputError: there is none.
     """
-    check_name(name)
-    found: type[Optimizer] = import_module(f"{__package__}.{name}.search").OPTIMIZER
+    found: type[Optimizer] = module_of(name, "search").OPTIMIZER
     return found

@@ -19,8 +19,8 @@ def method_names() -> list[str]:
     return sorted(path.parent.name for path in Path(__file__).parent.glob("*/settings.py"))
 
 
-def check_name(name: str) -> None:
-    """Refuse what is no method.
+def module_of(name: str, part: str) -> ModuleType:
+    """The module ``part`` of the method called ``name``.
 
     Raises:
         InputError: there is no method of that name.
@@ -28,6 +28,7 @@ def check_name(name: str) -> None:
     known = method_names()
     if name not in known:
         raise InputError(f"method '{name}' is unknown; {did_you_mean(name, known)}", key="method")
+    return import_module(f"{__package__}.{name}.{part}")
 
 
 def settings_class(name: str) -> type[Settings]:
@@ -36,8 +37,7 @@ def settings_class(name: str) -> type[Settings]:
     Raises:
         InputError: there is none.
     """
-    check_name(name)
-    found: type[Settings] = import_module(f"{__package__}.{name}.settings").SETTINGS
+    found: type[Settings] = module_of(name, "settings").SETTINGS
     return found
 
 

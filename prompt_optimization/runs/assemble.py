@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.answer_loss import AnswerLoss
+from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.model import Model
@@ -44,6 +45,18 @@ def decoding_of(settings: Plan, loss: AnswerLoss | None = None) -> Decoding:
     return Decoding(own.max_new_tokens, own.answer_tokens, sampling=sampling, answer_loss=loss)
 
 
+def train_on(
+    settings: Plan, models: Sequence[Model], examples: Sequence[Example]
+) -> list[EncodedExamples]:
+    """Encode the training examples in all workers of ``models``.
+
+    Raises:
+        InputError: a row or the initial prompt does not go with a model.
+    """
+    template, prompt = template_of(settings), Layout.normalise(settings.task.prompt)
+    return [model.train_on(template, examples, prompt) for model in models]
+
+
 def prepare(
     settings: Plan,
     models: Sequence[Model],
@@ -62,8 +75,7 @@ def prepare(
     """
     template, decoding = template_of(settings), decoding_of(settings)
     prompt = Layout.normalise(settings.task.prompt)
-    for model in models:
-        training = model.train_on(template, examples, prompt)
+    for model, training in zip(models, train_on(settings, models, examples), strict=True):
         ids = training.prompt_ids(prompt)
         optimizer_class(settings.run.method).check_start(prompt, ids)
         longest = max(len(ids), settings.task.max_prompt_tokens)

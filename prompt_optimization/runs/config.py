@@ -182,19 +182,16 @@ def plan(values: Mapping[str, Any]) -> Plan:
     """
     given = dict(values)
     given["resume"] = RESUME.get(given["resume"], given["resume"])
-    common: tuple[type[Settings], ...] = (*COMMON, IgnoredSettings)
-    made = {group.group: group.of(given) for group in common}
-    run = made["run"]
-    assert isinstance(run, RunSettings)
+    task, models = TaskSettings.of(given), AnswererSettings.of(given)
+    reasoning, scoring = ReasoningSettings.of(given), ScoringSettings.of(given)
+    stop, run = StopSettings.of(given), RunSettings.of(given)
+    compute, ignored = ComputeSettings.of(given), IgnoredSettings.of(given)
     method = settings_class(run.method).of(given)
-    made[method.group] = method
-    task = _resolved(made["task"])
-    made["task"] = task
-    models = made["model"]
-    assert isinstance(models, AnswererSettings)
+    task = _resolved(task)
     models.models()  # refuses keys with another number of entries
-    params = {name: value for group in made.values() for name, value in group.values().items()}
-    warnings = [warning for group in made.values() for warning in group.warnings]
+    made = (task, models, reasoning, scoring, stop, run, compute, ignored, method)
+    params = {name: value for group in made for name, value in group.values().items()}
+    warnings = [warning for group in made for warning in group.warnings]
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("test_steps has no effect without dev rows")
     if params.get("progressive_models") and params["num_train_models"] == 1:
@@ -203,17 +200,17 @@ def plan(values: Mapping[str, Any]) -> Plan:
         params=params,
         task=task,
         models=models,
-        compute=made["compute"],  # type: ignore[arg-type]
-        reasoning=made["reasoning"],  # type: ignore[arg-type]
-        scoring=made["scoring"],  # type: ignore[arg-type]
-        stop=made["stop"],  # type: ignore[arg-type]
+        compute=compute,
+        reasoning=reasoning,
+        scoring=scoring,
+        stop=stop,
         run=run,
         method=method,
         warnings=tuple(warnings),
     )
 
 
-def _resolved(settings: Settings) -> TaskSettings:
+def _resolved(settings: TaskSettings) -> TaskSettings:
     """Rows per split, test file and extractor of tasks that are known by their file's name.
 
     Raises:

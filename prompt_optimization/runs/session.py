@@ -146,7 +146,8 @@ class Session:
             if saved is None:
                 optimizer.start(self.prompt)
             elif self.store.changed:
-                self._restore_ledgers(saved.search["scorer"]["ledger"], saved.held_out["ledger"])
+                self.scorer.ledger.restore(saved.search["scorer"]["ledger"])
+                self.held_out.ledger.restore(saved.held_out["ledger"])
                 optimizer.start(self.prompt)
                 optimizer.carry_over(saved.search["optimizer"])
             else:
@@ -358,7 +359,7 @@ class Session:
         self.scorer.load_state_dict(search["scorer"])
         self.optimizer.load_state_dict(search["optimizer"])
         self.optimizer.tools.rng.setstate(_tuples(search["rng"]))
-        self._restore_ledgers(search["scorer"]["ledger"], held_out["ledger"])
+        self.held_out.ledger.restore(held_out["ledger"])
         if held_out["read"] == self._read():  # Else the results belong to other rows.
             self.result.held_out = {
                 split: {each["prompt"]: HeldOut(**each) for each in results}
@@ -374,10 +375,6 @@ class Session:
         }
         digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         return {"rows": digest, "tokens": [decoding.max_new_tokens, decoding.answer_tokens]}
-
-    def _restore_ledgers(self, search: dict[str, Any], held_out: dict[str, Any]) -> None:
-        self.scorer.ledger.restore(search)
-        self.held_out.ledger.restore(held_out)
 
 
 def _tuples(value: Any) -> Any:

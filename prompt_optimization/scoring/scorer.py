@@ -16,7 +16,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.executor import Future
-from prompt_optimization.models.layout import BoundaryError, Ids
+from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
 from prompt_optimization.scoring.activity import Activity
 from prompt_optimization.scoring.ledger import Ledger
@@ -223,13 +223,7 @@ class Scorer:
         Raises:
             InputError: it is not made of whole tokens there.
         """
-        try:
-            return self.encoded.prompt_ids(prompt)
-        except BoundaryError as error:
-            raise InputError(
-                f"the prompt '{prompt.strip()}' does not stand on tokens of its own ({error}); "
-                "let it start with a word"
-            ) from None
+        return self.encoded.prompt_ids(prompt)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is known, for ``load_state_dict``; outcomes stay objects."""
@@ -339,5 +333,5 @@ class Scorer:
         reasoning = self.models[0].tokenizer.decode(
             list(outcome.reasoning), skip_special_tokens=True
         )
-        right = strict_match(outcome.answer, row.answer)
+        right = self._right((0, example), outcome)
         return Transcript(row.question, reasoning, outcome.answer, row.answer, right)

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.cells import MOST_DIGITS, shown, trimmed
+from prompt_optimization.tasks.reading.latex import closing_brace
 from prompt_optimization.tasks.table import Source
 
 _GSM8K = re.compile(r"(?s).*####[ \t]*([^\n]+)\Z")
@@ -101,12 +102,8 @@ def _boxed(text: str) -> str | None:
     start = text.rfind("\\boxed{") + len("\\boxed{")
     if start < len("\\boxed{"):
         return None
-    depth = 1
-    for end in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        if depth == 0:
-            return text[start:end].strip() or None
-    return None
+    end = closing_brace(text, start)
+    return None if end is None else text[start:end].strip() or None
 
 
 def _tagged(text: str) -> str | None:

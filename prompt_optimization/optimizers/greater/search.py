@@ -91,10 +91,7 @@ class GreaterSearch(Optimizer):
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt on the examples in use."""
         self.initial_length = len(self.scorer.ids(prompt))
-        (scored,) = self.scorer.score([prompt], self._rows())
-        self.initial = self.incumbent = Entry(scored, -1)
-        self.leaderboard.add([self.initial])
-        return scored
+        return super().start(prompt)
 
     def _step(self) -> Step:
         """Improve the token at the current position."""
@@ -189,13 +186,6 @@ class GreaterSearch(Optimizer):
         super().carry_over(state)
         length = len(self.scorer.ids(self.incumbent.text))
         self.position = min(state.get("position", 0), length)
-
-    def _rescored(self, state: dict[str, Any]) -> Entry | None:
-        text = state["scored"].text
-        if self.scorer.problem(text):
-            return None
-        (scored,) = self.scorer.score([text], self._rows())
-        return Entry(scored, state["step"])
 
     def _rows(self) -> list[Row]:
         """The rows in use."""
@@ -301,7 +291,6 @@ class GreaterSearch(Optimizer):
     def _shortlist(self, gradient: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
         """The tokens to try."""
         s = self.settings
-        assert gradient is not None
         return shortlist(s.shortlist, gradient, tokens, s.shortlist_size, self.tools.rng)
 
     def _submit_gradient(

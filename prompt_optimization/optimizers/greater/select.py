@@ -10,7 +10,7 @@ import torch
 
 
 def shortlist(
-    rule: str, gradient: torch.Tensor, tokens: Sequence[int], size: int, rng: random.Random
+    rule: str, gradient: torch.Tensor | None, tokens: Sequence[int], size: int, rng: random.Random
 ) -> list[int]:
     """The ``size`` tokens to try.
 
@@ -18,14 +18,14 @@ def shortlist(
         rule: ``gradient``: those with the most negative gradient, most negative first;
             ``random``: any; ``proposal``: the first. The last two are what the first is to be
             compared with.
-        gradient: [tokens], normalised sum over samples.
+        gradient: [tokens], normalised sum over samples; only the first rule asks for it.
         tokens: likeliest first.
     """
     if rule == "random":
         return rng.sample(list(tokens), min(size, len(tokens)))
     if rule == "proposal":
         return list(tokens[:size])
-    assert rule == "gradient", rule
+    assert rule == "gradient" and gradient is not None, rule
     order = torch.argsort(gradient, stable=True)[:size].tolist()
     return [tokens[i] for i in order]
 

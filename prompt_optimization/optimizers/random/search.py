@@ -9,6 +9,7 @@ import torch
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
 from prompt_optimization.optimizers.greater.search import GreaterSearch
+from prompt_optimization.optimizers.greater.select import shortlist
 
 
 class RandomSearch(GreaterSearch):
@@ -25,8 +26,7 @@ class RandomSearch(GreaterSearch):
         return None
 
     def _shortlist(self, gradient: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
-        size = min(self.settings.shortlist_size, len(tokens))
-        return self.tools.rng.sample(list(tokens), size)
+        return shortlist("random", gradient, tokens, self.settings.shortlist_size, self.tools.rng)
 
 
 OPTIMIZER = RandomSearch
