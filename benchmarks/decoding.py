@@ -54,9 +54,9 @@ def main() -> int:
     samples = build_samples(model, read_examples(given.data, given.samples))
     work = build_work(samples, PROMPT, 3, given.candidates, given.new_tokens)
     rows = [
-        (*question, *candidate, *samples.suffix)
+        (*before, *candidate, *after)
         for candidate in work.candidates
-        for question in samples.questions
+        for before, after in zip(samples.before, samples.after, strict=True)
     ]
     limit = given.new_tokens
 

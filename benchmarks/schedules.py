@@ -106,9 +106,9 @@ class PublishedSchedule:
     def _whole(self, sample: int, prompt: Ids, reasoning: Ids) -> list[int]:
         target = self.samples.targets[sample]
         return [
-            *self.samples.questions[sample],
+            *self.samples.before[sample],
             *prompt,
-            *self.samples.suffix,
+            *self.samples.after[sample],
             *reasoning,
             *target.extractor,
             *target.answer,
@@ -125,7 +125,8 @@ class PublishedSchedule:
 
     @torch.no_grad()
     def _generate(self, prompt: Ids, new_tokens: int, tokens: Counter[str]) -> list[Ids]:
-        contexts = [[*q, *prompt, *self.samples.suffix] for q in self.samples.questions]
+        pairs = zip(self.samples.before, self.samples.after, strict=True)
+        contexts = [[*before, *prompt, *after] for before, after in pairs]
         reasonings: list[Ids] = []
         for start in range(0, len(contexts), BATCH):
             ids, mask = pad_left(
@@ -155,7 +156,7 @@ class PublishedSchedule:
         ids = torch.tensor(self._whole(sample, work.prompt, reasoning), device=self.model.device)
         tokens["differentiated"] += len(ids)
         tokens["rows"] += 1
-        question = len(self.samples.questions[sample])
+        question = len(self.samples.before[sample])
         answer = len(self.samples.targets[sample].answer)
         place = question + work.position
         one_hot = torch.zeros(1, len(work.tokens), device=self.model.device)
@@ -185,7 +186,7 @@ class PublishedSchedule:
         logits = self._forward(ids, tokens)
         right = torch.tensor(ids[-answer:], device=logits.device)
         loss = torch.nn.functional.cross_entropy(logits[-answer - 1 : -1], right)
-        question = len(self.samples.questions[sample])
+        question = len(self.samples.before[sample])
         torch.nn.functional.cross_entropy(  # the prompt's part of the objective
             logits[question - 1 : question - 1 + len(prompt)], torch.tensor(prompt).to(right)
         )

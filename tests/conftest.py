@@ -30,6 +30,7 @@ from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.scoring.scorer import Scorer
 from prompt_optimization.tasks.examples import Example
+from prompt_optimization.tasks.templates import END, PRESETS, resolved
 
 # Tiny matrices gain nothing from a second thread and lose much to its waiting.
 torch.set_num_threads(1)
@@ -58,6 +59,20 @@ GEMMA_TEMPLATE = (
 )
 
 PROMPT = " proper logical reasoning and think step by step."
+
+# Few-shot turns, and frozen words on both sides of prompt and question.
+AROUND = resolved(
+    """[
+    {"role": "system", "content": "You count."},
+    {"role": "user", "content": "Two pears?"},
+    {"role": "assistant", "content": "2"},
+    {"role": "user", "content": "Use {prompt} now: {question} Answer."}
+]"""
+)
+# Every place that a prompt may stand in.
+PLACES = [pytest.param(preset, id=preset) for preset in PRESETS] + [
+    pytest.param(AROUND, id="around")
+]
 
 # Reasoning that is long enough to differ between prompts.
 REASONING = Decoding(5)
@@ -193,15 +208,18 @@ def make_model(tokenizers: dict[str, Any]) -> Callable[..., LanguageModel]:
 
 @pytest.fixture
 def make_samples() -> Callable[..., CachedExamples]:
-    """``make_samples(model, n, prompt, extractor)``: the first ``n`` questions, laid out."""
+    """``make_samples(model, n, prompt, extractor, template)``: the first ``n`` questions, laid
+    out."""
 
     def make(
         model: LanguageModel,
         n: int = 6,
         prompt: str = PROMPT,
         extractor: str = "Therefore, the final answer is $",
+        template: str = END,
     ) -> CachedExamples:
-        layout = Layout(model.tokenizer, resolve_chat_format(model.tokenizer), extractor=extractor)
+        chat = resolve_chat_format(model.tokenizer)
+        layout = Layout(model.tokenizer, chat, extractor=extractor, template=template)
         examples = [Example(q, a, row) for row, (q, a) in enumerate(QUESTIONS[:n])]
         return CachedExamples(model, layout, examples, prompt)
 
@@ -210,14 +228,16 @@ def make_samples() -> Callable[..., CachedExamples]:
 
 @pytest.fixture
 def make_answerer(make_samples: Any) -> Callable[..., Model]:
-    """``make_answerer(model, n, prompt)``: one copy of ``model`` on ``make_samples``' examples."""
+    """``make_answerer(model, n, prompt, template)``: one copy of ``model`` on ``make_samples``'
+    examples."""
 
-    def make(model: LanguageModel, n: int = 6, prompt: str = PROMPT) -> Model:
-        samples = make_samples(model, n=n, prompt=prompt)
+    def make(model: LanguageModel, n: int = 6, prompt: str = PROMPT, template: str = END) -> Model:
+        samples = make_samples(model, n=n, prompt=prompt, template=template)
         layout = samples.layout
-        template = PromptTemplate(layout.extractor, layout.connector, layout.separator)
+        texts = layout.extractor, layout.connector, layout.separator
+        template_of = PromptTemplate(*texts, template)
         made = Model.in_process(Worker(model, layout.chat, max_rows=64, gradient_rows=4))
-        made.train_on(template, samples.examples, prompt)
+        made.train_on(template_of, samples.examples, prompt)
         return made
 
     return make
@@ -236,8 +256,10 @@ def make_scorer(make_model: Any, make_answerer: Any) -> Callable[..., Scorer]:
         objective: str = "loss",
         nll_weight: float = 0.02,
         written: bool = False,
+        template: str = END,
     ) -> Scorer:
-        answerers = [make_answerer(model, n, prompt) for model in models or (make_model(),)]
+        given = models or (make_model(),)
+        answerers = [make_answerer(model, n, prompt, template) for model in given]
         return Scorer(
             answerers, decoding, objective=objective, nll_weight=nll_weight, written=written
         )

@@ -20,7 +20,7 @@ def logits(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
 def reason(
     model: LanguageModel, samples: CachedExamples, prompt: Ids, sample: int, limit: int
 ) -> Ids:
-    ids = [*samples.questions[sample], *prompt, *samples.suffix]
+    ids = [*samples.before[sample], *prompt, *samples.after[sample]]
     start = len(ids)
     while len(ids) - start < limit:
         token = int(logits(model, ids)[-1].argmax())
@@ -31,10 +31,10 @@ def reason(
 
 
 def prompt_nll(model: LanguageModel, samples: CachedExamples, prompt: Ids, sample: int) -> float:
-    question = samples.questions[sample]
-    ids = torch.tensor([*question, *prompt])
+    before = samples.before[sample]
+    ids = torch.tensor([*before, *prompt])
     losses = torch.nn.functional.cross_entropy(
-        logits(model, ids.tolist())[len(question) - 1 : -1].float(), ids[len(question) :]
+        logits(model, ids.tolist())[len(before) - 1 : -1].float(), ids[len(before) :]
     )
     return float(losses)
 
@@ -48,7 +48,8 @@ def answer_loss(
     temperature: float,
 ) -> tuple[float, bool]:
     target = samples.targets[sample]
-    context = [*samples.questions[sample], *prompt, *samples.suffix, *reasoning, *target.extractor]
+    context = [*samples.before[sample], *prompt, *samples.after[sample], *reasoning]
+    context += target.extractor
     answer = torch.tensor(target.answer)
     scores = logits(model, [*context, *target.answer])[len(context) - 1 : -1].float()
     loss = torch.nn.functional.cross_entropy(scores / temperature, answer)

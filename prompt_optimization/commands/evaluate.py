@@ -1,7 +1,7 @@
 """Score prompts on a task's split with any model.
 
-A log brings its task, rows and initial prompt along; model, template and token limits are the
-config's. The same command continues where it was killed.
+A log brings its task, rows, template and initial prompt along; the model, its chat template and
+the token limits are the config's. The same command continues where it was killed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from prompt_optimization.runs.config import values_of
 from prompt_optimization.runs.evaluation_jobs import BASELINES, Request
 from prompt_optimization.runs.store.evaluations import evaluation_path
 from prompt_optimization.tasks.examples import SPLITS
+from prompt_optimization.tasks.texts import of_one_line
 
 LOGS = flags.DEFINE_multi_string(
     "log", [], "A run's log, or a folder of them; the prompt that was chosen on dev counts."
 )
 PROMPTS = flags.DEFINE_multi_string(
-    "prompt", [], "A prompt's text, as it stands after the connector ('. Use' by default)."
+    "prompt",
+    [],
+    "A prompt's text, as it stands after the connector ('. Use' by default) or elsewhere in the "
+    "template; \\n is a line break.",
 )
 BASELINE = flags.DEFINE_multi_enum(
     "baseline", [], BASELINES, "The task's initial prompt, or the plain step-by-step sentence."
@@ -40,7 +44,7 @@ def score(_: Sequence[str]) -> None:
     overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
     request = Request(
         logs=tuple(Path(log).expanduser() for log in LOGS.value),
-        prompts=tuple(PROMPTS.value),
+        prompts=tuple(map(of_one_line, PROMPTS.value)),
         baselines=tuple(BASELINE.value),
         split=SPLIT.value,
         all_best=ALL_BEST.value,

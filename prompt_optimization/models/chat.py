@@ -1,17 +1,17 @@
 """How a model's conversation is written as text.
 
 One user turn followed by the start of the assistant's turn is, for every chat template, a fixed
-text before the user's words and a fixed text after them. Finding these two once, with a marker
-in place of the words, makes every later rendering plain concatenation, and the character where
-the prompt begins is known instead of searched for.
+text before the user's words and a fixed text after them. So is a whole chat, but for its two slots.
+Finding the fixed texts once, with markers in place of the words, makes every later rendering plain
+concatenation, and the character where the prompt begins is known instead of searched for.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import product, takewhile
 
 from fastchat.conversation import (
     Conversation,
@@ -25,8 +25,13 @@ from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.spans import StraddleError, tokenise
+from prompt_optimization.tasks.templates import Turn, Turns, filled, folded
 
 _MARKER = "\ue000marker\ue000"
+_OTHER_MARKER = "\ue001marker\ue001"
+# White space that a template may take off at the ends of a turn, and what it may not touch within.
+_OUTER = "  "
+_INNER = f"two  words\n\n{_OTHER_MARKER}"
 
 # What the plain layout writes between prompt and reasoning: the first of these that stands on
 # tokens of its own after every one of ENDINGS. A blank line does for most tokenizers. Those on the
@@ -41,6 +46,44 @@ _MOMENTS = ("2001-02-03 04:05:06", "2012-11-15 21:38:47")
 
 
 @dataclass(frozen=True)
+class Frame:
+    """A chat with its two slots, as one model's chat template writes it.
+
+    Attributes:
+        pieces: the fixed text before, between and after the slots.
+        prompt_first: the prompt's slot comes before the question's.
+        strips: whether the template takes white space off the question's beginning and end.
+        turns: the chat.
+    """
+
+    pieces: tuple[str, str, str]
+    prompt_first: bool
+    strips: tuple[bool, bool]
+    turns: Turns
+
+    @property
+    def spaced(self) -> bool:
+        """A space stands before the prompt, with which its first token begins."""
+        return self.pieces[not self.prompt_first].endswith(" ")
+
+    def render(self, question: str, prompt: str) -> tuple[str, int, int]:
+        """The full text that the model reads, and the characters [start, end) of the prompt in it,
+        with the space before it if there is one.
+
+        Args:
+            prompt: in ``Layout.normalise``'s form.
+        """
+        question = question.lstrip() if self.strips[0] else question
+        question = question.rstrip() if self.strips[1] else question
+        words = prompt.strip()
+        first, second = (words, question) if self.prompt_first else (question, words)
+        before, between, after = self.pieces
+        start = len(before) if self.prompt_first else len(before + question + between)
+        text = before + first + between + second + after
+        return text, start - self.spaced, start + len(words)
+
+
+@dataclass(frozen=True)
 class ChatFormat:
     """The text around the user's words, up to the point where the model begins to answer.
 
@@ -49,6 +92,8 @@ class ChatFormat:
         start: ids that stand before the text, because the tokenizer puts them there and the text
             does not write them: the beginning of a text, for most.
         dated: the template writes the date, which the format holds as it was when it was resolved.
+        writer: writes a whole chat, up to the same point; without one, every turn is written as the
+            user's.
     """
 
     name: str
@@ -57,16 +102,76 @@ class ChatFormat:
     trims: bool
     start: tuple[int, ...] = ()
     dated: bool = False
+    writer: Callable[[Turns], str] | None = field(default=None, compare=False, repr=False)
+    _frames: dict[tuple[Turns, bool], Frame] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def render(self, content: str) -> str:
         """The full text that the model reads when the user says ``content``."""
         return self.prefix + (content.strip() if self.trims else content) + self.suffix
+
+    def write(self, turns: Turns) -> str:
+        """The full text of a chat.
+
+        Raises:
+            InputError: the model's chat template refuses it.
+        """
+        if self.writer is None:
+            return "".join(self.render(turn.content) for turn in turns)
+        return self.writer(turns)
+
+    def frame(self, turns: Turns, fold_system: bool = False) -> Frame:
+        """Where the slots of ``turns`` stand in the full text.
+
+        Args:
+            fold_system: where the template has no system turn, its text stands at the beginning of
+                the user's.
+
+        Raises:
+            InputError: the template refuses the chat, leaves a turn out or changes its words.
+        """
+        asked = turns, fold_system
+        # Kept, because a template that writes the date would write another one tomorrow.
+        if asked not in self._frames:
+            try:
+                self._frames[asked] = self._cut(turns)
+            except InputError:
+                if not fold_system or turns[0].role != "system":
+                    raise
+                self._frames[asked] = self._cut(folded(turns))
+        return self._frames[asked]
+
+    def _cut(self, turns: Turns) -> Frame:
+        text = self.write(filled(turns, question=_MARKER, prompt=_OTHER_MARKER))
+        if text.count(_MARKER) != 1 or text.count(_OTHER_MARKER) != 1:
+            raise _refused(turns, "does not write question and prompt exactly once")
+        prompt_first = text.index(_OTHER_MARKER) < text.index(_MARKER)
+        before, rest = text.split(_OTHER_MARKER if prompt_first else _MARKER)
+        between, after = rest.split(_MARKER if prompt_first else _OTHER_MARKER)
+        probe = self.write(filled(turns, question=_OUTER + _MARKER + _OUTER, prompt=_INNER))
+        for left, right in product((False, True), repeat=2):
+            frame = Frame((before, between, after), prompt_first, (left, right), turns)
+            if frame.render(_OUTER + _MARKER + _OUTER, _INNER)[0] == probe:
+                return frame
+        raise _refused(turns, "changes the words of question or prompt")
 
     @property
     def sha256(self) -> str:
         """Hash of everything the format adds to the user's words, for logs."""
         text = "\0".join((self.prefix, self.suffix, str(self.trims), *map(str, self.start)))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refused(turns: Turns, problem: str) -> InputError:
+    roles = ", ".join(turn.role for turn in turns)
+    system = turns[0].role == "system"
+    fold = "fold the system turn into the user's, or " if system else ""
+    return InputError(
+        f"the model's chat template {problem} in a chat of the roles {roles}; {fold}give another "
+        "template",
+        key=("template", "task.fold_system") if system else "template",
+    )
 
 
 def resolve_chat_format(
@@ -120,18 +225,27 @@ def _own_format(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, object]
             key="conversation_templates",
         )
 
-    def render(content: str, **more: object) -> str:
-        try:
-            text = tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                tokenize=False,
-                add_generation_prompt=True,
-                **(arguments | more),
-            )
-        except (TemplateError, TypeError, ValueError) as error:
-            raise refusal(f"cannot be rendered ({error})") from None
+    def written(turns: Turns, **more: object) -> str:
+        text = tokenizer.apply_chat_template(
+            [asdict(turn) for turn in turns],
+            tokenize=False,
+            add_generation_prompt=True,
+            **(arguments | more),
+        )
         assert isinstance(text, str)
         return text
+
+    def write(turns: Turns) -> str:
+        try:
+            return written(turns)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise _refused(turns, f"gives an error ({error})") from None
+
+    def render(content: str, **more: object) -> str:
+        try:
+            return written((Turn("user", content),), **more)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise refusal(f"cannot be rendered ({error})") from None
 
     rendered = render(_MARKER)
     if rendered.count(_MARKER) != 1:
@@ -150,7 +264,7 @@ def _own_format(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, object]
             render(_MARKER, chat_template=_CLOCK.format(moment) + source) for moment in _MOMENTS
         )
         dated = one != other
-    return ChatFormat("tokenizer", prefix, suffix, trims, dated=dated)
+    return ChatFormat("tokenizer", prefix, suffix, trims, dated=dated, writer=write)
 
 
 def _plain_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
@@ -203,17 +317,30 @@ def _fschat_format(tokenizer: PreTrainedTokenizerBase, name: str) -> ChatFormat:
             "tokenizer's own or one of its names (for instance llama-3, gemma-2, llama-2, vicuna)",
             key="conversation_templates",
         )
-    conversation = get_conv_template(name)
-    conversation.append_message(conversation.roles[0], _MARKER)
-    conversation.append_message(conversation.roles[1], None)
-    prefix, suffix = conversation.get_prompt().split(_MARKER)
+
+    def write(turns: Turns) -> str:
+        conversation = get_conv_template(name)
+        for turn in turns:
+            if turn.role != "system":
+                role = conversation.roles[turn.role == "assistant"]
+                conversation.append_message(role, turn.content)
+            elif "{system_message}" in conversation.system_template:
+                conversation.set_system_message(turn.content)
+            else:
+                raise _refused(turns, "has no system turn")
+        conversation.append_message(conversation.roles[1], None)
+        text: str = conversation.get_prompt()
+        return text
+
+    prefix, suffix = write((Turn("user", _MARKER),)).split(_MARKER)
     if not suffix:
         raise InputError(
             f"conversation template '{name}' writes nothing between the user's words and the "
             "answer; use another",
             key="conversation_templates",
         )
-    return ChatFormat(name, prefix, suffix, trims=False, start=_start(tokenizer, prefix))
+    start = _start(tokenizer, prefix)
+    return ChatFormat(name, prefix, suffix, trims=False, start=start, writer=write)
 
 
 def _register_missing() -> None:

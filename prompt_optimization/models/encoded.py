@@ -1,14 +1,15 @@
 """The samples of one split with everything about them that is computed once.
 
-The keys and values of the questions never change during a run. The part of the prompt left of
-the edited position changes only where the search has moved on, so it is cached after the
-questions and only the difference is ever computed.
+The keys and values of what stands before the prompt never change during a run, and rows that have
+the same text there share them. The part of the prompt left of the edited position changes only
+where the search has moved on, so it is cached after them and only the difference is ever computed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 
@@ -19,55 +20,67 @@ from prompt_optimization.models.language_model import (
     at_least_float32,
     pad_left,
 )
-from prompt_optimization.models.layout import BoundaryError, Ids, Layout, Target
+from prompt_optimization.models.layout import BoundaryError, Context, Ids, Layout, Target
 from prompt_optimization.models.memory import RowBudget, is_out_of_memory
 from prompt_optimization.tasks.examples import Example
+from prompt_optimization.tasks.templates import END
 
-QUESTIONS_AT_ONCE = 64
+ROWS_AT_ONCE = 64
+
+# Tokens at each end of a prompt on which the tokens beside it depend.
+ENDS = 3
 
 
 class EncodedExamples:
-    """Examples as ids: question, suffix and target. Needs no model.
+    """Examples as ids: what stands before and after the prompt, and the target. Needs no model.
 
     Attributes:
         examples: the examples, in order; a sample is named by its index here.
-        questions: ids before the prompt, per sample.
-        suffix: ids between prompt and reasoning, the same for all.
+        before: ids before the prompt, per sample.
+        after: ids between prompt and reasoning, per sample.
         targets: extractor and answer ids, per sample.
     """
 
     def __init__(self, layout: Layout, examples: Sequence[Example], prompt: str) -> None:
         """
         Args:
-            prompt: any prompt; it shows where the questions' tokens end.
+            prompt: any prompt; it shows where the other tokens end and begin.
 
         Raises:
-            InputError: the prompt does not stand on its own tokens after some question, or
-                ``Layout.targets`` refuses an answer.
+            InputError: the prompt does not stand on its own tokens beside some question, the chat
+                template changes a question, or ``Layout.targets`` refuses an answer.
         """
         assert examples
         self.layout = layout
         self.examples = tuple(examples)
+        self.prompt = prompt
         try:
             contexts = layout.contexts([example.question for example in examples], prompt)
         except BoundaryError as error:
             raise error.refusal(prompt) from None
         for context, example in zip(contexts, examples, strict=True):
-            if (context.prompt, context.suffix) != (contexts[0].prompt, contexts[0].suffix):
+            if context.prompt != contexts[0].prompt:
                 raise InputError(
-                    f"after the question of row {example.row} the prompt '{prompt.strip()}' has "
+                    f"beside the question of row {example.row} the prompt '{prompt.strip()}' has "
                     "other tokens than elsewhere; let the connector end in a word",
                     key="connector",
                 )
-        self.questions: list[Ids] = [context.question for context in contexts]
-        self.suffix: Ids = contexts[0].suffix
+            if not layout.keeps_words(example.question, prompt):
+                raise InputError(
+                    f"the model's chat template changes the words of row {example.row}; leave the "
+                    "row out, or name an fschat template",
+                    key="conversation_templates",
+                )
+        self.before: list[Ids] = [context.before for context in contexts]
+        self.after: list[Ids] = [context.after for context in contexts]
         self.targets: list[Target] = layout.targets(examples)
+        self._sound_ends: set[tuple[Ids, Ids]] = set()
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def prompt_ids(self, prompt: str) -> Ids:
-        """The ids that ``prompt`` has after these questions.
+        """The ids that ``prompt`` has beside these questions.
 
         Raises:
             InputError: it has no ids of its own there.
@@ -76,18 +89,73 @@ class EncodedExamples:
             (context,) = self.layout.contexts([self.examples[0].question], prompt)
         except BoundaryError as error:
             raise error.refusal(prompt) from None
-        if context.around != (self.questions[0], self.suffix):
-            raise InputError(
-                f"the prompt '{prompt.strip()}' changes the tokens of the text around it; let the "
-                "connector end in a word and the prompt start with one",
-                key=("connector", "control_init"),
-            )
-        return context.prompt
+        if context.around == self._around and self._stands_everywhere(prompt, context.prompt):
+            return context.prompt
+        fix, keys = "let the connector end in a word and the prompt start with one", ["connector"]
+        if self.layout.template != END:
+            fix = "let spaces stand around {prompt} in the template, or end the prompt differently"
+            keys = ["template"]
+        raise InputError(
+            f"the prompt '{prompt.strip()}' changes the tokens of the text around it; {fix}",
+            key=(*keys, "control_init"),
+        )
 
     def roundtrip_text(self, prompts: Sequence[Ids]) -> list[str | None]:
         """The text of each prompt, or None where no text means exactly these ids."""
-        around = self.questions[0], self.suffix
-        return self.layout.roundtrip_text(self.examples[0].question, around, prompts)
+        texts = self.layout.roundtrip_text(self.examples[0].question, self._around, prompts)
+        return [
+            text if text is not None and self._stands_everywhere(text, ids) else None
+            for text, ids in zip(texts, prompts, strict=True)
+        ]
+
+    @property
+    def _around(self) -> tuple[Ids, Ids]:
+        """The ids around the first example's prompt."""
+        return self.before[0], self.after[0]
+
+    @cached_property
+    def _others(self) -> list[int]:
+        """The samples that a prompt meets other text beside than with the first one."""
+        beside = [
+            (before[-1:], after) for before, after in zip(self.before, self.after, strict=True)
+        ]
+        return [first for pair in dict.fromkeys(beside) if (first := beside.index(pair))]
+
+    def _stands_everywhere(self, prompt: str, ids: Ids) -> bool:
+        """Whether ``prompt``, which has these ids beside the first question, has them beside all.
+
+        This depends on its ends, which are looked at once.
+        """
+        ends = ids[:ENDS], ids[-ENDS:]
+        if self._others and ends not in self._sound_ends:
+            questions = [self.examples[sample].question for sample in self._others]
+            expected = [Context(self.before[s], ids, self.after[s]) for s in self._others]
+            try:
+                if self.layout.contexts(questions, prompt) != expected:
+                    return False
+            except BoundaryError:
+                return False
+            self._sound_ends.add(ends)
+        return True
+
+    def paper_ids(self, ids: Ids) -> Ids:
+        """The tokens of a prompt's beginning ``ids`` where the paper has it, after the question.
+
+        They differ where no space stands before the prompt here, or a piece of a word is the last
+        token. Where they cannot be read, ``ids`` serve.
+        """
+        if not ids:
+            return ids
+        before = self.before[0]
+        whole, start = self.layout.tokenizer.batch_decode(
+            [list(before + ids), list(before)], clean_up_tokenization_spaces=False
+        )
+        question, text = self.examples[0].question, self.layout.normalise(whole[len(start) :])
+        try:
+            (context,) = self.layout.proposing.contexts([question], text)
+        except BoundaryError:
+            return ids
+        return context.prompt
 
     def check_ids(self, model: str, rows: int) -> None:
         """Refuse tokens that a model has no embedding for.
@@ -95,10 +163,8 @@ class EncodedExamples:
         Raises:
             InputError: a sample has one; the embedding has so many rows.
         """
-        for question, target, example in zip(
-            self.questions, self.targets, self.examples, strict=True
-        ):
-            largest = max((*question, *self.suffix, *target.extractor, *target.answer))
+        for before, after, target, example in self._rows():
+            largest = max((*before, *after, *target.extractor, *target.answer))
             if largest >= rows:
                 token = self.layout.tokenizer.decode([largest])
                 raise InputError(
@@ -121,10 +187,8 @@ class EncodedExamples:
         """
         if limit is None:
             return
-        for question, target, example in zip(
-            self.questions, self.targets, self.examples, strict=True
-        ):
-            fixed = len(question) + len(self.suffix) + len(target.extractor)
+        for before, after, target, example in self._rows():
+            fixed = len(before) + len(after) + len(target.extractor)
             fixed += max(len(target.answer) + 1, answer_tokens)
             needed = fixed + prompt_tokens + new_tokens
             if needed > limit:
@@ -133,6 +197,9 @@ class EncodedExamples:
                     f"{model}; shorten the question or allow fewer new tokens",
                     key="max_new_tokens",
                 )
+
+    def _rows(self) -> Iterator[tuple[Ids, Ids, Target, Example]]:
+        return zip(self.before, self.after, self.targets, self.examples, strict=True)
 
 
 class CachedExamples(EncodedExamples):
@@ -149,22 +216,37 @@ class CachedExamples(EncodedExamples):
         """As ``EncodedExamples``."""
         super().__init__(layout, examples, prompt)
         self.model = model
-        self.prefix = PrefixCache(model, self.questions)
+        self.prefix = PrefixCache(model, self.before)
         self.pool_rows: int | None = None
+
+    @cached_property
+    def proposing(self) -> PrefixCache:
+        """The cache off which the next token of a prompt is read: with the question before the
+        prompt, as in the paper, wherever the prompt stands when it is scored."""
+        layout = self.layout.proposing
+        if layout is self.layout:
+            return self.prefix
+        paper = EncodedExamples(layout, self.examples, self.prompt)
+        return PrefixCache(self.model, paper.before)
 
 
 class PrefixCache:
-    """Keys and values of ``question + prompt[:n]`` for all samples, moved along as n moves.
+    """Keys and values of ``before + prompt[:n]`` for all samples, moved along as n moves.
+
+    Samples that have the same text before the prompt share a row.
 
     Attributes:
-        ids: the prompt tokens now cached after the questions.
-        log_probs: [samples, vocabulary] float32, next-token log-probabilities after them.
-        nll: [samples, len(ids)] negative log-likelihood of each cached prompt token.
+        ids: the prompt tokens now cached.
+        row_of: [samples] each sample's row.
+        log_probs: [rows, vocabulary] float32, next-token log-probabilities after them.
+        nll: [rows, len(ids)] negative log-likelihood of each cached prompt token.
     """
 
-    def __init__(self, model: LanguageModel, questions: Sequence[Ids]) -> None:
+    def __init__(self, model: LanguageModel, before: Sequence[Ids]) -> None:
         self._model = model
-        self._questions = questions
+        self._before = list(dict.fromkeys(before))
+        rows = {ids: row for row, ids in enumerate(self._before)}
+        self.row_of = torch.tensor([rows[ids] for ids in before], device=model.device)
         self._kv: KVRows | None = None
         self._columns = 0
         self.ids: Ids = ()
@@ -177,9 +259,13 @@ class PrefixCache:
         assert self._kv is not None, "reach() comes first"
         return self._kv
 
+    def select(self, samples: Sequence[int], spare: int) -> KVRows:
+        """A copy of the rows of ``samples`` with room for ``spare`` more columns."""
+        return self.kv.select(self.row_of[list(samples)], spare)
+
     @torch.no_grad()
     def reach(self, ids: Ids) -> None:
-        """Make the cache hold ``question + ids``, computing only what it lacks.
+        """Make the cache hold ``before + ids``, computing only what it lacks.
 
         Raises:
             InputError: the cache of all samples does not fit the memory.
@@ -190,39 +276,40 @@ class PrefixCache:
             if not is_out_of_memory(error):
                 raise
             raise InputError(
-                f"the device's memory does not hold the cache of {len(self._questions)} examples; "
+                f"the device's memory does not hold the cache of {len(self._before)} examples; "
                 "use fewer or a smaller model",
                 key=("n_train_data", "n_dev_data", "n_test_data"),
             ) from None
 
     def _reach(self, ids: Ids) -> None:
         if self._kv is None:
-            self._read_questions()
+            self._read_before()
         shared = common_length(self.ids, ids)
         if shared < len(self.ids):
             # The distribution after the last shared token was not kept: that token comes again.
             self.kv.crop(self._columns + shared - 1)
-            self._read([(*question, *ids[:shared])[-1] for question in self._questions])
+            self._read([(*before, *ids[:shared])[-1] for before in self._before])
             self.nll = self.nll[:, :shared]
         for token in ids[shared:]:
             self.nll = torch.cat([self.nll, -self.log_probs[:, token, None]], dim=1)
             self._read([token] * self.kv.rows)
         self.ids = ids
 
-    def _read_questions(self) -> None:
-        def read(questions: Sequence[Ids]) -> KVRows:
-            ids, valid = pad_left(questions, self._model.filler, self._model.device)
-            kv = KVRows.empty(len(questions), self._model.device)
-            self._model.read(kv, ids, valid=valid)
+    def _read_before(self) -> None:
+        def read(beginnings: Sequence[Ids]) -> KVRows:
+            kv = KVRows.empty(len(beginnings), self._model.device)
+            if any(beginnings):
+                ids, valid = pad_left(beginnings, self._model.filler, self._model.device)
+                self._model.read(kv, ids, valid=valid)
             return kv
 
         counted = Counter(self._model.counts)
-        beginnings = [question[:-1] for question in self._questions]
-        # A budget of their own: how pools have fared must not change how questions are read.
-        kv = KVRows.join(RowBudget(QUESTIONS_AT_ONCE).chunks(beginnings, read))
+        beginnings = [before[:-1] for before in self._before]
+        # A budget of their own: how pools have fared must not change how these are read.
+        kv = KVRows.join(RowBudget(ROWS_AT_ONCE).chunks(beginnings, read))
         self._kv, self._columns = kv, kv.columns + 1
-        self._read([question[-1] for question in self._questions])
-        # How often questions are read depends on where a run was interrupted and by how many
+        self._read([before[-1] for before in self._before])
+        # How often they are read depends on where a run was interrupted and by how many
         # workers it is done; what a search costs does not.
         self._model.counts = counted
         self.nll = self.log_probs.new_zeros(kv.rows, 0)

@@ -122,11 +122,15 @@ class Engine:
         examples.prefix.reach(examples.prefix.ids[:shared])
         if self.measures and examples.pool_rows is None:
             examples.pool_rows = self._rows_that_fit(examples, max(map(len, prompts)), decoding)
-        # Rows with equally many tokens to read share a batch without padding; among them the
-        # longest come first, so that a lack of memory shows at once.
+        # Rows whose prompts have equally many tokens share a pool, without padding where the same
+        # text follows them; the longest come first, so that a lack of memory shows at once.
         rows = sorted(
             ((p, s) for p in range(len(prompts)) for s in indices),
-            key=lambda row: (-len(prompts[row[0]]), -len(examples.questions[row[1]]), row),
+            key=lambda row: (
+                -len(prompts[row[0]]),
+                -len(examples.before[row[1]]) - len(examples.after[row[1]]),
+                row,
+            ),
         )
 
         def run_pool(pool: Sequence[tuple[int, int]]) -> list[Outcome]:
@@ -163,8 +167,8 @@ class Engine:
         assert free is not None
         kv = examples.prefix.kv
         longest = max(len(target.extractor) + len(target.answer) for target in examples.targets)
-        columns = kv.columns + prompt_tokens + len(examples.suffix) + decoding.max_new_tokens
-        columns += longest + 1
+        after = max(map(len, examples.after))
+        columns = kv.columns + prompt_tokens + after + decoding.max_new_tokens + longest + 1
         # Scoring holds the logits of all answers at once, in three float32 copies.
         answer = max(len(target.answer) for target in examples.targets)
         row = KV_COPIES * columns * kv.column_bytes + answer * self.model.vocabulary * 12
@@ -179,17 +183,21 @@ class Engine:
         decoding: Decoding,
     ) -> list[Outcome]:
         prefix = examples.prefix
-        which = torch.tensor([s for _, s in pool], device=self.model.device)
-        rest = [[*prompts[p][shared:], *examples.suffix] for p, _ in pool]
+        rest = [(*prompts[p][shared:], *examples.after[s]) for p, s in pool]
         left = len(prompts[pool[0][0]]) - shared
         targets = [examples.targets[s] for _, s in pool]
         after = 1 + max(len(target.extractor) + len(target.answer) for target in targets)
-        kv = prefix.kv.select(which, spare=len(rest[0]) + decoding.max_new_tokens + after)
-        ids = torch.tensor(rest, device=self.model.device)
-        logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0))
-        pieces = [prefix.nll[which], nll]
+        ids, valid = pad_right(rest, self.model.filler, self.model.device)
+        spare = decoding.max_new_tokens + after
+        kv = prefix.select([s for _, s in pool], ids.shape[1] + spare)
+        logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0), valid=valid)
+        if self.model.local:
+            # Rows that are shorter than others have a gap now.
+            kv = KVRows.join([kv], spare=spare)
+        rows = prefix.row_of[[s for _, s in pool]]
+        pieces = [prefix.nll[rows], nll]
         if left:
-            pieces.insert(1, -prefix.log_probs[which].gather(1, ids[:, :1]))
+            pieces.insert(1, -prefix.log_probs[rows].gather(1, ids[:, :1]))
         prompt_nll = torch.cat(pieces, dim=1).mean(1).tolist()
 
         limit, choice = decoding.max_new_tokens, None

@@ -131,8 +131,9 @@ class LanguageModel:
             scored: how many of the leading columns predict a token whose likelihood is wanted.
 
         Returns:
-            logits after the last column [rows, vocabulary], and the negative log-likelihood
-            [rows, scored] of the tokens that follow the first ``scored`` columns in ``ids``.
+            logits after each row's last real column [rows, vocabulary], and the negative
+            log-likelihood [rows, scored] of the tokens that follow the first ``scored`` columns in
+            ``ids``.
         """
         rows, columns = ids.shape
         assert 0 <= scored < columns
@@ -157,6 +158,8 @@ class LanguageModel:
             losses.append(loss.view(rows, width))
             start = stop
         last = torch.full_like(row, columns - 1 - start)
+        if valid is not None:
+            last = (torch.arange(columns, device=self.device) * valid).amax(1) - start
         part = None if valid is None else valid[:, start:]
         logits = self.extend(kv, ids[:, start:], (row, last), part)
         nll = torch.cat(losses, dim=1) if losses else at_least_float32(logits.new_zeros(rows, 0))

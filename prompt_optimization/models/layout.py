@@ -4,9 +4,11 @@ The user will paste the optimised prompt as text. So every sequence here is made
 whole text once, tokenising it once, and reading the spans off the tokenizer's character offsets;
 nothing is searched for among ids and no two texts are tokenised apart where they touch.
 
-A *context* is everything the model reads before it reasons::
+A *context* is everything the model reads before it reasons. The prompt may stand anywhere in it;
+in the paper it stands after the question::
 
     <user header> question connector | prompt | <end of turn, assistant header>
+    <system header> | prompt | <end of turn, user header> question <end of turn, assistant header>
 
 A *target* is what is appended to the reasoning to make the model state its answer::
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
 
@@ -28,6 +31,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.spans import StraddleError, Tokens, tokenise
 from prompt_optimization.tasks.examples import Example
+from prompt_optimization.tasks.templates import END, filled, turns_of
 
 Ids = tuple[int, ...]
 
@@ -37,16 +41,16 @@ REASONINGS = tuple(f"So this is what we know{end}" for end in ("", " 12", ".", "
 
 @dataclass(frozen=True)
 class Context:
-    """Ids before the reasoning: ``question + prompt + suffix``, in this order."""
+    """Ids before the reasoning: ``before + prompt + after``, in this order."""
 
-    question: Ids
+    before: Ids
     prompt: Ids
-    suffix: Ids
+    after: Ids
 
     @property
     def around(self) -> tuple[Ids, Ids]:
         """The ids before and after the prompt."""
-        return self.question, self.suffix
+        return self.before, self.after
 
 
 @dataclass(frozen=True)
@@ -90,17 +94,22 @@ class Layout:
         extractor: str,
         connector: str = ". Use",
         separator: str = " ",
+        template: str = END,
+        fold_system: bool = False,
     ) -> None:
         """
         Args:
             tokenizer: a fast tokenizer (it must report character offsets).
             chat: the text around the user's words.
             extractor: text after the reasoning that asks for the answer's format.
-            connector: text between question and prompt (paper, section 4.1: ``. Use``).
+            connector: text between question and prompt where the prompt stands after the question,
+                as in the paper (section 4.1: ``. Use``).
             separator: text between reasoning and extractor.
+            template: the chat in which both stand, as ``tasks.templates.resolved`` gives it.
+            fold_system: see ``ChatFormat.frame``.
 
         Raises:
-            InputError: the extractor is empty.
+            InputError: the extractor is empty, or the model's chat template refuses the chat.
         """
         if not extractor.strip():
             raise InputError(
@@ -112,14 +121,32 @@ class Layout:
         self.extractor = extractor
         self.connector = connector
         self.separator = "" if extractor[:1].isspace() else separator
+        self.template = template
+        self.frame = chat.frame(turns_of(template, connector), fold_system)
 
     @staticmethod
     def normalise(prompt: str) -> str:
-        """The form in which a prompt is kept: one leading space, nothing after it.
+        """The form in which a prompt is kept: one leading space, nothing after it, and line breaks
+        only within.
 
-        The space separates it from the connector; chat templates trim what follows it.
+        The space separates it from the connector; where no space stands before the prompt, it is
+        left out. Chat templates trim what follows the prompt.
         """
         return " " + prompt.strip()
+
+    @cached_property
+    def proposing(self) -> Layout:
+        """The layout in which the next token of a prompt is asked for: this one where the question
+        stands before the prompt, and the paper's elsewhere."""
+        if not self.frame.prompt_first:
+            return self
+        return Layout(
+            self.tokenizer,
+            self.chat,
+            extractor=self.extractor,
+            connector=self.connector,
+            separator=self.separator,
+        )
 
     def contexts(self, questions: Sequence[str], prompt: str) -> list[Context]:
         """Tokenise ``prompt`` after every question.
@@ -128,11 +155,18 @@ class Layout:
             BoundaryError: the prompt is not made of whole tokens in this text.
             InputError: the tokenizer has no character offsets.
         """
-        texts = [self._text(question, prompt) for question in questions]
+        rendered = [self.frame.render(question, prompt) for question in questions]
+        encoded = tokenise(self.tokenizer, [text for text, _, _ in rendered])
         return [
-            self._context(text, tokens, prompt)
-            for text, tokens in zip(texts, tokenise(self.tokenizer, texts), strict=True)
+            self._context(tokens, start, end, prompt)
+            for tokens, (_, start, end) in zip(encoded, rendered, strict=True)
         ]
+
+    def keeps_words(self, question: str, prompt: str) -> bool:
+        """Whether the chat template, given these words, writes the text that is tokenised here."""
+        words = filled(self.frame.turns, question=question, prompt=prompt.strip())
+        text, _, _ = self.frame.render(question, prompt)
+        return self.chat.dated or self.chat.write(words) == text
 
     def roundtrip_text(
         self, question: str, around: tuple[Ids, Ids], prompts: Sequence[Ids]
@@ -152,11 +186,22 @@ class Layout:
             clean_up_tokenization_spaces=False,
         )
         texts = [text[len(before) :] if text.startswith(before) else "" for text in texts]
+        texts = [f" {text.lstrip(' ')}" for text in texts]
         sound = [bool(text.strip()) and text == self.normalise(text) for text in texts]
-        whole = [self._text(question, t) for t, ok in zip(texts, sound, strict=True) if ok]
-        encoded = iter(zip(whole, tokenise(self.tokenizer, whole), strict=True))
+        whole = [self.frame.render(question, t) for t, ok in zip(texts, sound, strict=True) if ok]
+        encoded = tokenise(self.tokenizer, [text for text, _, _ in whole])
+        spans = iter(zip(encoded, whole, strict=True))
+
+        def means(text: str, prompt: Ids) -> bool:
+            tokens, (_, start, end) = next(spans)
+            try:
+                context = self._context(tokens, start, end, text)
+            except BoundaryError:
+                return False
+            return (context.around, context.prompt) == (around, prompt)
+
         return [
-            text if ok and self._means(*next(encoded), text, around, prompt) else None
+            text if ok and means(text, prompt) else None
             for text, ok, prompt in zip(texts, sound, prompts, strict=True)
         ]
 
@@ -200,47 +245,48 @@ class Layout:
             key="extractor_text",
         )
 
-    def _text(self, question: str, prompt: str) -> str:
-        return self.chat.render(question + self.connector + prompt)
-
-    def _context(self, text: str, tokens: Tokens, prompt: str) -> Context:
-        end = len(text) - len(self.chat.suffix)
-        assert text[:end].endswith(prompt), "prompts come in their normal form"
+    def _context(self, tokens: Tokens, start: int, end: int, prompt: str) -> Context:
+        """The ids before, in and after the characters [start, end), where ``prompt`` stands."""
+        own = self.template != END
         try:
-            first = tokens.before(end - len(prompt))
+            first = tokens.before(start)
         except StraddleError as error:
             raise BoundaryError(
                 f"its beginning shares the token '{self._shown(error)}' with the text before it",
-                "let the connector end in a word and the prompt start with one",
-                ("connector", "control_init"),
+                "let a space stand before {prompt} in the template, and the prompt start with a "
+                "word"
+                if own
+                else "let the connector end in a word and the prompt start with one",
+                ("template" if own else "connector", "control_init"),
             ) from None
         try:
             last = tokens.before(end)
         except StraddleError as error:
             mark = prompt[-1]
+            fix = "let it end in another word, or name another chat template"
+            if not mark.isalnum():
+                fix = f"leave out the '{mark}' at its end"
+            if own:
+                fix += ", or let a space stand after {prompt} in the template"
+            follows = "the text" if own else "what the chat template writes"
             raise BoundaryError(
-                f"its end shares the token '{self._shown(error)}' with what the chat template "
-                "writes after it",
-                f"leave out the '{mark}' at its end"
-                if not mark.isalnum()
-                else "let it end in another word, or name another chat template",
-                ("control_init",),
+                f"its end shares the token '{self._shown(error)}' with {follows} after it",
+                fix,
+                ("control_init", "template") if own else ("control_init",),
             ) from None
         if first == last:
             raise BoundaryError(
                 "the tokenizer has no token for it", "write another prompt", ("control_init",)
             )
         ids = tokens.ids
-        return Context(self.chat.start + ids[:first], prompt=ids[first:last], suffix=ids[last:])
-
-    def _means(
-        self, text: str, tokens: Tokens, prompt: str, around: tuple[Ids, Ids], ids: Ids
-    ) -> bool:
-        try:
-            context = self._context(text, tokens, prompt)
-        except BoundaryError:
-            return False
-        return (context.around, context.prompt) == (around, ids)
+        before = self.chat.start + ids[:first]
+        if not before:
+            raise BoundaryError(
+                "nothing stands before it, so the model cannot say how likely its first token is",
+                "let the template begin with a word",
+                ("template",),
+            )
+        return Context(before, prompt=ids[first:last], after=ids[last:])
 
     def _reasoning_before(self, opening: str) -> str:
         """The first of ``REASONINGS`` whose tokens stay as they are when ``opening`` follows.

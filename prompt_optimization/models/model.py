@@ -25,6 +25,9 @@ from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.models.worker import Job, ModelInfo, RowLimits, Worker
 from prompt_optimization.tasks.examples import Example
 
+# How byte-level and SentencePiece tokenizers write the space that a token begins with.
+SPACE_MARKS = ("\u0120", "\u2581")
+
 # Rows of held-out splits that a worker encodes together, and whose results come together.
 BLOCK = 100
 
@@ -37,7 +40,9 @@ class Model:
             puts a counter of its own here.
         info: name, vocabulary and context.
         training: the examples that a search works on, encoded; set by ``train_on``.
-        prefix: the ids of the prompt that are cached after the training questions.
+        prefix: the ids of the prompt that are cached with what stands before it.
+        proposing: the same of the cache off which the prompt's next token is read, where that is
+            another one; see ``CachedExamples.proposing``.
         lengths: tokens of each training example's longest reasoning when it was last run.
     """
 
@@ -49,6 +54,7 @@ class Model:
         self.chat = chat
         self.counts: Counter[str] = Counter()
         self.prefix: Ids = ()
+        self.proposing: Ids = ()
         self.lengths: dict[int, int] = {}
         self._training: EncodedExamples | None = None
         self.info: ModelInfo = self.call_any(jobs.model_info)
@@ -82,7 +88,7 @@ class Model:
             InputError: see ``EncodedExamples``.
         """
         self._training = self.encode(template, examples, prompt)
-        self.prefix, self.lengths = (), {}
+        self.prefix, self.proposing, self.lengths = (), (), {}
         self._broadcast(
             jobs.set_training,
             [(template, self._training.examples, prompt)] * self.executor.size,
@@ -115,14 +121,29 @@ class Model:
         self._broadcast(jobs.move_prefix, [(ids,)] * self.executor.size, "prefix")
         self.prefix = ids
 
+    def move_proposing(self, ids: Ids) -> None:
+        """Have the proposing cache hold ``ids``, which the prompt has in its layout."""
+        self._broadcast(jobs.move_proposing, [(ids,)] * self.executor.size, "proposing")
+        self.proposing = ids
+
     def log_probs(self, ids: Ids, active: int) -> torch.Tensor:
-        """Next-token log-probabilities after the first ``active`` training questions and ``ids``
-        of the prompt: [active, vocabulary]."""
+        """Log-probabilities of what could follow ``ids`` of the prompt, for the first ``active``
+        training examples, with the question before the prompt: [active, vocabulary].
+
+        A token that cannot stand there has minus infinity.
+        """
+        proposing = self.training.layout.proposing
+        apart = proposing is not self.training.layout
         self.move_prefix(ids)
+        if apart:
+            self.move_proposing(self.training.paper_ids(ids))
         size = -(-active // self.executor.size)
         shares = [range(i, min(i + size, active)) for i in range(0, active, size)]
         parts = self._submit(jobs.log_probs, [(share,) for share in shares]).result()
-        return torch.from_numpy(np.concatenate(parts))
+        found = torch.from_numpy(np.concatenate(parts))
+        if apart and not ids and not self.training.layout.frame.spaced:
+            return without_space(found, self.tokenizer)
+        return found
 
     def submit_run(
         self, prompts: Sequence[Ids], decoding: Decoding, examples: Sequence[int]
@@ -205,11 +226,17 @@ class Model:
             self._broadcast(jobs.set_row_limits, [(each,) for each in learnt], "limits")
 
     def restore(
-        self, prefix: Sequence[int], lengths: dict[int, int], limits: Sequence[Sequence[Any]]
+        self,
+        prefix: Sequence[int],
+        proposing: Sequence[int],
+        lengths: dict[int, int],
+        limits: Sequence[Sequence[Any]],
     ) -> None:
         """Bring the caches to where an earlier session had them."""
         self.set_row_limits([RowLimits(*each) for each in limits])
         self.move_prefix(tuple(prefix))
+        if proposing:
+            self.move_proposing(tuple(proposing))
         self.lengths = dict(lengths)
 
     def close(self) -> None:
@@ -219,7 +246,8 @@ class Model:
     def _cost(self, example: int, decoding: Decoding) -> float:
         """Expected tokens of a row; its reasoning will be about as long as the last time."""
         expected = self.lengths.get(example, decoding.max_new_tokens)
-        return len(self.training.questions[example]) + expected
+        training = self.training
+        return len(training.before[example]) + len(training.after[example]) + expected
 
     def _broadcast(
         self, job: Job, arguments: Sequence[Sequence[Any]], replay_key: str = ""
@@ -235,6 +263,27 @@ class Model:
             return [result for result, _ in done]
 
         return self.executor.submit(job, pieces).then(count)
+
+
+def without_space(log_probs: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """The same [rows, vocabulary] for the tokens as they are where no space stands before them.
+
+    A tokenizer whose tokens hold no spaces has the same tokens in both places.
+    """
+    vocabulary = tokenizer.get_vocab()
+    marks = [mark for mark in SPACE_MARKS if any(text.startswith(mark) for text in vocabulary)]
+    if not marks:
+        return log_probs
+    found = torch.full_like(log_probs, -torch.inf)
+    pairs = [
+        (token, vocabulary[mark + text])
+        for text, token in vocabulary.items()
+        for mark in marks
+        if mark + text in vocabulary and vocabulary[mark + text] < log_probs.shape[1]
+    ]
+    bare, spaced = zip(*pairs, strict=True)
+    found[:, list(bare)] = log_probs[:, list(spaced)]
+    return found
 
 
 def balanced(costs: Sequence[float], bins: int) -> list[list[int]]:

@@ -8,22 +8,31 @@ from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.layout import Layout
+from prompt_optimization.tasks.templates import END
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The texts between question and prompt, and after the reasoning; see ``Layout``."""
+    """The chat with question and prompt, and the texts after the reasoning; see ``Layout``."""
 
     extractor: str
     connector: str
     separator: str
+    template: str = END
+    fold_system: bool = False
 
     def layout(self, tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> Layout:
-        """The template as one tokenizer reads it."""
+        """The template as one tokenizer reads it.
+
+        Raises:
+            InputError: the model's chat template refuses it.
+        """
         return Layout(
             tokenizer,
             chat,
             extractor=self.extractor,
             connector=self.connector,
             separator=self.separator,
+            template=self.template,
+            fold_system=self.fold_system,
         )

@@ -42,7 +42,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int, chat: ChatFor
     context = check.context()
     check.roundtrip(context)
     target = check.target()
-    check.rows(rows, (*context.question, *context.prompt, *context.suffix, *target))
+    check.rows(rows, (*context.before, *context.prompt, *context.after, *target))
 
 
 class _Check:
@@ -92,7 +92,7 @@ class _Check:
                 f"joins plain words to the text around them ({error}); name another chat template",
                 "conversation_templates",
             ) from None
-        if not context.suffix:
+        if not context.after:
             raise self._refusal(
                 "drops all that the chat template writes after the user's words; name another "
                 "chat template",

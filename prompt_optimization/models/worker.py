@@ -123,11 +123,15 @@ def move_prefix(worker: Worker, ids: Ids) -> None:
     worker.examples.prefix.reach(ids)
 
 
+def move_proposing(worker: Worker, ids: Ids) -> None:
+    """The same for the cache off which the prompt's next token is read."""
+    worker.examples.proposing.reach(ids)
+
+
 def log_probs(worker: Worker, examples: Sequence[int]) -> NDArray[np.floating[Any]]:
-    """Next-token log-probabilities after the prefix: [examples, vocabulary]."""
-    found: NDArray[np.floating[Any]] = (
-        worker.examples.prefix.log_probs[list(examples)].cpu().numpy()
-    )
+    """Next-token log-probabilities after that prefix: [examples, vocabulary]."""
+    cache = worker.examples.proposing
+    found: NDArray[np.floating[Any]] = cache.log_probs[cache.row_of[list(examples)]].cpu().numpy()
     return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prompt_optimization.runs.config import all_keys
+from prompt_optimization.tasks.templates import END, short_name
 
 Reading = dict[str, str]
 
@@ -32,6 +33,7 @@ def of_run(log: Mapping[str, Any]) -> Reading:
     return _common(params, log["environment"]) | {
         "chat_template_kwargs": _text(params.get("chat_template_kwargs")),
         "connector": _text(params.get("connector")),
+        "template": short_name(params.get("template", END)),
         "extractor": _text(params.get("extractor_text")),
     }
 
@@ -41,8 +43,8 @@ def of_result(
 ) -> Reading:
     """How the prompt of an evaluation's result was read.
 
-    A baseline from the literature brings its own connector, which then belongs to its prompt and
-    not to the reading.
+    A baseline from the literature brings its own template and connector, which then belong to its
+    prompt and not to the reading.
 
     Args:
         arguments: see ``template_arguments``.
@@ -56,6 +58,7 @@ def of_result(
     found["extractor"] = _text(result["extractor"])
     if origin["kind"] != "baseline" or origin["name"] == "initial":
         found["connector"] = _text(result["connector"])
+        found["template"] = short_name(result.get("template", END))
     return found
 
 

@@ -30,7 +30,13 @@ COLDEST = 1e-6
 def template_of(settings: Plan) -> PromptTemplate:
     """The texts around question, prompt and reasoning."""
     task = settings.task
-    return PromptTemplate(task.extractor_text, task.connector, task.extractor_separator)
+    return PromptTemplate(
+        task.extractor_text,
+        task.connector,
+        task.extractor_separator,
+        task.template,
+        task.fold_system,
+    )
 
 
 def decoding_of(settings: Plan, loss: AnswerLoss | None = None) -> Decoding:
@@ -111,6 +117,7 @@ def make_session(
         objective=settings.scoring.objective,
         nll_weight=settings.scoring.nll_weight,
         written=written,
+        keep=settings.task.keep,
     )
     tools = Tools(
         random.Random(settings.run.seed),

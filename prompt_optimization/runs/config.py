@@ -27,6 +27,7 @@ from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
 from prompt_optimization.tasks.registry import Task, task_of
 from prompt_optimization.tasks.settings import TaskSettings
+from prompt_optimization.tasks.templates import resolved
 
 COMMON: tuple[type[Settings], ...] = (
     TaskSettings,
@@ -211,10 +212,11 @@ def plan(values: Mapping[str, Any]) -> Plan:
 
 
 def _resolved(settings: TaskSettings) -> TaskSettings:
-    """Rows per split, test file and extractor of tasks that are known by their file's name.
+    """Rows per split, test file and extractor of tasks that are known by their file's name, and
+    the template that is read from a file.
 
     Raises:
-        InputError: there is no extractor.
+        InputError: there is no extractor, or the template is none.
     """
     values = settings.values()
     path = Path(values["train_data"])
@@ -237,4 +239,5 @@ def _resolved(settings: TaskSettings) -> TaskSettings:
                 key="extractor_text",
             )
         values["extractor_text"] = task.extractor(values["extractor_style"])
+    values["template"] = resolved(values["template"])
     return TaskSettings.of(values)

@@ -20,6 +20,8 @@ from rich.table import Table as Grid
 from prompt_optimization.optimizers.stoppers import Progress as SearchProgress
 from prompt_optimization.runs.observers import Begin, End, Evaluated, Observer, StepDone
 from prompt_optimization.scoring.settings import METRICS
+from prompt_optimization.tasks.templates import END, short_name
+from prompt_optimization.tasks.texts import one_line
 
 # Characters of a tried prompt that a line shows.
 LABEL = 32
@@ -63,7 +65,7 @@ class Display(Observer):
             return
         done = event.progress.steps
         name = f"{done:>4}/{event.max_steps}" if done else "initial"
-        prompt = escape(self._prompt.strip())
+        prompt = _text(self._prompt)
         self._print(f"[bold]{name}[/]  {_numbers(event.incumbent)}  {prompt}")
         self._show(f"step {done + 1}", event.progress)
 
@@ -118,7 +120,7 @@ class Display(Observer):
     def scored(self, prompt: str, accuracy: float) -> None:
         """A prompt with the share of rows that it got right."""
         if self.verbose:
-            self._print(f"  {100 * accuracy:5.1f} % right  {escape(prompt.strip())}")
+            self._print(f"  {100 * accuracy:5.1f} % right  {_text(prompt)}")
 
     def end(self, event: End) -> None:
         """The result of a finished run, shown whether verbose or not."""
@@ -129,8 +131,8 @@ class Display(Observer):
         self.note(f"search ended: {data['ended']}")
         evaluation, initial = data["evaluation"], data["initial"]
         self._print()
-        self._print(f"[bold]initial prompt[/]  {escape(initial['prompt'].strip())}")
-        self._print(f"[bold]best prompt[/]     {escape(evaluation['chosen'].strip())}")
+        self._print(f"[bold]initial prompt[/]  {_text(initial['prompt'])}")
+        self._print(f"[bold]best prompt[/]     {_text(evaluation['chosen'])}")
         known = [initial, *data["best"]]
         best = next((each for each in known if each["prompt"] == evaluation["chosen"]), None)
         if best and best["samples"] == initial["samples"]:
@@ -158,7 +160,7 @@ class Display(Observer):
                 str(result["strict"]["n"]),
                 escape(_named_by(result["origin"])),
                 _interval(result["strict"]),
-                escape((result["connector"] + result["prompt"]).strip(". ")),
+                _placed(result),
             )
         self._print(grid)
         self._print(f"evaluation: {escape(str(path.resolve()))}")
@@ -218,9 +220,22 @@ def marked(before: str, after: str) -> str:
     old, new = (re.findall(r"\s+|[^\s]+", text.strip()) for text in (before, after))
     parts = []
     for kind, _, _, start, end in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
-        text = escape("".join(new[start:end]))
+        text = escape(one_line("".join(new[start:end])))
         parts.append(f"[reverse]{text}[/]" if kind in ("replace", "insert") and text else text)
     return "".join(parts)
+
+
+def _text(prompt: str) -> str:
+    """A prompt as markup, in one line."""
+    return escape(one_line(prompt.strip()))
+
+
+def _placed(result: dict[str, Any]) -> str:
+    """A result's prompt with the connector, or with the name of another template than usual."""
+    template = result.get("template", END)
+    if template == END:
+        return _text((result["connector"] + result["prompt"]).strip(". "))
+    return f"{_text(result['prompt'])} ({short_name(template)})"
 
 
 def _tried(record: dict[str, Any]) -> str:

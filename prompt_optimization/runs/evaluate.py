@@ -44,6 +44,7 @@ from prompt_optimization.scoring.finalists import Text
 from prompt_optimization.scoring.held_out import HeldOut, HeldOutScorer
 from prompt_optimization.scoring.settings import METRICS
 from prompt_optimization.tasks.examples import Example
+from prompt_optimization.tasks.templates import END
 
 # Rows whose questions are held in memory, and whose outputs are written, together.
 BLOCK = 100
@@ -176,7 +177,13 @@ class _Writer:
         task, reasoning = job.settings.task, job.settings.reasoning
         scorer = HeldOutScorer(
             self.model,
-            PromptTemplate(task.extractor_text, prompt.connector, task.extractor_separator),
+            PromptTemplate(
+                task.extractor_text,
+                prompt.connector,
+                task.extractor_separator,
+                prompt.template,
+                task.fold_system,
+            ),
             Decoding(reasoning.max_new_tokens, reasoning.answer_tokens),
         )
         try:
@@ -208,7 +215,8 @@ class _Writer:
 
 def _key(job: EvaluationJob, prompt: PromptToScore, example: Example) -> OutputKey:
     extractor = job.settings.task.extractor_text
-    return (job.name, job.split, example.row, extractor, prompt.connector, prompt.prompt)
+    place = (extractor, prompt.template, prompt.connector)
+    return (job.name, job.split, example.row, *place, prompt.prompt)
 
 
 def _results(job: EvaluationJob, outputs: Outputs) -> Iterator[dict[str, Any]]:
@@ -226,6 +234,7 @@ def _results(job: EvaluationJob, outputs: Outputs) -> Iterator[dict[str, Any]]:
                 "split": job.split,
                 "rows": [example.row for example in job.examples],
                 "extractor": job.settings.task.extractor_text,
+                "template": prompt.template,
                 "connector": prompt.connector,
                 "origin": origin,
                 **result.record(),
@@ -238,7 +247,12 @@ def _identity(record: dict[str, Any]) -> str:
     # Not what an origin tells of its run: later versions may tell more.
     named_by = ("kind", "name", "log", "run", "prompt")
     return json.dumps(
-        [*(record[name] for name in names), *(record["origin"].get(name) for name in named_by)]
+        [
+            # Results from before there were templates do not say.
+            record.get("template", END),
+            *(record[name] for name in names),
+            *(record["origin"].get(name) for name in named_by),
+        ]
     )
 
 

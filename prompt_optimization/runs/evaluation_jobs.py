@@ -5,6 +5,7 @@ Free of torch, so that help and refusals come at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +25,10 @@ from prompt_optimization.runs.store.log import logs_of, method_of, read_log
 from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.open import read_task
 from prompt_optimization.tasks.registry import STYLES, task_of
+from prompt_optimization.tasks.templates import END
 
 # Kojima et al., 2022: it stands after the question as a sentence of its own.
-ZERO_SHOT_COT = ("", " Let's think step by step.")
+ZERO_SHOT_COT = (END, "", " Let's think step by step.")
 BASELINES = ("initial", "zero_shot_cot")
 
 
@@ -51,8 +53,9 @@ class Request:
 
 @dataclass
 class PromptToScore:
-    """A prompt with what stands between it and the question, and all that named it."""
+    """A prompt with the template and the connector that it stands in, and all that named it."""
 
+    template: str
     connector: str
     prompt: str
     origins: list[dict[str, Any]] = field(default_factory=list)
@@ -71,17 +74,17 @@ class EvaluationJob:
     tables: dict[str, Table]
     split: str
     examples: tuple[Example, ...]
-    prompts: dict[tuple[str, str], PromptToScore] = field(default_factory=dict)
+    prompts: dict[tuple[str, str, str], PromptToScore] = field(default_factory=dict)
 
-    @property
-    def connector(self) -> str:
-        """What stands between question and prompt unless a baseline says otherwise."""
-        return self.settings.task.connector
+    def add(self, prompt: str, origin: dict[str, Any]) -> None:
+        """Enter a prompt that stands where the settings have it."""
+        task = self.settings.task
+        self.add_in(task.template, task.connector, prompt, origin)
 
-    def add(self, connector: str, prompt: str, origin: dict[str, Any]) -> None:
+    def add_in(self, template: str, connector: str, prompt: str, origin: dict[str, Any]) -> None:
         """Enter a prompt once, whoever names it."""
-        prompt = Layout.normalise(prompt)
-        entered = self.prompts.setdefault((connector, prompt), PromptToScore(connector, prompt))
+        made = PromptToScore(template, connector, Layout.normalise(prompt))
+        entered = self.prompts.setdefault((template, connector, made.prompt), made)
         if origin not in entered.origins:
             entered.origins.append(origin)
 
@@ -101,10 +104,9 @@ def gather(
     for prompt in request.prompts:
         if not prompt.strip():
             raise InputError("an empty prompt cannot be evaluated; give a text", key="prompt")
-        if not prompt.isprintable():
+        if not re.sub(r"[\n\t]", "", prompt).isprintable():
             raise InputError(
-                f"prompt {prompt!a} holds characters that cannot be printed; give one line of text "
-                "in UTF-8",
+                f"prompt {prompt!a} holds characters that cannot be printed; give a text in UTF-8",
                 key="prompt",
             )
     # Keys inside a setting that is a dict have no name of their own; none of those is the task's.
@@ -125,20 +127,21 @@ def gather(
             "search": search_variant(log["params"]),
             "start": start_variant(log["params"]["control_init"]),
         }
-        job.add(job.connector, chosen, origin | {"prompt": "chosen"})
+        job.add(chosen, origin | {"prompt": "chosen"})
         for rank, scored in enumerate(log["best"] if request.all_best else (), 1):
-            job.add(job.connector, scored["prompt"], origin | {"prompt": f"best {rank}"})
+            job.add(scored["prompt"], origin | {"prompt": f"best {rank}"})
     if not jobs:
         _job(values, request.split, jobs)
     for job in jobs.values():
         for prompt in request.prompts:
-            job.add(job.connector, prompt, {"kind": "prompt"})
+            job.add(prompt, {"kind": "prompt"})
         for name in request.baselines:
-            initial = name == "initial"
-            ours = job.connector, job.settings.task.prompt
-            connector, prompt = ours if initial else ZERO_SHOT_COT
-            start = start_variant(prompt) if initial else ""
-            job.add(connector, prompt, {"kind": "baseline", "name": name, "start": start})
+            origin = {"kind": "baseline", "name": name, "start": ""}
+            if name == "initial":
+                prompt = job.settings.task.prompt
+                job.add(prompt, origin | {"start": start_variant(prompt)})
+            else:
+                job.add_in(*ZERO_SHOT_COT, origin)
         if not job.prompts:
             raise InputError(
                 "no prompt to evaluate; give a text, a log or a baseline",
@@ -229,7 +232,7 @@ def _job(
     hashes = tuple(table.sha256 for table in tables.values())
     rows = tuple(example.row for example in examples)
     prompt = Layout.normalise(task.prompt)
-    key = (name, hashes, rows, task.extractor_text, task.connector, prompt)
+    key = (name, hashes, rows, task.extractor_text, task.template, task.connector, prompt)
     return jobs.setdefault(key, EvaluationJob(name, settings, tables, split, examples))
 
 

@@ -23,6 +23,7 @@ from prompt_optimization.scoring.ledger import Ledger
 from prompt_optimization.scoring.settings import OBJECTIVES
 from prompt_optimization.tasks.answers import strict_match
 from prompt_optimization.tasks.examples import Example
+from prompt_optimization.tasks.texts import lacking_words
 
 # Prompts whose outcomes are remembered; the least recently used one is forgotten first.
 REMEMBERED = 256
@@ -122,6 +123,7 @@ class Scorer:
         objective: str,
         nll_weight: float,
         written: bool = False,
+        keep: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -130,6 +132,7 @@ class Scorer:
             objective: one of ``OBJECTIVES``.
             nll_weight: of the prompt's negative log-likelihood in the objective.
             written: let every row write its answer, for methods that read ``transcripts``.
+            keep: words that have to stay in every prompt.
         """
         assert objective in OBJECTIVES, objective
         assert decoding.answer_tokens or not (written or objective == "answers")
@@ -138,6 +141,7 @@ class Scorer:
         self.objective = objective
         self.nll_weight = nll_weight
         self.written = written or objective == "answers"
+        self.keep = tuple(keep)
         self.encoded: EncodedExamples = models[0].training
         self.examples: tuple[Example, ...] = self.encoded.examples
         self.ledger = Ledger()
@@ -209,6 +213,8 @@ class Scorer:
         """Why ``prompt`` cannot be scored, in words; None when it can."""
         if not prompt.strip():
             return "it is empty"
+        if lacking := lacking_words(prompt, self.keep):
+            return f"it lacks the words '{lacking}', which have to stay"
         try:
             ids = self.ids(prompt)
             for model in self.models:
@@ -236,6 +242,7 @@ class Scorer:
             "models": [
                 {
                     "prefix": list(model.prefix),
+                    "proposing": list(model.proposing),
                     "lengths": list(model.lengths.items()),
                     "limits": [
                         [each.rows, each.gradient_rows, each.pool_rows]
@@ -253,7 +260,8 @@ class Scorer:
             for prompt, known in state["known"]
         )
         for model, record in zip(self.models, state["models"], strict=True):
-            model.restore(record["prefix"], dict(record["lengths"]), record["limits"])
+            proposing = record.get("proposing", ())  # came with templates
+            model.restore(record["prefix"], proposing, dict(record["lengths"]), record["limits"])
         # Last: the prefix that was just read once more has been counted already.
         self.ledger.restore(state["ledger"])
 

@@ -8,6 +8,8 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
 from prompt_optimization.tasks.cells import check_characters
 from prompt_optimization.tasks.registry import STYLES
+from prompt_optimization.tasks.templates import CONNECTORS, END
+from prompt_optimization.tasks.texts import lacking_words
 
 ROWS = "-1: as many as the paper took for the task that the file is named after, else"
 
@@ -75,9 +77,25 @@ class TaskSettings(Settings, group="task"):
         variant=False,
         reading=True,
     )
+    template: str = key(
+        END,
+        "where the prompt stands: end (after the question), begin (before it), before (before it, "
+        "in a paragraph of its own), system (in the system turn), a file, or a chat as JSON text; "
+        "docs/harness.md explains it",
+        flat="template",
+        variant=False,
+        of_task=True,
+    )
+    fold_system: bool = key(
+        False,
+        "put the system turn at the beginning of the user's where the model has no system turn",
+        variant=False,
+        reading=True,
+    )
     connector: str = key(
         ". Use",
-        "text between question and prompt",
+        "text between question and prompt under template=end; under a template whose prompt stands "
+        "first, only greater reads it, for its proposals",
         flat="connector",
         source="paper",
         variant=False,
@@ -93,9 +111,21 @@ class TaskSettings(Settings, group="task"):
         of_task=True,
     )
 
+    keep: tuple[str, ...] = key(
+        (), "words that have to stay in the prompt as they are", flat="keep", of_task=True
+    )
     max_prompt_tokens: int = key(
         64, "the prompt does not grow beyond this", flat="max_prompt_tokens", low=2
     )
+
+    @property
+    def warnings(self) -> list[str]:
+        if self.template != END and self.connector not in CONNECTORS:
+            return [
+                "connector stands in no prompt that is scored under another template than "
+                f"'{END}'; write the words into the template"
+            ]
+        return []
 
     def check(self) -> None:
         if not self.train_data:
@@ -105,3 +135,13 @@ class TaskSettings(Settings, group="task"):
         check_characters(self.prompt, "the initial prompt", key="control_init")
         check_characters(self.connector, "the connector", key="connector")
         check_characters(self.extractor_text, "the extractor", key="extractor_text")
+        check_characters(self.template, "the template", key="template")
+        for words in self.keep:
+            if not words.strip():
+                raise InputError("keep has a text without a word; leave it out", key="keep")
+        if lacking := lacking_words(self.prompt, self.keep):
+            raise InputError(
+                f"the initial prompt lacks the words '{lacking}', which are to stay; write them "
+                "into it",
+                key=("keep", "control_init"),
+            )

@@ -17,7 +17,9 @@ from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.tasks.templates import END
 from tests import plain
+from tests.conftest import AROUND, PLACES
 
 PROMPTS = (
     " proper logical reasoning and think step by step.",
@@ -61,14 +63,14 @@ def stop_at(model: LanguageModel, samples: CachedExamples, step: int) -> None:
     model.stop_ids = model.stop_ids | set(stops)
 
 
-def test_equals_the_plain_path(family: str, make_model: Any, make_samples: Any) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_equals_the_plain_path(family: str, place: str, make_model: Any, make_samples: Any) -> None:
     model = make_model(family)
-    samples = make_samples(model)
+    samples = make_samples(model, template=place)
     stop_at(model, samples, 5)
     engine = Engine(model, max_rows=64)
-    lengths = check_against_plain(
-        engine, samples, prompts_of(samples), Decoding(14, temperature=0.7), range(6)
-    )
+    prompts = prompts_of(samples)
+    lengths = check_against_plain(engine, samples, prompts, Decoding(14, temperature=0.7), range(6))
     assert len(lengths) > 1 and max(lengths) == 14, "rows should end early and at the limit"
 
 
@@ -80,6 +82,7 @@ def test_equals_the_plain_path(family: str, make_model: Any, make_samples: Any) 
     chosen=st.lists(st.sampled_from(PROMPTS), min_size=1, max_size=3, unique=True),
     indices=st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True),
     before=st.sampled_from(PROMPTS),
+    place=st.sampled_from([END, "begin", AROUND]),
 )
 def test_any_pool_any_order_after_any_prompt(
     make_model: Any,
@@ -88,9 +91,10 @@ def test_any_pool_any_order_after_any_prompt(
     chosen: list[str],
     indices: list[int],
     before: str,
+    place: str,
 ) -> None:
     model = make_model("llama-3")
-    samples = make_samples(model)
+    samples = make_samples(model, template=place)
     stop_at(model, samples, 3)
     engine = Engine(model, max_rows=rows)
     engine.run(samples, prompts_of(samples, (before,)), Decoding(2))  # leaves a prefix
@@ -103,9 +107,9 @@ def test_only_new_tokens_are_read(make_model: Any, make_samples: Any) -> None:
     engine = Engine(model, 64)
     (prompt,) = prompts_of(samples, PROMPTS[:1])
     engine.run(samples, [prompt], Decoding(4))
-    questions = sum(map(len, samples.questions))
+    questions = sum(map(len, samples.before))
     targets = sum(len(t.extractor) + len(t.answer) for t in samples.targets)
-    each = len(prompt) + len(samples.suffix)
+    each = len(prompt) + len(samples.after[0])
     assert model.counts["prefilled"] <= questions + targets + 6 * (each + 1)
 
     # A candidate that differs at one place reads from there on, and no question again.
@@ -128,7 +132,7 @@ def test_free_answers_continue_the_extractor(
     # The limit leaves room for the longest reference answer and the token that ends it.
     limit = max(decoding.answer_tokens, 1 + max(len(target.answer) for target in samples.targets))
     for sample, outcome in enumerate(outcomes):
-        ids = [*samples.questions[sample], *prompt, *samples.suffix, *outcome.reasoning]
+        ids = [*samples.before[sample], *prompt, *samples.after[sample], *outcome.reasoning]
         ids += samples.targets[sample].extractor
         start = len(ids)
         while len(ids) - start < limit:

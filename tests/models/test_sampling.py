@@ -84,7 +84,7 @@ def plain_sample(
     assert sampling is not None
     question = samples.examples[sample].question
     choose = sampling.choice([question], CPU)
-    ids = [*samples.questions[sample], *prompt, *samples.suffix]
+    ids = [*samples.before[sample], *prompt, *samples.after[sample]]
     start = len(ids)
     for step in range(decoding.max_new_tokens):
         token = int(choose(plain.logits(model, ids)[-1:], torch.tensor([0]), step))

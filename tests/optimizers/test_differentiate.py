@@ -15,6 +15,7 @@ from prompt_optimization.optimizers.greater.differentiate import (
     aggregate,
     token_gradients,
 )
+from tests.conftest import PLACES
 
 WEIGHTS = LossWeights(answer=0.9, nll=0.3, temperature=0.5)
 
@@ -25,14 +26,15 @@ def loss_at(
     """The loss written plainly: whole text, no cache, the edited place's vector given."""
     position, one_hot_vector = mixed
     target = samples.targets[sample]
-    context = [*samples.questions[sample], *prompt, *samples.suffix, *reasoning, *target.extractor]
+    context = [*samples.before[sample], *prompt, *samples.after[sample], *reasoning]
+    context += target.extractor
     ids = torch.tensor([*context, *target.answer])
     vectors = model.model.get_input_embeddings()(ids).detach().clone()
-    vectors[len(samples.questions[sample]) + position] = one_hot_vector
+    vectors[len(samples.before[sample]) + position] = one_hot_vector
     with torch.no_grad():
         logits = model.model(inputs_embeds=vectors[None], use_cache=False).logits[0]
     ce = torch.nn.functional.cross_entropy
-    start = len(samples.questions[sample])
+    start = len(samples.before[sample])
     nll = ce(logits[start - 1 : start - 1 + len(prompt)], torch.tensor(prompt))
     answer = ce(logits[len(context) - 1 : -1] / WEIGHTS.temperature, torch.tensor(target.answer))
     return float(WEIGHTS.answer * answer + WEIGHTS.nll * nll)
@@ -61,11 +63,12 @@ def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("position", [0, 3, -1])
+@pytest.mark.parametrize("place", PLACES)
 def test_equals_finite_differences(
-    family: str, position: int, make_model: Any, make_samples: Any
+    family: str, position: int, place: str, make_model: Any, make_samples: Any
 ) -> None:
     model = make_model(family, torch.float64)
-    samples = make_samples(model, n=3)
+    samples = make_samples(model, n=3, template=place)
     prompt = samples.prompt_ids(" proper logical reasoning and think step by step.")
     position %= len(prompt)
     reasonings = [tuple(range(20, 20 + n)) for n in (4, 0, 7)]

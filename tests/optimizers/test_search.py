@@ -83,9 +83,9 @@ def check_text_is_truth(search: GreaterSearch, step: Step) -> None:
     prompts.append((step.incumbent.text, search.scorer.ids(step.incumbent.text)))
     assert [text for text, _ in prompts[:-1]] == [each.scored.text for each in step.tried]
     for text, ids in prompts:
-        for example, question in zip(encoded.examples, encoded.questions, strict=True):
+        for example, before in zip(encoded.examples, encoded.before, strict=True):
             (context,) = encoded.layout.contexts([example.question], text)
-            assert context.question == question and context.prompt == ids
+            assert context.before == before and context.prompt == ids
 
 
 def test_every_prompt_is_its_text(make_search: MakeSearch, family: str) -> None:

@@ -102,9 +102,9 @@ def test_layout_ids(recorded: Any) -> None:
         assert samples.prompt_ids(Layout.normalise(text)) == prompt
     for sample, one in enumerate(step["prompts"]):
         ids, spans = one["input_ids"], {k: slice(*v) for k, v in one["slices"].items()}
-        assert samples.questions[sample] == tuple(ids[: spans["control"].start])
+        assert samples.before[sample] == tuple(ids[: spans["control"].start])
         assert tuple(ids[spans["control"]]) == prompt
-        assert samples.suffix == tuple(ids[spans["assistant_role"]])
+        assert samples.after[sample] == tuple(ids[spans["assistant_role"]])
         target = samples.targets[sample]
         assert target.extractor + target.answer == tuple(ids[spans["target"]])
         assert target.answer == tuple(ids[spans["focused_target"]])
@@ -222,7 +222,7 @@ def published_scores(
     pool = [(0, sample) for sample in range(len(samples))]
     samples.prefix.reach(())
     kv = samples.prefix.kv.select(range(len(samples)), spare=128)
-    suffix = [i for i in samples.suffix if i != END_OF_TURN]
+    suffix = [i for i in samples.after[0] if i != END_OF_TURN]
     ids = torch.tensor([[*prompt, *suffix]] * len(samples))
     logits, _ = model.read(kv, ids[:, :1])
     # The logits before each prompt token, for labels that are not the tokens read.

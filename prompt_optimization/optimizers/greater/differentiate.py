@@ -1,6 +1,6 @@
 """Step 3: the gradient through the reasoning. (paper, section 3.3)
 
-``question + prompt + reasoning + extractor + answer`` is read once more, from the edited
+``before + prompt + after + reasoning + extractor + answer`` is read once more, from the edited
 position on. The loss of a sample is::
 
     answer_weight * mean cross-entropy of the answer's tokens at logits / temperature
@@ -122,26 +122,23 @@ def _input_gradients(
     weights: LossWeights,
 ) -> torch.Tensor:
     """Gradient of every row's loss by its input vector at ``position``: [rows, width]."""
-    before = len(prompt) - position + len(samples.suffix)
     sequences, positions, scales, answers = [], [], [], []
     for row, (sample, reasoning) in enumerate(some):
         target = samples.targets[sample]
-        sequences.append(
-            [*prompt[position:], *samples.suffix, *reasoning, *target.extractor, *target.answer]
-        )
+        context = (*prompt[position:], *samples.after[sample], *reasoning, *target.extractor)
+        sequences.append((*context, *target.answer))
         # Column c predicts column c + 1. The edited token's own likelihood does not depend on its
         # input vector, so the prompt's part begins one further.
-        first_answer = before + len(reasoning) + len(target.extractor)
         for column in range(1, len(prompt) - position):
             positions.append((row, column - 1))
             scales.append((weights.nll / len(prompt), 1.0))
         answers.append(slice(len(positions), len(positions) + len(target.answer)))
         share = weights.answer / len(target.answer) if weights.answer_loss is None else 0.0
-        for column in range(first_answer, first_answer + len(target.answer)):
+        for column in range(len(context), len(context) + len(target.answer)):
             positions.append((row, column - 1))
             scales.append((share, weights.temperature))
     ids, valid = pad_right(sequences, model.filler, model.device)
-    kv = samples.prefix.kv.select([sample for sample, _ in some], spare=ids.shape[1])
+    kv = samples.prefix.select([sample for sample, _ in some], ids.shape[1])
     model.counts["differentiated"] += int(valid.sum())
     where = torch.tensor(positions, device=model.device).unbind(1)
     scale, temperature = torch.tensor(scales, device=model.device).unbind(1)

@@ -89,7 +89,8 @@ def propose(
 
     Args:
         log_probs: of every model, [samples, vocabulary] at the edited position. With several
-            models, a token counts as proposed for an example only if every model proposes it.
+            models, a token counts as proposed for an example only if every model proposes it. A
+            token that has minus infinity cannot stand there.
         banned: [vocabulary] bool.
         topk: tokens per sample to begin with; grows by ``widening`` while fewer than
             ``minimum`` tokens come out, all groups being drawn again.
@@ -98,8 +99,9 @@ def propose(
         keep: lets through the tokens whose prompt survives as text.
     """
     samples = len(log_probs[0])
-    allowed = int((~banned).sum())
     mean = torch.stack([each.mean(0) for each in log_probs]).mean(0)
+    banned = banned | torch.isneginf(mean).to(banned.device)
+    allowed = int((~banned).sum())
     survives: dict[int, bool] = {}  # widening meets the same tokens again and again
     while True:
         models = [top_tokens(each, banned, topk) for each in log_probs]

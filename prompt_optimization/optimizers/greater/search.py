@@ -30,6 +30,7 @@ from prompt_optimization.optimizers.greater.select import (
 )
 from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
+from prompt_optimization.tasks.texts import lacking_words
 
 # What topk grows by while too few proposals come out. (code)
 WIDENING = 2
@@ -90,7 +91,14 @@ class GreaterSearch(Optimizer):
 
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt on the examples in use."""
-        self.initial_length = len(self.scorer.ids(prompt))
+        ids = self.scorer.ids(prompt)
+        self.initial_length = len(ids)
+        if all(self._stays(ids, position) for position in range(len(ids))):
+            raise InputError(
+                f"the words that have to stay leave no token of the initial prompt "
+                f"'{prompt.strip()}' to edit; name fewer, or give it more words",
+                key=("keep", "control_init"),
+            )
         return super().start(prompt)
 
     def _step(self) -> Step:
@@ -196,15 +204,24 @@ class GreaterSearch(Optimizer):
         return self.active == len(self.scorer.examples) and self.active_models == len(self.models)
 
     def _position(self, ids: Ids) -> tuple[int, bool]:
-        """The position to edit. After the last token one is appended, unless the sentence has
-        ended or the prompt is as long as it may be."""
-        if self.position < len(ids):
-            return self.position, False
+        """The position to edit, past the words that have to stay. After the last token one is
+        appended, unless the sentence has ended or the prompt is as long as it may be."""
+        free = [place for place in range(len(ids)) if not self._stays(ids, place)]
+        for place in free:
+            if place >= self.position:
+                return place, False
         if self._ends_sentence(ids[-1]):
-            return 0, False
+            return next(iter(free), 0), False
         if len(ids) >= max(self.tools.max_prompt_tokens, self.initial_length):
-            return 0, False
+            return next(iter(free), 0), False
         return len(ids), True
+
+    def _stays(self, ids: Ids, position: int) -> bool:
+        """Whether the token belongs to words that have to stay: without it they are not there."""
+        if not self.scorer.keep:
+            return False
+        rest = self.tokenizer.decode([*ids[:position], *ids[position + 1 :]])
+        return lacking_words(rest, self.scorer.keep) is not None
 
     def _propose(
         self,
@@ -232,7 +249,8 @@ class GreaterSearch(Optimizer):
         )
 
     def _keep(self, tokens: Sequence[int], edited: Callable[[int], Ids], taken: Ids) -> list[int]:
-        """The tokens whose prompt is a text that means exactly these ids.
+        """The tokens whose prompt is a text that means exactly these ids, with the words that have
+        to stay.
 
         The current token passes only where it may be shortlisted: its score is known, so trying it
         again would waste a place.
@@ -240,7 +258,11 @@ class GreaterSearch(Optimizer):
         if not self.settings.current_in_shortlist:
             tokens = [token for token in tokens if token not in taken]
         texts = self._roundtrip_text([edited(token) for token in tokens])
-        return [token for token, text in zip(tokens, texts, strict=True) if text is not None]
+        return [
+            token
+            for token, text in zip(tokens, texts, strict=True)
+            if text is not None and not lacking_words(text, self.scorer.keep)
+        ]
 
     def _roundtrip_text(self, prompts: Sequence[Ids]) -> list[str | None]:
         """The text that means each prompt's ids in every model's chat format, or None."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.store.log import PLACE, log_path, logs_of, read_log
+from prompt_optimization.tasks.templates import END
 
 # Parts of a log's environment that must stay the same: what the model writes depends on them.
 MODEL = {
@@ -27,6 +28,10 @@ TASK = {
     "data": "the task file",
     "rows": "the chosen rows",
 }
+
+
+# Settings that have come since logs were first written, with what they were before.
+LATER = {"template": END}
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ def differences(
 def changed_settings(before: dict[str, Any], params: dict[str, Any], free: Set[str]) -> list[str]:
     """The settings that differ; a phrase each. Keys may have come since ``before`` was written."""
     now = json.loads(json.dumps(params, default=str))
+    before = {key: value for key, value in LATER.items() if key in now} | before
     return [
         f"{key} was {before[key]!r} and is {now.get(key)!r}"
         for key in sorted({*before} - free)

@@ -11,10 +11,11 @@ from typing import Any
 from prompt_optimization.errors import InputError, require
 from prompt_optimization.files import unwritable
 from prompt_optimization.signals import shielded
+from prompt_optimization.tasks.templates import END
 
 # Which output it is, and what it holds: strict, flexible and teacher_forced are booleans, the loss
 # is in nats.
-KEY = ("task", "split", "row", "extractor", "connector", "prompt")
+KEY = ("task", "split", "row", "extractor", "template", "connector", "prompt")
 VALUES = (
     "question", "reasoning", "answer", "reference", "strict", "flexible", "teacher_forced", "loss",
 )  # fmt: skip
@@ -75,7 +76,9 @@ class Outputs:
     def _take(self, line: bytes, name: str) -> None:
         try:
             record = json.loads(line)
-            require(isinstance(record, dict) and set(record) >= FIELDS)
+            require(isinstance(record, dict))
+            record.setdefault("template", END)  # came later
+            require(set(record) >= FIELDS)
             self.records[output_key(record)] = record
         except (ValueError, TypeError, RecursionError):
             raise self._no_output(name) from None
