@@ -13,7 +13,7 @@ from prompt_optimization.keys import Key
 from prompt_optimization.models.answer_loss import AnswerLoss
 from prompt_optimization.models.settings import of_generate_config
 from prompt_optimization.runs.config import Plan, all_keys, plan
-from prompt_optimization.tasks.templates import as_text
+from prompt_optimization.tasks.templates import END, as_text
 
 # Settings of the harness that are arguments here, have another form, or are about files and flags.
 NOT_OFFERED = {
@@ -77,8 +77,7 @@ class OptimizeConfig(dict[str, Any]):
             InputError: a key is unknown, or a value has the wrong type or size.
         """
         names = [*OWN, *offered()]
-        if "template" in given:
-            given["template"] = as_text(given["template"])
+        given["template"] = as_text(given.get("template", END))
         for name in given:
             if name not in names:
                 raise InputError(

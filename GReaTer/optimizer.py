@@ -193,7 +193,7 @@ class GreaterOptimizer:
     ) -> PromptEvaluation:
         if not isinstance(prompt, str) or not prompt.strip():
             raise InputError(f"the prompt is {prompt!r}; give one with at least a word")
-        plan = self.config.plan(**self._settings(p_extractor), control_init=prompt)
+        plan = self.config.plan(**self._settings(p_extractor), control_init=prompt, keep=())
         scorer = HeldOutScorer(model, template_of(plan), decoding_of(plan, self.config.loss))
         return pasted(scorer.score(Text(Layout.normalise(prompt)), data.rows))
 

@@ -257,11 +257,17 @@ def make_scorer(make_model: Any, make_answerer: Any) -> Callable[..., Scorer]:
         nll_weight: float = 0.02,
         written: bool = False,
         template: str = END,
+        keep: tuple[str, ...] = (),
     ) -> Scorer:
         given = models or (make_model(),)
         answerers = [make_answerer(model, n, prompt, template) for model in given]
         return Scorer(
-            answerers, decoding, objective=objective, nll_weight=nll_weight, written=written
+            answerers,
+            decoding,
+            objective=objective,
+            nll_weight=nll_weight,
+            written=written,
+            keep=keep,
         )
 
     return make

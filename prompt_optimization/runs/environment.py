@@ -18,6 +18,7 @@ from prompt_optimization.models.worker import Worker
 from prompt_optimization.paths import checkout
 from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.official import is_official
+from prompt_optimization.tasks.templates import END
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "ml_collections", "fschat")
 
@@ -68,7 +69,12 @@ def describe_run(
         | {"chat_template": model.chat.sha256}
         for each, model in zip(described[1:], models[1:], strict=True)
     ]
-    return describe(described[0], models[0].chat, tables, seed) | {
+    found = describe(described[0], models[0].chat, tables, seed)
+    layout = models[0].training.layout
+    if layout.template != END:
+        # What stands around the two slots.
+        found["chat_template"]["pieces"] = list(layout.frame.pieces)
+    return found | {
         "other_models": others,
         "rows": {split: [example.row for example in some] for split, some in rows.items()},
     }

@@ -112,7 +112,7 @@ class TaskSettings(Settings, group="task"):
     )
 
     keep: tuple[str, ...] = key(
-        (), "words that have to stay in the prompt as they are", flat="keep", of_task=True
+        (), "words that have to stay in the prompt as they are", flat="keep"
     )
     max_prompt_tokens: int = key(
         64, "the prompt does not grow beyond this", flat="max_prompt_tokens", low=2

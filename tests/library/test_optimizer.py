@@ -224,6 +224,30 @@ def test_a_callback_that_fails_ends_nothing(make_optimizer: Any) -> None:
     assert len(fault.steps) == 2 and other.steps == outputs.history
 
 
+def test_a_prompt_stands_anywhere(make_optimizer: Any, inputs: GreaterDataSet) -> None:
+    turns = [("system", "Count. {prompt}"), ("user", "{question}")]
+    own = make_optimizer(template=turns, keep=["step by step"])
+    outputs = own.optimize(inputs, EXTRACTOR, rounds=4, progress=False)
+    assert any(step.accepted for step in outputs.history)
+    assert all("step by step" in prompt.text for prompt in outputs.prompts)
+    # What is measured need not have the words that stay.
+    found = own.evaluate("Count slowly.", inputs)
+    as_dicts = [{"role": role, "content": content} for role, content in turns]
+    assert make_optimizer(template=as_dicts).evaluate(found.prompt, inputs, EXTRACTOR) == found
+    usual = make_optimizer().evaluate(found.prompt, inputs, EXTRACTOR)
+    assert usual.prompt == found.prompt and usual.loss != found.loss
+    for template, problem in (
+        ([("system", "{prompt}")], r"has no slot \{question\}"),
+        ("sytem", "did you mean 'system'"),
+        (7, "7 is not a text"),
+        ([7], "turn 1 of the template is 7"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            make_optimizer(template=template).optimize(inputs, EXTRACTOR)
+    with pytest.raises(InputError, match=r"lacks the words 'slowly', .* \(keep and the prompt\)"):
+        make_optimizer(keep=["slowly"]).optimize(inputs, EXTRACTOR)
+
+
 def test_one_thread_at_a_time(make_optimizer: Any, model: Any) -> None:
     optimizers, found = [make_optimizer(), make_optimizer()], {}
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.optimizers.random.search import RandomSearch
-from tests.conftest import PROMPT
+from prompt_optimization.tasks.templates import END
+from prompt_optimization.tasks.texts import lacking_words
+from tests.conftest import PLACES, PROMPT
 
 SHORT = " think step by step"
 
@@ -48,8 +51,9 @@ def make_search(make_model: Any, make_scorer: Any) -> MakeSearch:
         seed: int = 0,
         steps: int = 12,
         top_prompts: int = 10,
+        **more: Any,
     ) -> GreaterSearch:
-        scorer = make_scorer(make_model(family), n=n, prompt=prompt, objective=objective)
+        scorer = make_scorer(make_model(family), n=n, prompt=prompt, objective=objective, **more)
         search = kind(settings, scorer, Tools(random.Random(seed), steps, top_prompts))
         search.start(prompt)
         return search
@@ -88,12 +92,45 @@ def check_text_is_truth(search: GreaterSearch, step: Step) -> None:
             assert context.before == before and context.prompt == ids
 
 
-def test_every_prompt_is_its_text(make_search: MakeSearch, family: str) -> None:
-    search = make_search(annealed(), family=family)
+@pytest.mark.parametrize("place", PLACES)
+def test_every_prompt_is_its_text(make_search: MakeSearch, family: str, place: str) -> None:
+    search = make_search(annealed(), family=family, template=place)
     steps = run(search)
     assert len(steps) == 12 and any(step.accepted for step in steps)
+    assert all(step.details["proposals"] for step in steps)
     for step in steps:
         check_text_is_truth(search, step)
+
+
+def test_words_that_stay_are_never_edited(make_search: MakeSearch, family: str) -> None:
+    prompt = " careful thought, count each one and think step by step"
+    keep = ("count each one", "step")
+    search = make_search(
+        annealed(), family=family, prompt=prompt, keep=keep, steps=24, template="system"
+    )
+    steps = run(search)
+    assert any(step.accepted for step in steps) and any(s.details["appended"] for s in steps)
+    for step in steps:
+        for tried in step.tried:
+            assert lacking_words(tried.scored.text, keep) is None
+    ids, decode = search.scorer.ids(prompt), search.tokenizer.decode
+    start = decode(list(ids)).index("count each one")
+    kept = [
+        place
+        for place in range(len(ids))
+        if len(decode(list(ids[: place + 1]))) > start
+        and len(decode(list(ids[:place]))) < start + len("count each one")
+    ]
+    assert kept and {step.details["position"] for step in steps}.isdisjoint(kept)
+    assert search.scorer.problem(" count each one slowly") == (
+        "it lacks the words 'step', which have to stay"
+    )
+    assert search.scorer.problem(" count each one, step by step") is None
+
+
+def test_words_that_stay_leave_something_to_edit(make_search: MakeSearch) -> None:
+    with pytest.raises(InputError, match="leave no token of the initial prompt 'think step by"):
+        make_search(improving(), prompt=SHORT, keep=("think step by step",))
 
 
 def test_improving_never_raises_the_objective(make_search: MakeSearch) -> None:
@@ -118,12 +155,13 @@ def test_the_same_seed_gives_the_same_run(make_search: MakeSearch) -> None:
     assert [proposed(step) for step in other] != [proposed(step) for step in first]
 
 
-def test_a_search_goes_on_from_its_state(make_search: MakeSearch) -> None:
-    whole = make_search(annealed(), steps=8)
+@pytest.mark.parametrize("place", [END, "system"])
+def test_a_search_goes_on_from_its_state(make_search: MakeSearch, place: str) -> None:
+    whole = make_search(annealed(), steps=8, template=place)
     steps = [whole.step() for _ in range(4)]
     state, known, rng = whole.state_dict(), whole.scorer.state_dict(), whole.tools.rng.getstate()
     rest = [whole.step() for _ in range(4)]
-    other = make_search(annealed(), steps=8)
+    other = make_search(annealed(), steps=8, template=place)
     other.scorer.load_state_dict(known)
     other.load_state_dict(state)
     other.tools.rng.setstate(rng)

@@ -41,6 +41,7 @@ VICUNA = {
 OTHER: dict[str, Any] = {
     "extractor_text": "So it is",
     "connector": " Answer the opposite. Then use",
+    "template": "system",
     "chat_template_kwargs": {"date_string": "26 Jul 2024"},
     "chat_template": VICUNA,
     "stop_ids": [2],

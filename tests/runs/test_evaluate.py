@@ -94,7 +94,7 @@ def test_it_finds_what_the_run_found(flags: dict[str, Any], log: Path, tmp_path:
     assert report["params"] == {
         "max_new_tokens": 6, "answer_tokens": 16, "extractor_separator": " ", "max_rows": 0,
         "reasoning.temperature": 0.0, "reasoning.top_k": 0, "reasoning.top_p": 1.0,
-        "chat_template_kwargs": {},
+        "task.fold_system": False, "chat_template_kwargs": {},
     }  # fmt: skip
     written = outputs_of(tmp_path)
     prompts = {result["prompt"] for result in report["results"]}
@@ -119,6 +119,46 @@ def test_another_prompt_is_added_and_nothing_asked_twice(
     assert len(outputs_of(tmp_path)) == 22
     (last,) = [o for o in outputs_of(tmp_path) if o["split"] == "train"][:1]
     assert (last["connector"], last["prompt"]) == ("", " Let's think step by step.")
+
+
+def test_prompts_are_scored_in_any_template(
+    flags: dict[str, Any], log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = '[{"role": "user", "content": "Use {prompt} now: {question}"}]'
+    lines = "count each one,\nthen add."
+    asked: dict[str, Any] = {"logs": (log,), "prompts": (lines,), "baselines": ("zero_shot_cot",)}
+    usual = judge(flags, tmp_path, **asked)
+    # As the file was before there were templates.
+    path = tmp_path / "judged.outputs.jsonl"
+    records = [{k: v for k, v in each.items() if k != "template"} for each in outputs_of(tmp_path)]
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in records))
+    evaluation = tmp_path / "judged.evaluation.json"
+
+    def forget(data: dict[str, Any]) -> None:
+        for result in data["results"]:
+            del result["template"]
+
+    changed(evaluation, evaluation, forget)
+    before = path.read_bytes()
+    # A log brings its template along; the command's counts more.
+    shown = Display(verbose=False)
+    for template in ("end", "system", own):
+        named = {"template"} if template != "end" else set()
+        report = judge(flags | {"template": template}, tmp_path, named, shown, **asked)
+    assert path.read_bytes().startswith(before)
+    shown.results(report["results"], evaluation)
+    assert "count each one,\\nthen add. (system)" in capsys.readouterr().out
+    by = {
+        (result.get("template", "end"), result["prompt"]): result["hits"]
+        for result in report["results"]
+    }
+    # The baseline has a place of its own.
+    assert len(report["results"]) == 3 + 2 * 2 and len(by) == 7
+    assert {place for place, prompt in by if prompt == f" {lines}"} == {
+        "end", "system", json.dumps(json.loads(own)),
+    }  # fmt: skip
+    for result in usual["results"]:
+        assert by["end", result["prompt"]] == result["hits"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.71, 0.99])

@@ -291,12 +291,13 @@ def test_transcripts(make_scorer: MakeScorer, computed: Computed) -> None:
         assert transcript.right == strict_match(transcript.answer, example.answer)
 
 
-def test_prompts_that_cannot_be_scored_are_named(make_scorer: MakeScorer) -> None:
-    scorer = make_scorer()
-    assert scorer.problem(PROMPT) is None
+def test_prompts_that_cannot_be_scored_are_named(make_model: Any, make_scorer: MakeScorer) -> None:
+    template = '[{"role": "user", "content": "{question} Use {prompt}. Now."}]'
+    scorer = make_scorer(make_model("gemma-2"), prompt=" think step by step", template=template)
+    assert scorer.problem(" think step") is None
     assert scorer.problem("  ") == "it is empty"
     assert "more than the 512" in str(scorer.problem(" think" * 600))
-    glued = "s words."  # after ". Use" one token holds the end of the one and the other's first
+    glued = " count plums"  # its end is one token with the full stop
     problem = scorer.problem(glued)
     with pytest.raises(InputError, match="does not stand on tokens of its own") as caught:
         scorer.score([glued])
