@@ -210,15 +210,15 @@ class EngineSchedule:
         (outcomes,) = self.engine.run(self.samples, [work.prompt], Decoding(work.new_tokens))
         self.reasonings = [outcome.reasoning for outcome in outcomes]
         if work.position:
-            self.samples.prefix.reach(work.prompt[: work.position - 1])
+            self._reach(work.prompt[: work.position - 1])
 
     def step(self, work: Work) -> Measured:
         measured, device = Measured(), self.model.device
         memory = PeakMemory(device)
         banned = torch.zeros(self.model.vocabulary, dtype=torch.bool)
         with self._counted(measured, "propose", 1):
-            self.samples.prefix.reach(work.prompt[: work.position])
-            top_tokens(self.samples.prefix.log_probs, banned, TOPK)
+            self._reach(work.prompt[: work.position])
+            top_tokens(self.samples.proposing.log_probs, banned, TOPK)
         with self._counted(measured, "differentiate", 1):
             measured.gradient = token_gradients(
                 self.model,
@@ -240,6 +240,11 @@ class EngineSchedule:
         kept = prefix.rows * prefix.columns * prefix.column_bytes / 2**30
         measured.peak = memory.gib() + kept
         return measured
+
+    def _reach(self, ids: Ids) -> None:
+        self.samples.prefix.reach(ids)
+        if self.samples.proposing is not self.samples.prefix:
+            self.samples.proposing.reach(self.samples.paper_ids(ids))
 
     @contextmanager
     def _counted(self, measured: Measured, name: str, prompts: int) -> Iterator[None]:

@@ -8,7 +8,7 @@ import platform
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.runs.naming import DEFAULT_PROMPT
 from prompt_optimization.scoring.scorer import Scorer
 from prompt_optimization.tasks.examples import Example, read_table
+from prompt_optimization.tasks.templates import END
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = DEFAULT_PROMPT
@@ -127,10 +128,11 @@ def build_model(options: argparse.Namespace, dtype_name: str) -> LanguageModel:
 
 
 def build_samples(
-    model: LanguageModel, examples: list[Example], prompt: str = PROMPT
+    model: LanguageModel, examples: list[Example], prompt: str = PROMPT, template: str = END
 ) -> CachedExamples:
     chat = resolve_chat_format(model.tokenizer)
-    return CachedExamples(model, TEMPLATE.layout(model.tokenizer, chat), examples, prompt)
+    layout = replace(TEMPLATE, template=template).layout(model.tokenizer, chat)
+    return CachedExamples(model, layout, examples, prompt)
 
 
 def build_search(model: Model, examples: list[Example], steps: int, new_tokens: int) -> Search:

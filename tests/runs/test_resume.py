@@ -175,6 +175,37 @@ def test_a_log_is_not_overwritten(flags: dict[str, Any], tmp_path: Path) -> None
     assert log.read_text() == "something else"
 
 
+def test_a_template_is_its_words(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    template = tmp_path / "chat.txt"
+    template.write_text("Use {prompt} now. {question}")
+    flags |= {"template": template}
+    stop_after(2, monkeypatch, flags)
+    held = read(flags)
+    assert json.loads(held["params"]["template"])[0]["content"] == template.read_text()
+    assert held["environment"]["chat_template"]["pieces"][1] == " now. "
+    template.write_text("Use {prompt} soon. {question}")
+    with pytest.raises(InputError, match=r"template was .* now\. .* and is .* soon\. "):
+        carry_out(flags)
+    template.write_text("Use {prompt} now. {question}\n")
+    carry_out(flags)
+    assert without_times(read(flags)) == uninterrupted(flags)
+
+
+def test_a_log_from_before_there_were_templates(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(2, monkeypatch, flags)
+    (log,) = logs(flags)
+    data = read(flags)
+    del data["params"]["template"]
+    log.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="template was 'end' and is 'system'"):
+        carry_out(flags | {"template": "system"})
+    assert carry_out(flags).data["status"] == "finished"
+
+
 def test_what_changed_is_named(
     flags: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
