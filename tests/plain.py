@@ -20,14 +20,19 @@ def logits(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
 def reason(
     model: LanguageModel, samples: CachedExamples, prompt: Ids, sample: int, limit: int
 ) -> Ids:
-    ids = [*samples.before[sample], *prompt, *samples.after[sample]]
-    start = len(ids)
-    while len(ids) - start < limit:
+    context = [*samples.before[sample], *prompt, *samples.after[sample]]
+    return continued(model, context, limit)
+
+
+def continued(model: LanguageModel, context: Sequence[int], limit: int) -> Ids:
+    """What the model writes after ``context``, greedily."""
+    ids = [*context]
+    while len(ids) - len(context) < limit:
         token = int(logits(model, ids)[-1].argmax())
         if token in model.stop_ids:
             break
         ids.append(token)
-    return tuple(ids[start:])
+    return tuple(ids[len(context) :])
 
 
 def prompt_nll(model: LanguageModel, samples: CachedExamples, prompt: Ids, sample: int) -> float:

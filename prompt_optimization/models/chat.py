@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product, takewhile
 
 from fastchat.conversation import (
@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.spans import StraddleError, tokenise
+from prompt_optimization.models.thinking import closing_tag
 from prompt_optimization.tasks.templates import Turn, Turns, filled, folded
 
 _MARKER = "\ue000marker\ue000"
@@ -92,6 +93,7 @@ class ChatFormat:
         start: ids that stand before the text, because the tokenizer puts them there and the text
             does not write them: the beginning of a text, for most.
         dated: the template writes the date, which the format holds as it was when it was resolved.
+        think_tag: what closes the thinking of the tokenizer's model; empty where it has no tags.
         writer: writes a whole chat, up to the same point; without one, every turn is written as the
             user's.
     """
@@ -102,6 +104,7 @@ class ChatFormat:
     trims: bool
     start: tuple[int, ...] = ()
     dated: bool = False
+    think_tag: str = field(default="", compare=False)
     writer: Callable[[Turns], str] | None = field(default=None, compare=False, repr=False)
     _frames: dict[tuple[Turns, bool], Frame] = field(
         default_factory=dict, init=False, compare=False, repr=False
@@ -193,10 +196,12 @@ def resolve_chat_format(
             after them, or no plain layout suits the tokenizer.
     """
     if template != "auto":
-        return _fschat_format(tokenizer, template)
-    if tokenizer.chat_template is None:
-        return _plain_format(tokenizer)
-    return _own_format(tokenizer, dict(template_arguments or {}))
+        found = _fschat_format(tokenizer, template)
+    elif tokenizer.chat_template is None:
+        found = _plain_format(tokenizer)
+    else:
+        found = _own_format(tokenizer, dict(template_arguments or {}))
+    return replace(found, think_tag=closing_tag(tokenizer))
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> list[int]:

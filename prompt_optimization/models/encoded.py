@@ -157,6 +157,10 @@ class EncodedExamples:
             return ids
         return context.prompt
 
+    def ending(self, sample: int, reasoning: Ids) -> Ids:
+        """What stands between ``reasoning`` and the extractor; see ``Layout.ending_after``."""
+        return self.layout.ending_after(self.after[sample], reasoning)
+
     def check_ids(self, model: str, rows: int) -> None:
         """Refuse tokens that a model has no embedding for.
 
@@ -188,7 +192,7 @@ class EncodedExamples:
         if limit is None:
             return
         for before, after, target, example in self._rows():
-            fixed = len(before) + len(after) + len(target.extractor)
+            fixed = len(before) + len(after) + self.layout.ending_tokens + len(target.extractor)
             fixed += max(len(target.answer) + 1, answer_tokens)
             needed = fixed + prompt_tokens + new_tokens
             if needed > limit:

@@ -167,6 +167,7 @@ class Engine:
         assert free is not None
         kv = examples.prefix.kv
         longest = max(len(target.extractor) + len(target.answer) for target in examples.targets)
+        longest += examples.layout.ending_tokens
         after = max(map(len, examples.after))
         columns = kv.columns + prompt_tokens + after + decoding.max_new_tokens + longest + 1
         # Scoring holds the logits of all answers at once, in three float32 copies.
@@ -187,6 +188,7 @@ class Engine:
         left = len(prompts[pool[0][0]]) - shared
         targets = [examples.targets[s] for _, s in pool]
         after = 1 + max(len(target.extractor) + len(target.answer) for target in targets)
+        after += examples.layout.ending_tokens
         ids, valid = pad_right(rest, self.model.filler, self.model.device)
         spare = decoding.max_new_tokens + after
         kv = prefix.select([s for _, s in pool], ids.shape[1] + spare)
@@ -211,8 +213,11 @@ class Engine:
         reasonings, kv = decode(self.model, kv, logits, limit, after, choice, on_step)
         # The last token of a row that met the limit was chosen but never read.
         unread = [
-            reasoning[-1:] if len(reasoning) == decoding.max_new_tokens else ()
-            for reasoning in reasonings
+            (
+                *(reasoning[-1:] if len(reasoning) == decoding.max_new_tokens else ()),
+                *examples.ending(sample, reasoning),
+            )
+            for reasoning, (_, sample) in zip(reasonings, pool, strict=True)
         ]
         end = kv.columns
         loss, mistake = self.score(examples, pool, kv, unread, decoding)
@@ -244,7 +249,7 @@ class Engine:
         Args:
             pool: (prompt, example) pairs, one a row of ``kv``.
             kv: the rows up to the reasoning's end, but for ``unread``; they grow by the target.
-            unread: the last ids of each row's reasoning that ``kv`` does not hold yet.
+            unread: the ids between reasoning and extractor that ``kv`` does not hold yet.
             decoding: its temperature divides the logits under its loss.
 
         Raises:
@@ -310,4 +315,5 @@ class Engine:
         texts: list[str] = self.model.tokenizer.batch_decode(
             [list(ids) for ids in written], skip_special_tokens=True
         )
-        return texts
+        thinking = examples.layout.thinking
+        return [thinking.spoken(text) for text in texts] if thinking else texts

@@ -30,8 +30,10 @@ from transformers import PreTrainedTokenizerBase
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.spans import StraddleError, Tokens, tokenise
+from prompt_optimization.models.thinking import Thinking, endings
 from prompt_optimization.tasks.examples import Example
 from prompt_optimization.tasks.templates import END, filled, turns_of
+from prompt_optimization.tasks.texts import one_line
 
 Ids = tuple[int, ...]
 
@@ -96,6 +98,7 @@ class Layout:
         separator: str = " ",
         template: str = END,
         fold_system: bool = False,
+        think_end: str = "auto",
     ) -> None:
         """
         Args:
@@ -107,9 +110,11 @@ class Layout:
             separator: text between reasoning and extractor.
             template: the chat in which both stand, as ``tasks.templates.resolved`` gives it.
             fold_system: see ``ChatFormat.frame``.
+            think_end: what ends thinking that is left open; ``auto`` for the tokenizer's own.
 
         Raises:
-            InputError: the extractor is empty, or the model's chat template refuses the chat.
+            InputError: the extractor is empty, the model's chat template refuses the chat, or the
+                end of the thinking melts into what stands beside it.
         """
         if not extractor.strip():
             raise InputError(
@@ -123,6 +128,7 @@ class Layout:
         self.separator = "" if extractor[:1].isspace() else separator
         self.template = template
         self.frame = chat.frame(turns_of(template, connector), fold_system)
+        self.thinking = self._thinking(endings(think_end, chat.think_tag))
 
     @staticmethod
     def normalise(prompt: str) -> str:
@@ -146,6 +152,7 @@ class Layout:
             extractor=self.extractor,
             connector=self.connector,
             separator=self.separator,
+            think_end="",
         )
 
     def contexts(self, questions: Sequence[str], prompt: str) -> list[Context]:
@@ -204,6 +211,23 @@ class Layout:
             text if ok and means(text, prompt) else None
             for text, ok, prompt in zip(texts, sound, prompts, strict=True)
         ]
+
+    @property
+    def ending_tokens(self) -> int:
+        """Tokens between reasoning and extractor, at most."""
+        return len(self.thinking.ids) if self.thinking else 0
+
+    def ending_after(self, after: Ids, reasoning: Ids) -> Ids:
+        """What has to be written between ``reasoning`` and the extractor: the end of the thinking,
+        where it is left open.
+
+        Args:
+            after: the ids between prompt and reasoning, which may open the thinking.
+        """
+        if self.thinking is None:
+            return ()
+        text = self.tokenizer.decode([*after, *reasoning])
+        return self.thinking.ids if self.thinking.is_open(text) else ()
 
     def targets(self, examples: Sequence[Example]) -> list[Target]:
         """Tokenise extractor and answer together, for every example.
@@ -287,6 +311,28 @@ class Layout:
                 ("template",),
             )
         return Context(before, prompt=ids[first:last], after=ids[last:])
+
+    def _thinking(self, endings: Sequence[str]) -> Thinking | None:
+        """How thinking ends: with the first of ``endings`` that stands on tokens of its own.
+
+        Raises:
+            InputError: none does.
+        """
+        if not endings:
+            return None
+        opening = self.separator + self.extractor.rstrip()
+        reasoning = self._reasoning_before(opening)
+        for ending in endings:
+            texts = [reasoning + rest for rest in ("", opening, ending, ending + opening)]
+            alone, opened, ended, whole = (one.ids for one in tokenise(self.tokenizer, texts))
+            ids, extractor = ended[len(alone) :], opened[len(alone) :]
+            if ids and ended == alone + ids and whole == ended + extractor:
+                return Thinking(ending, ids)
+        raise InputError(
+            f"the end of the thinking, '{one_line(endings[0])}', melts into the reasoning or the "
+            "extractor; let other white space stand around the tag",
+            key="reasoning.think_end",
+        )
 
     def _reasoning_before(self, opening: str) -> str:
         """The first of ``REASONINGS`` whose tokens stay as they are when ``opening`` follows.

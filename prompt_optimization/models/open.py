@@ -56,6 +56,8 @@ def open_models(
             alone = compute.workers == "local" and len(devices) == 1
             found.append(_open(model, share, alone, threads, compute, warn))
             opened.callback(found[-1].close)
+            if tag := found[-1].chat.think_tag:
+                note(f"{model.name} may think; where the limit cuts its thinking, '{tag}' ends it")
         yield found
 
 

@@ -251,6 +251,15 @@ class ReasoningSettings(Settings, group="reasoning"):
         variant=False,
         reading=True,
     )
+    think_end: str = key(
+        "auto",
+        "text that ends a model's thinking where the limit cuts it, before the extractor, such as "
+        "'\\n</think>\\n\\n'; auto: with the closing tag of the chat template or vocabulary, if "
+        "there is one; empty: none",
+        library="think_end",
+        variant=False,
+        reading=True,
+    )
     answer_tokens: int = key(
         16,
         "longest freely written answer, in tokens; raised where a reference answer is longer",
@@ -259,6 +268,14 @@ class ReasoningSettings(Settings, group="reasoning"):
         variant=False,
         reading=True,
     )
+
+    def check(self) -> None:
+        if self.think_end not in ("", "auto") and self.think_end.count("/") != 1:
+            raise InputError(
+                f"'{self.think_end}' holds no closing tag, which has one slash; give for instance "
+                "'\\n</think>\\n\\n'",
+                key="reasoning.think_end",
+            )
 
 
 def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:

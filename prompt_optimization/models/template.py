@@ -20,6 +20,7 @@ class PromptTemplate:
     separator: str
     template: str = END
     fold_system: bool = False
+    think_end: str = "auto"
 
     def layout(self, tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> Layout:
         """The template as one tokenizer reads it.
@@ -35,4 +36,5 @@ class PromptTemplate:
             separator=self.separator,
             template=self.template,
             fold_system=self.fold_system,
+            think_end=self.think_end,
         )

@@ -36,6 +36,7 @@ def template_of(settings: Plan) -> PromptTemplate:
         task.extractor_separator,
         task.template,
         task.fold_system,
+        settings.reasoning.think_end,
     )
 
 

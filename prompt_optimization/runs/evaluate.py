@@ -183,6 +183,7 @@ class _Writer:
                 task.extractor_separator,
                 prompt.template,
                 task.fold_system,
+                reasoning.think_end,
             ),
             Decoding(reasoning.max_new_tokens, reasoning.answer_tokens),
         )

@@ -49,6 +49,25 @@ MISTRAL = (
     "{% else %}{{ '[INST] ' + m['content'] + ' [/INST]' }}{% endif %}"
     "{% else %}{{ ' ' + m['content'] | trim + eos_token }}{% endif %}{% endfor %}"
 )
+# Thinking is part of an answer that is given, and is switched off by an empty one.
+QWEN_3 = (
+    "{% for m in messages %}{% set content = m['content'] %}"
+    "{% if m['role'] == 'assistant' and '</think>' in content %}"
+    "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+# The assistant's turn begins within the thinking.
+DEEPSEEK_R1 = (
+    _START + "{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}{% endif %}"
+    "{% endfor %}{% for m in messages %}"
+    "{% if m['role'] == 'user' %}{{ '<|User|>' + m['content'] }}{% endif %}"
+    "{% if m['role'] == 'assistant' %}"
+    "{{ '<|Assistant|>' + m['content'].split('</think>')[-1] + eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|Assistant|><think>\n' }}{% endif %}"
+)
 # Passes over the system turn without a word.
 SILENT = (
     "{% for m in messages if m['role'] != 'system' %}"
@@ -63,4 +82,6 @@ FAMILIES = {
     "Qwen2.5": QWEN_25,
     "Mistral": MISTRAL,
 }
+THINKING = {"Qwen3": QWEN_3, "DeepSeek-R1": DEEPSEEK_R1}
+THINKING_MARKS = ("<|User|>", "<|Assistant|>")
 MARKS = ("<|im_start|>", "<|im_end|>", "[INST]", "[/INST]")

@@ -125,7 +125,8 @@ def _input_gradients(
     sequences, positions, scales, answers = [], [], [], []
     for row, (sample, reasoning) in enumerate(some):
         target = samples.targets[sample]
-        context = (*prompt[position:], *samples.after[sample], *reasoning, *target.extractor)
+        context = (*prompt[position:], *samples.after[sample], *reasoning)
+        context += (*samples.ending(sample, reasoning), *target.extractor)
         sequences.append((*context, *target.answer))
         # Column c predicts column c + 1. The edited token's own likelihood does not depend on its
         # input vector, so the prompt's part begins one further.

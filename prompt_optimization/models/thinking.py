@@ -1,0 +1,61 @@
+"""Where a model thinks between tags before it speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from prompt_optimization.tasks.texts import of_one_line
+
+# The tags that end the thinking of published models. Each opens as it closes, without its slash.
+TAGS = ("</think>", "[/THINK]")
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """How a model's thinking ends.
+
+    Attributes:
+        ending: what is written where it has to end: the closing tag with white space around it.
+        ids: the tokens of it, between a reasoning and the extractor.
+    """
+
+    ending: str
+    ids: tuple[int, ...]
+
+    @property
+    def closing(self) -> str:
+        return self.ending.strip()
+
+    @property
+    def opening(self) -> str:
+        return self.closing.replace("/", "", 1)
+
+    def is_open(self, text: str) -> bool:
+        """Whether ``text`` ends within its thinking."""
+        return text.rfind(self.opening) > text.rfind(self.closing)
+
+    def spoken(self, text: str) -> str:
+        """``text`` without its thinking."""
+        return "" if self.is_open(text) else text.rpartition(self.closing)[2]
+
+
+def closing_tag(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The one of ``TAGS`` that the tokenizer's chat template or vocabulary has; empty without."""
+    known = set(tokenizer.get_added_vocab())
+    source = tokenizer.get_chat_template() if tokenizer.chat_template else ""
+    return next((tag for tag in TAGS if tag in known or tag in source), "")
+
+
+def endings(think_end: str, tag: str) -> tuple[str, ...]:
+    """What may end the thinking, the preferred text first.
+
+    Args:
+        think_end: the setting.
+        tag: the tokenizer's closing tag. Chat templates write a blank line after it; an extractor
+            that begins with a line break would join that.
+    """
+    if think_end == "auto":
+        return (f"\n{tag}\n\n", f"\n{tag}", tag) if tag else ()
+    return (of_one_line(think_end),) if think_end else ()
