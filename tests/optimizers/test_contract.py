@@ -80,7 +80,19 @@ def test_same_seed_same_run(flags: dict[str, Any]) -> None:
     assert without_times(logs[0]) == without_times(logs[1])
 
 
-def test_killed_after_every_write_it_goes_on_as_if_nothing_had_been(flags: dict[str, Any]) -> None:
+def written(prefix: Path) -> list[dict[str, Any]]:
+    """What the writer of the run with this prefix was asked and answered, if it has one."""
+    lines = [
+        json.loads(line)
+        for path in prefix.parent.glob(f"{prefix.name}_*.replies.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    return [{name: each[name] for name in each if name != "seconds"} for each in lines]
+
+
+def test_killed_after_every_write_it_goes_on_as_if_nothing_had_been(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
     whole = carry_out(flags | {"result_prefix": f"{flags['result_prefix']}-whole"}).data
     killed = 0
     # A session dies at one of its first seven writes: before it, halfway through, or after it.
@@ -88,6 +100,8 @@ def test_killed_after_every_write_it_goes_on_as_if_nothing_had_been(flags: dict[
         assert code == -signal.SIGKILL
         killed += 1
     assert killed > len(whole["steps"])
+    # What had been answered was not asked again.
+    assert written(tmp_path / "run") == written(tmp_path / "run-whole")
     assert without_times(the_log(flags)) == without_times(
         json.loads(json.dumps(whole, default=str))
     )
