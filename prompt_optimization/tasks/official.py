@@ -67,7 +67,7 @@ class OfficialFile:
 
     Attributes:
         path: ``<benchmark>/<name>`` or ``<benchmark>/<task>/<name>``, as in mirrors.
-        sha256: empty where nobody has told us; the source is then pinned to a commit, and what a
+        sha256: empty where it is not known; the source is then pinned to a commit, and what a
             mirror holds is taken as it is.
         bytes: 0 where ``sha256`` is empty.
     """

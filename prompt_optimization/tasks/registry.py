@@ -39,7 +39,7 @@ class Task:
         name: as in its file's name.
         benchmark: as ``fetch-data`` calls it; ``ours`` is the demo's.
         answer: the form of its answers; ``plain`` says nothing about it, ``text`` is free text.
-        train, dev, test: rows per split (paper, section 4.1).
+        train, dev, test: rows per split (paper, section 4.1), or ``ALL`` of its file.
         dev_file, test_file: beside the training file, where the authors publish a split of their
             own.
     """
