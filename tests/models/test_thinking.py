@@ -155,11 +155,11 @@ def test_the_end_leaves_the_extractor_its_tokens() -> None:
     other = byte_level_tokenizer()
     other.add_tokens(["</think>"])
     for each, ending in ((tokenizer, "\n</think>\n\n"), (other, "\n</think>")):
-        thinking = Layout(each, resolve_chat_format(each), extractor="So it is $").thinking
+        thinking = Layout(each, resolve_chat_format(each), extractor=EXTRACTOR).thinking
         assert thinking is not None and thinking.ending == ending
     chat = resolve_chat_format(other)
     with pytest.raises(InputError, match=r"'</think>\\n', melts into the reasoning or the"):
-        Layout(other, chat, extractor="So it is $", think_end=r"</think>\n")
+        Layout(other, chat, extractor=EXTRACTOR, think_end=r"</think>\n")
 
 
 def test_thinking_that_is_no_tag_is_refused() -> None:
