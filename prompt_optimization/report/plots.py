@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -38,6 +38,28 @@ def folder_figure(draw: Draw, logs: Sequence[dict[str, Any]]) -> Figure:
     """What a method's ``draw`` shows of all its runs together."""
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     draw(figure.subplots(), logs)
+    return figure
+
+
+def curves_figure(record: Mapping[str, Any]) -> Figure:
+    """The best objective so far against the rows evaluated, a line a run.
+
+    Args:
+        record: as ``comparison`` makes it.
+    """
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (method, own) in enumerate(record["methods"].items()):
+        for run in own["runs"]:
+            points = [*run["curve"], *((run["evaluations"], best) for _, best in run["curve"][-1:])]
+            label = method if run is own["runs"][0] else None
+            if points:
+                axes.step(*zip(*points, strict=True), where="post", color=f"C{number}", label=label)
+    axes.set(
+        xlabel="rows evaluated", title=f"best objective on {record['rows']['train']} train rows"
+    )
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
     return figure
 
 
