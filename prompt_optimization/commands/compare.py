@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from prompt_optimization.runs.compare import Outcome
 
 METHODS = flags.DEFINE_list("methods", [], "The methods, separated by commas.")
-BUDGET = flags.DEFINE_integer("budget", 0, "Rows that each run may evaluate on train.")
+BUDGET = flags.DEFINE_integer("budget", None, "Rows that each run may evaluate on train.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method; config.seed is the first seed.")
 DATA = flags.DEFINE_string("data", "", "The task file: short for --config.train_data.")
 
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str], program: str) -> int:
 
 def compare(_: Sequence[str]) -> int:
     _check_given([*OWN, "train_data"] if DATA.value else OWN)
+    budget = BUDGET.value
+    if budget is None:
+        raise InputError("no budget; give the rows that each run may evaluate", key="budget")
     values = values_of(CONFIG.value)
     if DATA.value:
         values["train_data"] = DATA.value
@@ -50,7 +53,7 @@ def compare(_: Sequence[str]) -> int:
     from prompt_optimization.runs.compare import carry_out, entrants
     from prompt_optimization.runs.display import Display
 
-    runs = entrants(values, METHODS.value, BUDGET.value, SEEDS.value)
+    runs = entrants(values, METHODS.value, budget, SEEDS.value)
     display = Display(values["verbose"])
     outcomes = []
     try:
@@ -60,8 +63,12 @@ def compare(_: Sequence[str]) -> int:
                 display.warn(_failure(outcome))
     finally:
         display.close()
-    _write(Path(values["result_prefix"]).expanduser(), outcomes)
-    return int(any(outcome.error for outcome in outcomes))
+    failed = [_failure(outcome) for outcome in outcomes if outcome.error]
+    if len(failed) < len(outcomes):
+        _write(Path(values["result_prefix"]).expanduser(), budget, outcomes, failed)
+    if failed:
+        print(f"{len(failed)} of {len(outcomes)} runs failed", file=sys.stderr)
+    return int(bool(failed))
 
 
 def _check_given(own: Sequence[str]) -> None:
@@ -76,8 +83,12 @@ def _check_given(own: Sequence[str]) -> None:
             raise InputError("a comparison sets this itself; leave it out", key=key.name)
 
 
-def _write(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """Show what the finished runs have found, and keep it in ``folder``."""
+def _write(folder: Path, budget: int, outcomes: Sequence[Outcome], failed: Sequence[str]) -> None:
+    """Show what the finished runs have found, and keep it in ``folder``.
+
+    Raises:
+        InputError: the runs cannot be compared, or the folder cannot be written.
+    """
     from prompt_optimization.report.comparison import comparison, grids, markdown, sheets
 
     logs = {
@@ -88,11 +99,7 @@ def _write(folder: Path, outcomes: Sequence[Outcome]) -> None:
         ]
         for method in METHODS.value
     }
-    failed = [_failure(outcome) for outcome in outcomes if outcome.error]
-    if not any(logs.values()):
-        print("no run has finished, so there is nothing to compare", file=sys.stderr)
-        return
-    record = comparison(logs, BUDGET.value)
+    record = comparison(logs, budget) | {"failed": failed}
     found = sheets(record)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for grid in grids(found):
@@ -103,7 +110,6 @@ def _write(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
         write_whole(folder / "compare.svg", svg(curves_figure(record)).encode())
         text += "\n![Best objective so far](compare.svg)\n"
-    record["failed"] = failed
     written = json.dumps(record, ensure_ascii=False, indent=1)
     write_whole(folder / "compare.json", written.encode(), "result_prefix")
     write_whole(folder / "compare.md", text.encode(), "result_prefix")

@@ -16,7 +16,7 @@ from rich.text import Text
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.naming import task_name
 from prompt_optimization.runs.store.identity import MODEL, TASK, changes
-from prompt_optimization.scoring.statistics import crossed_difference, mean_difference
+from prompt_optimization.scoring.statistics import Estimate, crossed_difference, mean_difference
 
 # The reading of an answer that counts.
 METRIC = "strict"
@@ -103,7 +103,10 @@ def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str
     if tested:
         gains = [_gains(log["evaluation"]["test"]) for log in logs]
         by_row = [fmean(row) for row in zip(*gains, strict=True)]
-        found["difference"] = asdict(mean_difference(by_row))
+        # Exactly zero where nothing but the initial prompt was elected, as in a run's own log.
+        same = all(run["chosen"] == run["initial"] for run in runs)
+        over_rows = Estimate(0.0, 0.0, 0.0, len(by_row)) if same else mean_difference(by_row)
+        found["difference"] = asdict(over_rows)
         if len(runs) > 1 and len(by_row) > 1:
             found["difference_over_seeds"] = asdict(crossed_difference(gains))
     values = {point: [best_at(run["curve"], point) for run in runs] for point in points}

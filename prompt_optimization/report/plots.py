@@ -50,15 +50,18 @@ def curves_figure(record: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (method, own) in enumerate(record["methods"].items()):
+        label: str | None = method
         for run in own["runs"]:
-            points = [*run["curve"], *((run["evaluations"], best) for _, best in run["curve"][-1:])]
-            label = method if run is own["runs"][0] else None
-            if points:
-                axes.step(*zip(*points, strict=True), where="post", color=f"C{number}", label=label)
+            if run["curve"]:
+                spent, best = zip(*run["curve"], strict=True)
+                spent, best = (*spent, run["evaluations"]), (*best, best[-1])
+                axes.step(spent, best, where="post", color=f"C{number}", label=label)
+                label = None  # once a method
     axes.set(
         xlabel="rows evaluated", title=f"best objective on {record['rows']['train']} train rows"
     )
-    axes.legend(fontsize="small")
+    if axes.lines:
+        axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
     return figure
 

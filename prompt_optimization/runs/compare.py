@@ -19,6 +19,7 @@ from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.run import run
 from prompt_optimization.runs.store.identity import changed_settings
 from prompt_optimization.runs.store.log import RunLog, logs_of, read_log
+from prompt_optimization.tasks.open import read_task
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def entrants(
         seeds: how many.
 
     Raises:
-        InputError: a method is unknown or named twice, a number is too small for it, a run's
-            settings cannot be used, or the folder holds a run that had others.
+        InputError: a method is unknown or named twice, a number is too small, the settings of a
+            run or the task cannot be used, or the folder holds a run that had other settings.
     """
     _check_methods(methods)
     for key, number in (("budget", budget), ("seeds", seeds)):
@@ -78,8 +79,9 @@ def entrants(
             }
             changed = {**values, **own}
             found.append(Entrant(method, seed, changed, plan(changed)))
+    _, splits = read_task(found[0].plan.task, lambda _: None)  # every run says its warnings
     for entrant in found:
-        _check_budget(entrant, budget)
+        _check_budget(entrant, budget, len(splits.train))
         _check_logs(entrant)
     return found
 
@@ -120,9 +122,9 @@ def _check_methods(methods: Sequence[str]) -> None:
             raise InputError(f"method '{name}' is named twice; name it once", key="methods")
 
 
-def _check_budget(entrant: Entrant, budget: int) -> None:
+def _check_budget(entrant: Entrant, budget: int, examples: int) -> None:
     settings = entrant.plan
-    rows = settings.task.n_train_data * settings.models.num_train_models
+    rows = examples * settings.models.num_train_models
     needed = optimizer_class(entrant.method).first_round(settings.method, rows)
     if budget < needed:
         raise InputError(
