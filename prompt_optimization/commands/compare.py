@@ -108,7 +108,7 @@ def _write(folder: Path, budget: int, outcomes: Sequence[Outcome], failed: Seque
     if find_spec("matplotlib"):  # which comes with the extra "report"
         from prompt_optimization.report.plots import curves_figure, svg
 
-        write_whole(folder / "compare.svg", svg(curves_figure(record)).encode())
+        write_whole(folder / "compare.svg", svg(curves_figure(record)).encode(), "result_prefix")
         text += "\n![Best objective so far](compare.svg)\n"
     written = json.dumps(record, ensure_ascii=False, indent=1)
     write_whole(folder / "compare.json", written.encode(), "result_prefix")

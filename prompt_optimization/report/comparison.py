@@ -5,6 +5,7 @@ The record is all that there is to know, as JSON holds it. The tables show its m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -57,7 +58,7 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
                 "give another folder",
                 key="result_prefix",
             )
-    points = [round(budget * share) for share in SHARES]
+    points = sorted({math.ceil(budget * share) for share in SHARES})
     return {
         "task": task_name(first["params"]["train_data"]),
         "model": first["environment"]["model"],

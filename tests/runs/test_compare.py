@@ -96,8 +96,10 @@ def test_the_table_is_what_the_logs_hold(whole: Path) -> None:
     hits = {"best_of_n": ("01110110", "11110010"), "random": ("00001100", "11111111")}
     for method, given in hits.items():
         for seed, after in enumerate(given):
-            test = logs[f"{method}_seed{seed}"]["evaluation"]["test"]
-            test["initial"]["hits"]["strict"], test["best"]["hits"]["strict"] = "01001010", after
+            evaluation = logs[f"{method}_seed{seed}"]["evaluation"]
+            evaluation["chosen"] = f" elected by {seed}"
+            evaluation["test"]["initial"]["hits"]["strict"] = "01001010"
+            evaluation["test"]["best"]["hits"]["strict"] = after
     by_method = {m: [logs[f"{m}_seed{seed}"] for seed in (0, 1)] for m in METHODS}
     record = comparison(by_method, BUDGET)
     assert record["points"] == [5, 10, 20, 40] and record["rows"]["test"] == 8
@@ -144,6 +146,15 @@ def check_intervals(found: Mapping[str, Any], *cells: Sequence[int]) -> None:
     reach = t.ppf(0.975, max(1, freedom)) * both**0.5
     assert found["difference_over_seeds"]["high"] == pytest.approx(min(1, middle + reach))
     assert found["difference_over_seeds"]["low"] == pytest.approx(max(-1, middle - reach))
+
+
+def test_an_election_that_changed_nothing_is_a_difference_of_zero(whole: Path) -> None:
+    log = logs_in(whole)["random_seed0"]
+    log["evaluation"]["chosen"] = log["initial"]["prompt"]
+    log["evaluation"]["test"]["best"] = log["evaluation"]["test"]["initial"]
+    found = comparison({"random": [log]}, BUDGET)["methods"]["random"]
+    assert found["difference"] == {"value": 0, "low": 0, "high": 0, "n": 8}
+    assert found["difference_over_seeds"] is None, "one seed tells nothing of others"
 
 
 def test_runs_of_other_rows_are_not_compared(whole: Path) -> None:
