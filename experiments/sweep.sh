@@ -47,14 +47,6 @@ fail() {
     exit 2
 }
 
-# The methods that there are, by the registry's rule.
-known_methods() {
-    local file
-    for file in "$root"/prompt_optimization/optimizers/*/settings.py; do
-        basename "$(dirname "$file")"
-    done
-}
-
 # The task's file, or nothing when there is none.
 task_file() {
     local file
@@ -119,9 +111,11 @@ sweep() {
     local task method job
     local -a queue=() missing=() skipped=() methods
     read -ra methods <<<"${METHODS:-}"
+    # A method is a folder with settings, as in optimizers/registry.py.
+    local folder=$root/prompt_optimization/optimizers
     for method in "${methods[@]}"; do
-        known_methods | grep -qxF -- "$method" ||
-            fail "method '$method' is unknown; choose some of $(known_methods | xargs)"
+        [ -f "$folder/$method/settings.py" ] || fail "method '$method' is unknown; choose some of" \
+            "$(cd "$folder" && dirname ./*/settings.py | sed 's|^\./||' | xargs)"
     done
     for task in $TASKS; do
         if [ -z "$(task_file "$task")" ]; then
