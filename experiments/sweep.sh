@@ -111,11 +111,11 @@ sweep() {
     local task method job
     local -a queue=() missing=() skipped=() methods
     read -ra methods <<<"${METHODS:-}"
-    # A method is a folder with settings, as in optimizers/registry.py.
+    # A method is a folder with a search, as in optimizers/registry.py.
     local folder=$root/prompt_optimization/optimizers
     for method in "${methods[@]}"; do
-        [ -f "$folder/$method/settings.py" ] || fail "method '$method' is unknown; choose some of" \
-            "$(cd "$folder" && dirname ./*/settings.py | sed 's|^\./||' | xargs)"
+        [ -f "$folder/$method/search.py" ] || fail "method '$method' is unknown; choose some of" \
+            "$(cd "$folder" && dirname ./*/search.py | sed 's|^\./||' | xargs)"
     done
     for task in $TASKS; do
         if [ -z "$(task_file "$task")" ]; then

@@ -15,12 +15,19 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.naming import task_name
 from prompt_optimization.runs.store.identity import MODEL, TASK, changes
 from prompt_optimization.scoring.statistics import Estimate, crossed_difference, mean_difference
 
 # The reading of an answer that counts.
 METRIC = "strict"
+
+# What has to be the same in all runs. A writer belongs to its method.
+ALIKE = {name: words for name, words in (MODEL | TASK).items() if name != "writer"}
+
+# The prompts that a run measures on test, as its log calls them.
+SIDES = ("initial", "best")
 
 # Shares of the budget at which the best objective so far is shown.
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1)
@@ -51,7 +58,7 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
     every = [log for own in logs.values() for log in own]
     first = every[0]
     for log in every[1:]:
-        changed = changes(first["environment"], log["environment"], MODEL | TASK)
+        changed = changes(first["environment"], log["environment"], ALIKE)
         if changed:
             raise InputError(
                 f"the runs cannot be compared, because {'; '.join(changed)} between two of them; "
@@ -66,8 +73,17 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
         "metric": METRIC,
         "budget": budget,
         "points": points,
+        "settings": _different({method: own[0]["params"] for method, own in logs.items() if own}),
         "methods": {method: _method(own, budget, points) for method, own in logs.items() if own},
     }
+
+
+def _different(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings for which methods bring defaults of their own and in which these differ: their
+    values by method."""
+    names = [name for name, each in all_keys().items() if each.by_method]
+    values = {name: {method: own[name] for method, own in params.items()} for name in names}
+    return {name: own for name, own in values.items() if len(set(own.values())) > 1}
 
 
 def curve(log: Log) -> list[tuple[int, float]]:
@@ -99,21 +115,31 @@ def best_at(points: Sequence[tuple[int, float]], spent: int) -> float | None:
 
 def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str, Any]:
     runs = [_run(log, budget) for log in logs]
-    tested = all(log["evaluation"]["test"] for log in logs)
-    found: dict[str, Any] = {"runs": runs, "difference": None, "difference_over_seeds": None}
-    if tested:
-        gains = [_gains(log["evaluation"]["test"]) for log in logs]
+    found: dict[str, Any] = {
+        "runs": runs,
+        **dict.fromkeys((*SIDES, "difference", "difference_over_seeds")),
+    }
+    if all(log["evaluation"]["test"] for log in logs):
+        before, after = ([_hits(log, side) for log in logs] for side in SIDES)
+        gains = [
+            [ours - theirs for theirs, ours in zip(*pair, strict=True)]
+            for pair in zip(before, after, strict=True)
+        ]
         by_row = [fmean(row) for row in zip(*gains, strict=True)]
         # Exactly zero where nothing but the initial prompt was elected, as in a run's own log.
         same = all(run["chosen"] == run["initial"] for run in runs)
         over_rows = Estimate(0.0, 0.0, 0.0, len(by_row)) if same else mean_difference(by_row)
-        found["difference"] = asdict(over_rows)
+        found |= {
+            "initial": fmean(map(fmean, before)),
+            "best": fmean(map(fmean, after)),
+            "difference": asdict(over_rows),
+        }
         if len(runs) > 1 and len(by_row) > 1:
             found["difference_over_seeds"] = asdict(crossed_difference(gains))
-    values = {point: [best_at(run["curve"], point) for run in runs] for point in points}
+    reached = {point: [best_at(run["curve"], point) for run in runs] for point in points}
     found["objective"] = {
         str(point): fmean(each for each in own if each is not None) if None not in own else None
-        for point, own in values.items()
+        for point, own in reached.items()
     }
     return found
 
@@ -133,14 +159,14 @@ def _run(log: Log, budget: int) -> dict[str, Any]:
         "steps": len(log["steps"]),
         "seconds": search["seconds"],
         "tokens": search["tokens"],
+        "requests": search.get("requests", 0),
         "curve": curve(log),
     }
 
 
-def _gains(test: Log) -> list[int]:
-    """Per test row, what the chosen prompt gained on the initial one."""
-    before, after = (test[key]["hits"][METRIC] for key in ("initial", "best"))
-    return [int(a) - int(b) for b, a in zip(before, after, strict=True)]
+def _hits(log: Log, side: str) -> list[int]:
+    """Per test row, whether one of the prompts was right."""
+    return [int(hit) for hit in log["evaluation"]["test"][side]["hits"][METRIC]]
 
 
 def sheets(record: Mapping[str, Any]) -> list[Sheet]:
@@ -149,17 +175,19 @@ def sheets(record: Mapping[str, Any]) -> list[Sheet]:
 
 
 def _differences(record: Mapping[str, Any]) -> Sheet:
-    n = record["rows"].get("test", 0)
+    n, different = record["rows"].get("test", 0), ", ".join(record["settings"])
     return Sheet(
         f"Difference to the initial prompt on {n} test rows, in points",
         "Strict accuracy of the elected prompt minus that of the initial one, mean over seeds, "
         "with 95 % intervals. Over rows: the same prompts on other rows. Over rows and seeds: "
-        "prompts of other runs, too; that takes two seeds.",
-        ("method", "seeds", "over rows", "over rows and seeds", "by seed"),
+        "prompts of other runs, too; that takes two seeds."
+        + (f" The methods have their own {different}." if different else ""),
+        ("method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "by seed"),
         [
             (
                 method,
                 str(len(own["runs"])),
+                *("" if own[side] is None else f"{100 * own[side]:.1f}" for side in SIDES),
                 _points(own["difference"]),
                 _points(own["difference_over_seeds"]),
                 ", ".join(
@@ -201,9 +229,11 @@ def _costs(record: Mapping[str, Any]) -> Sheet:
 
 
 def _objectives(record: Mapping[str, Any]) -> Sheet:
+    own_objectives = {"objective", "selection_control_weight"} & set(record["settings"])
     return Sheet(
         f"Best objective on {record['rows']['train']} train rows so far",
-        "After so many evaluated rows; mean over seeds, lower is better.",
+        "After so many evaluated rows; mean over seeds, lower is better."
+        + (" Objectives that differ cannot be compared." if own_objectives else ""),
         ("method", *(f"{point:,} rows" for point in record["points"])),
         [
             (method, *("" if each is None else f"{each:.3f}" for each in own["objective"].values()))

@@ -25,6 +25,7 @@ from prompt_optimization.runs.store.lock import RunLock
 from prompt_optimization.runs.store.log import read_log
 from tests.runs import harness
 from tests.runs.harness import die_at_write, outcome, session, values, without_times
+from tests.writers import script_writers
 
 METHODS = ("best_of_n", "random")
 BUDGET = 40
@@ -43,8 +44,10 @@ def flags(small_run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def compare(flags: dict[str, Any], seeds: int = 2) -> list[Outcome]:
-    runs = entrants(values(flags), METHODS, BUDGET, seeds)
+def compare(
+    flags: dict[str, Any], methods: Sequence[str] = METHODS, seeds: int = 2
+) -> list[Outcome]:
+    runs = entrants(values(flags), methods, BUDGET, seeds)
     return list(carry_out(runs, Display(verbose=False)))
 
 
@@ -125,7 +128,9 @@ def test_the_table_is_what_the_logs_hold(whole: Path) -> None:
     page = markdown(record, sheets(record), ["random with seed 9 failed: it did"])
     # Two prompts on six rows, after the initial one; then nothing is left.
     assert "best_of_n with seed 1 left 22 rows unused (nothing is left to try)" in page
-    assert "| best_of_n | 2 | +25.0 [" in page and "- random with seed 9 failed" in page
+    assert (
+        "| best_of_n | 2 | 37.5 | 62.5 | +25.0 [" in page and "- random with seed 9 failed" in page
+    )
 
 
 def check_intervals(found: Mapping[str, Any], *cells: Sequence[int]) -> None:
@@ -146,6 +151,25 @@ def check_intervals(found: Mapping[str, Any], *cells: Sequence[int]) -> None:
     reach = t.ppf(0.975, max(1, freedom)) * both**0.5
     assert found["difference_over_seeds"]["high"] == pytest.approx(min(1, middle + reach))
     assert found["difference_over_seeds"]["low"] == pytest.approx(max(-1, middle - reach))
+
+
+def test_what_methods_bring_of_their_own_is_named(
+    flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_writers(monkeypatch)
+    writes = "opro"
+    logs = {
+        found.entrant.method: [found.log.data]
+        for found in compare(flags | {"result_prefix": tmp_path}, ("random", writes), seeds=1)
+        if found.log
+    }
+    record = comparison(logs, BUDGET)
+    assert {"control_init", "connector"} <= set(record["settings"])
+    assert "objective" not in record["settings"], "it was given"
+    assert record["methods"][writes]["runs"][0]["requests"] > 0
+    first, costs, curves = sheets(record)
+    assert "The methods have their own" in first.note and "tokens written" in costs.columns
+    assert "cannot be compared" in curves.note, "the weight of the prompt's likelihood differs"
 
 
 def test_an_election_that_changed_nothing_is_a_difference_of_zero(whole: Path) -> None:
