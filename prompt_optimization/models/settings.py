@@ -26,6 +26,16 @@ class ModelSettings:
     trust_remote_code: bool = False
     model_arguments: dict[str, Any] | None = None
     tokenizer_arguments: dict[str, Any] | None = None
+    revision: str = ""
+    subfolder: str = ""
+    adapter: str = ""
+
+    @property
+    def label(self) -> str:
+        """What logs and reports call the model: two labels are equal where the same was named."""
+        name = f"{self.name}/{self.subfolder}" if self.subfolder else self.name
+        name = f"{name}@{self.revision}" if self.revision else name
+        return f"{name} + {self.adapter}" if self.adapter else name
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,18 @@ class AnswererSettings(Settings, group="model"):
     )
     tokenizer_paths: tuple[str, ...] = key(
         (), "tokenizers; empty: the models' own", flat="tokenizer_paths", variant=False
+    )
+    revisions: tuple[str, ...] = key(
+        (), "branches, tags or commits of hub names; empty: the main branch", variant=False
+    )
+    subfolders: tuple[str, ...] = key(
+        (), "folders, within what model_paths names, that hold the models", variant=False
+    )
+    adapters: tuple[str, ...] = key(
+        (),
+        "LoRA adapters, hub names or folders, that are merged into the models; an adapter whose "
+        "base model is known by its adapter_config.json may stand in model_paths itself",
+        variant=False,
     )
     model_kwargs: tuple[dict[str, Any], ...] = key(
         ({},),
@@ -125,6 +147,9 @@ class AnswererSettings(Settings, group="model"):
                 trust_remote_code=self.trust_remote_code,
                 model_arguments=self._entry("model_kwargs", i, {}),
                 tokenizer_arguments=self._entry("tokenizer_kwargs", i, {}),
+                revision=self._entry("revisions", i, ""),
+                subfolder=self._entry("subfolders", i, ""),
+                adapter=self._entry("adapters", i, ""),
             )
             for i, name in enumerate(self.model_paths)
         )
@@ -150,7 +175,7 @@ class ComputeSettings(Settings, group="compute"):
     devices: tuple[str, ...] = key(
         ("auto",),
         "one model copy on each: auto (every GPU there is, or else the CPU), cpu, cuda:0, ...; a "
-        "device may be named several times",
+        "device may be named several times; cuda:0+cuda:1 is one copy whose layers lie on both",
         flat="devices",
         free=True,
         variant=False,

@@ -18,16 +18,17 @@ import torch
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.loading import (
     load_language_model,
-    resolve_device,
     resolve_dtype,
 )
+from prompt_optimization.models.placement import resolve_device
+from prompt_optimization.models.settings import ModelSettings
 from tests.conftest import tiny_model
 
 CPU = torch.device("cpu")
 
 
 def load(name: str, **arguments: Any) -> Any:
-    return load_language_model(name, device=CPU, dtype=torch.float32, **arguments)
+    return load_language_model(ModelSettings(name, device="cpu", dtype="float32", **arguments))
 
 
 def test_local_folder(saved_model: Path) -> None:
@@ -52,7 +53,7 @@ def test_missing_path(name: str) -> None:
 
 def test_the_embedded_model_misspelt() -> None:
     with pytest.raises(InputError, match="did you mean 'smollm2-135m-instruct'"):
-        load_language_model("smollm2-135m-instuct", device=torch.device("cpu"), dtype=torch.float32)
+        load("smollm2-135m-instuct")
 
 
 def test_folder_without_model(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_foreign_tokenizer(tmp_path: Path, saved_model: Path) -> None:
     small = tiny_model("llama-3", 50, 1, torch.float32)
     small.save_pretrained(tmp_path / "small")
     with pytest.raises(InputError, match=r"has \d+ tokens but model"):
-        load(str(tmp_path / "small"), tokenizer_name=str(saved_model))
+        load(str(tmp_path / "small"), tokenizer=str(saved_model))
 
 
 @pytest.fixture
@@ -110,9 +111,10 @@ def hub() -> Iterator[str]:
 )
 def test_hub_refusals(hub: str, name: str, message: str, tmp_path: Path) -> None:
     code = (
-        "import torch; from prompt_optimization.models.loading import load_language_model;"
+        "from prompt_optimization.models.loading import load_language_model;"
+        "from prompt_optimization.models.settings import ModelSettings;"
         "from prompt_optimization.errors import InputError\n"
-        f"try: load_language_model({name!r}, device=torch.device('cpu'), dtype=torch.float32)\n"
+        f"try: load_language_model(ModelSettings({name!r}, device='cpu'))\n"
         "except InputError as error: print(error)"
     )
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path)}

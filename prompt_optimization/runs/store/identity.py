@@ -18,6 +18,7 @@ from prompt_optimization.runs.store.log import PLACE, log_path, logs_of, read_lo
 MODEL = {
     "model": "the model's name",
     "weights": "the model's weights",
+    "tokenizer": "the tokenizer",
     "dtype": "the model's precision",
     "stop_ids": "the tokens that end a reasoning",
     "chat_template": "the chat template",
@@ -140,7 +141,9 @@ def changes(
     found = []
     now = json.loads(json.dumps(environment, default=str))
     for key, words in parts.items():
-        for name, old, new in _leaves(key, before.get(key), now.get(key)):
+        if key not in before:
+            continue  # older logs do not tell
+        for name, old, new in _leaves(key, before[key], now.get(key)):
             if old != new:
                 found.append(f"{words} changed ({name} {_apart(old, new)})")
                 break
@@ -171,6 +174,9 @@ def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new} - {"file", "official"}):
             yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
+    elif name == "other_models" and len(old) == len(new):
+        for i, (one, other) in enumerate(zip(old, new, strict=True)):
+            yield from _leaves(f"{name}.{i}", one, {key: other.get(key) for key in one})
     else:
         yield name, old, new
 
