@@ -51,7 +51,7 @@ class LanguageModel:
         self.name = name
         self.device: torch.device = model.get_input_embeddings().weight.device
         self.devices = tuple(dict.fromkeys(each.device for each in model.parameters()))
-        self.quantised = getattr(model.config, "quantization_config", None) is not None
+        self.quantised = getattr(model, "hf_quantizer", None) is not None
         declared = [
             getattr(model.config.get_text_config(), "eos_token_id", None),
             getattr(model.generation_config, "eos_token_id", None),

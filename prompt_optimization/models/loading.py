@@ -194,7 +194,8 @@ def _load(kind: Any, source: Source, trust_remote_code: bool, **arguments: Any) 
             reason, key = "brings code of its own; read it, then allow it", "trust_remote_code"
         else:
             first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            reason = f"cannot be loaded: {first}"
+            missing = isinstance(error, ImportError)
+            reason = f"{'needs a package' if missing else 'cannot be loaded'}: {first}"
             key = "model.subfolders" if "subfolder" in source.arguments else key
         raise source.refusal(f"model '{source.name}' {reason}", key) from None
 

@@ -73,11 +73,14 @@ def layer_map(model: PreTrainedModel, devices: Sequence[torch.device]) -> dict[s
     before = 0
     for name, module in _blocks(model, whole):
         own = [each for each in module.parameters() if id(each) not in counted]
-        device = devices[before * len(devices) // total if own else 0]
+        size = sum(map(_size, own))
+        # By a part's middle; the embedding, which comes first, lies where ids go in.
+        middle = (2 * before + size) * len(devices) // (2 * total)
+        device = devices[middle if before and own else 0]
         # Numbers, as accelerate calls them, so that it takes the first for the one of the inputs.
         found[name] = device.index if device.type == "cuda" else str(device)
         counted.update(map(id, own))
-        before += sum(map(_size, own))
+        before += size
     return found
 
 
