@@ -41,9 +41,14 @@ def check_model(model: Any, tokenizer: Any) -> None:
     """Refuse what cannot be worked with.
 
     Raises:
-        InputError: the model is no causal language model, lies on no device, lies on several
-            without a device map, or the tokenizer is not its own.
+        InputError: the model is no causal language model, keeps an adapter apart, lies on no
+            device, lies on several without a device map, or the tokenizer is not its own.
     """
+    if hasattr(model, "merge_and_unload"):
+        raise InputError(
+            f"model is a {type(model).__name__}, which keeps its adapter apart; give "
+            "model.merge_and_unload()"
+        )
     if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
         raise InputError(
             f"model is a {type(model).__name__}, not a causal language model of transformers; load "

@@ -155,12 +155,13 @@ class AnswererSettings(Settings, group="model"):
         )
 
     def _entry(self, name: str, model: int, default: Any) -> Any:
+        """The entry of a model in the list that is this group's attribute ``name``."""
         values, count = getattr(self, name), len(self.model_paths)
         if len(values) not in (0, 1, count):
             raise InputError(
                 f"{len(values)} entries are given for {count} models; give one for each, or one "
                 "for all",
-                key=name,
+                key=next(row.name for row in self.rows() if row.attribute == name),
             )
         if len(values) == count:
             return values[model]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from transformers import (
     BertConfig,
@@ -565,6 +566,9 @@ def test_models_that_cannot_be_used(model: Any, tokenizers: Any, tmp_path: Path)
     stranger = tiny_model("llama-3", len(tokenizer), 300, torch.float32)
     with pytest.raises(InputError, match=r"ends its texts with token 300, which is"):
         GreaterOptimizer(stranger, tokenizer)
+    lora = LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")
+    with pytest.raises(InputError, match=r"keeps its adapter apart; give model.merge_and_unload"):
+        GreaterOptimizer(get_peft_model(copy.deepcopy(model), lora), tokenizer)
     with pytest.raises(InputError, match="has weights on the meta device"):
         GreaterOptimizer(copy.deepcopy(model).to("meta"), tokenizer)
 

@@ -11,6 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models import engine as engine_module
 from prompt_optimization.models.cache_check import check_cache
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
@@ -81,6 +82,20 @@ def test_rows_are_cut_and_joined_where_each_layer_lies(
     for one, other in zip(whole.cache.layers, parted.cache.layers, strict=True):
         for mine, theirs in ((one.keys, other.keys), (one.values, other.values)):
             torch.testing.assert_close(mine * seen, theirs.cpu() * seen)
+
+
+def test_the_poorest_device_sets_the_pool(
+    make_parted: Any, make_samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parted = make_parted("llama-3")
+    pools = []
+    for free in ({}, {CPU: 10**6}, {second_device(): 10**6}, {CPU: 1}):
+        monkeypatch.setattr(engine_module, "free_bytes", lambda on, free=free: free.get(on, 10**9))
+        samples = make_samples(parted, n=4)
+        Engine(parted).run(samples, [samples.prompt_ids(PROMPT)], Decoding(2))
+        pools.append(samples.pool_rows)
+    plenty, first, last, none = pools
+    assert plenty > first > none == 1 and plenty > last > none
 
 
 def test_equal_shares_in_the_order_of_the_layers() -> None:
