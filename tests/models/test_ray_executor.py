@@ -112,6 +112,7 @@ def test_addresses_and_devices_that_are_none(
                 "workers": "ray",
                 "devices": ("cuda:1+cuda:3", "cpu"),
                 "n_dev_data": 0,
+                "n_test_data": 6,
                 "result_prefix": tmp_path / "run",
             }
         )

@@ -105,3 +105,8 @@ def test_copies_on_several_devices_in_processes_of_their_own(
     assert log["controls"] == alone["controls"]
     assert log["losses"] == pytest.approx(alone["losses"], rel=1e-4)
     assert log["environment"]["weights"] == alone["environment"]["weights"]
+
+
+def test_as_many_entries_as_models(flags: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"2 entries .* for 1 models; .*setting model\.revisions"):
+        carry_out(flags | {"model.revisions": ("a", "b")})
