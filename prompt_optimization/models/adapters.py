@@ -10,9 +10,13 @@ from transformers import PreTrainedModel
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
+from prompt_optimization.models.memory import is_out_of_memory
 from prompt_optimization.models.sources import Source
 
 KEYS = ("model_paths", "model.adapters")
+
+# Characters of a library's message that a sentence shows.
+SHOWN = 160
 
 
 def merge_adapter(
@@ -44,23 +48,22 @@ def merge_adapter(
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise _refusal(model, adapter, " ".join(str(error).split())[:SHOWN]) from None
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        raise _refusal(model, adapter, _line(error)) from None
     if lost := [*loaded.unexpected_keys, *loaded.missing_keys]:
         raise _refusal(model, adapter, f"{len(lost)} weights have no counterpart, as {lost[0]}")
     try:
         merged: PreTrainedModel = adapted.merge_and_unload()
-    except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
-        reason = " ".join(str(error).split())[:SHOWN]
+    except (ValueError, RuntimeError, TypeError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
         raise InputError(
-            f"adapter '{adapter.name}' cannot be merged into the weights as they are ({reason}); "
+            f"adapter '{adapter.name}' cannot be merged into the weights as they are ({_line(error)}); "
             "give a base model that is not quantised",
             key=KEYS,
         ) from None
     return merged
-
-
-# Characters of a library's message that a sentence shows.
-SHOWN = 160
 
 
 def _refusal(model: PreTrainedModel, adapter: Source, reason: str) -> InputError:
@@ -69,3 +72,7 @@ def _refusal(model: PreTrainedModel, adapter: Source, reason: str) -> InputError
         f"'{model.name_or_path}' ({reason}); give the base model that it was trained on",
         key=KEYS,
     )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:SHOWN]

@@ -130,6 +130,12 @@ class AnswererSettings(Settings, group="model"):
                 f"{len(self.model_paths)} are given; name as many models",
                 key=("num_train_models", "model_paths"),
             )
+        if any("device_map" in each for each in self.model_kwargs):
+            raise InputError(
+                "a device_map is given for a model; join the devices of one copy instead, as "
+                "cuda:0+cuda:1 does",
+                key=("model_kwargs", "devices"),
+            )
 
     def models(self) -> tuple[ModelSettings, ...]:
         """One a model. A single entry of a key holds for all models; a single tokenizer holds for

@@ -20,9 +20,10 @@ from prompt_optimization.models.settings import BUNDLED_NAME, ModelSettings
 ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
+# Arguments of from_pretrained that say how the hub is reached.
 HUB_ARGUMENTS = ("cache_dir", "local_files_only", "token")
 
-
+# For an adapter whose base cannot be had.
 BASE_FIX = "give the base as the model, and the adapter beside it"
 BASE_KEYS = ("model_paths", "model.adapters")
 
@@ -162,12 +163,14 @@ def _source(name: str, revision: str = "", subfolder: str = "", key: str = "mode
     """What ``name`` stands for.
 
     Raises:
-        InputError: there is no such folder or file, or ``revision`` is given for one.
+        InputError: there is no such folder or file, it holds no such model, or a revision or
+            subfolder is given for what has none.
     """
     path = Path(name).expanduser()
     shown = f"{name}/{subfolder}" if subfolder else name
     within = {"subfolder": subfolder} if subfolder else {}
-    if name == BUNDLED_NAME or path.exists():
+    gguf = path.is_file() and path.suffix == ".gguf"
+    if name == BUNDLED_NAME or path.is_dir() or gguf:
         if revision:
             raise InputError(
                 f"revision '{revision}' is given for '{name}', which lies on this machine; only "
@@ -185,7 +188,7 @@ def _source(name: str, revision: str = "", subfolder: str = "", key: str = "mode
     if path.is_dir():
         _check_folder(path / subfolder, shown, "model.subfolders" if subfolder else key)
         return Source(shown, str(path), within)
-    if path.is_file() and path.suffix == ".gguf":
+    if gguf:
         require_package(f"model '{name}'", "gguf", "gguf", "accelerate")
         return Source(path.name, str(path.parent), {"gguf_file": path.name})
     if difflib.get_close_matches(name, [BUNDLED_NAME], cutoff=0.9):
