@@ -55,12 +55,12 @@ def merge_adapter(
         raise _refusal(model, adapter, f"{len(lost)} weights have no counterpart, as {lost[0]}")
     try:
         merged: PreTrainedModel = adapted.merge_and_unload()
-    except (ValueError, RuntimeError, TypeError) as error:
+    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
         raise InputError(
-            f"adapter '{adapter.name}' cannot be merged into the weights as they are ({_line(error)}); "
-            "give a base model that is not quantised",
+            f"adapter '{adapter.name}' cannot be merged into the weights as they are "
+            f"({_line(error)}); give a LoRA, and a base model that is not quantised",
             key=KEYS,
         ) from None
     return merged

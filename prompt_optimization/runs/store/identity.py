@@ -23,6 +23,7 @@ MODEL = {
     "stop_ids": "the tokens that end a reasoning",
     "chat_template": "the chat template",
     "other_models": "the other models",
+    "writer": "the writer",
 }
 TASK = {
     "data": "the task file",
@@ -141,9 +142,7 @@ def changes(
     found = []
     now = json.loads(json.dumps(environment, default=str))
     for key, words in parts.items():
-        if key not in before:
-            continue  # older logs do not tell
-        for name, old, new in _leaves(key, before[key], now.get(key)):
+        for name, old, new in _leaves(key, before.get(key), now.get(key)):
             if old != new:
                 found.append(f"{words} changed ({name} {_apart(old, new)})")
                 break
@@ -174,10 +173,10 @@ def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new} - {"file", "official"}):
             yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
-    elif name == "other_models" and len(old) == len(new):
-        for i, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from _leaves(f"{name}.{i}", one, {key: other.get(key) for key in one})
-    else:
+    elif name == "other_models" and old and new and len(old) == len(new):
+        for number, pair in enumerate(zip(old, new, strict=True)):
+            yield from _leaves(f"{name}.{number}", *pair)
+    elif old is not None or not name.endswith("tokenizer"):  # older logs have no hash of it
         yield name, old, new
 
 
