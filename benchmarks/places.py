@@ -1,7 +1,8 @@
 """One optimisation step with the prompt after the question, before it, and in the system turn.
 
 The same rows and token limit in every place; no row ends by itself, so that all decode the same
-number of tokens. Runs are interleaved; medians are printed.
+number of tokens. Runs are interleaved; medians are printed, of the wall's time and of the processor's, which a
+busy machine disturbs less.
 
     python -m benchmarks.places --samples 24 --new-tokens 32
 """
@@ -9,6 +10,7 @@ number of tokens. Runs are interleaved; medians are printed.
 from __future__ import annotations
 
 import statistics
+import time
 
 from rich.console import Console
 from rich.table import Table
@@ -43,10 +45,13 @@ def main() -> int:
         works[place] = build_work(samples, PROMPT, given.position, 3, given.new_tokens)
         engines[place] = EngineSchedule(model, samples, given.max_rows, given.gradient_rows)
     runs: dict[str, list[Measured]] = {place: [] for place in PRESETS}
+    processor: dict[str, list[float]] = {place: [] for place in PRESETS}
     for _ in range(given.repeats):
         for place, engine in engines.items():
             engine.prepare(works[place])
+            start = time.process_time()
             runs[place].append(engine.step(works[place]))
+            processor[place].append(time.process_time() - start)
 
     console = Console(highlight=False, width=130)
     console.print(
@@ -56,15 +61,16 @@ def main() -> int:
     phases = [name for name in PHASES if name in runs["end"][0].seconds]
     table = Table()
     kinds = ("prefilled", "differentiated", "decoded")
-    for column in ("template", "step, s", "ratio", *phases, *kinds):
+    for column in ("template", "step, s", "processor, s", "ratio", *phases, *kinds):
         table.add_column(column, justify="left" if column == "template" else "right")
     for place, measured in runs.items():
-        ratios = [one.total / end.total for one, end in zip(measured, runs["end"], strict=True)]
+        pairs = zip(processor[place], processor["end"], strict=True)
         tokens = [sum(each[kind] for each in measured[0].tokens.values()) for kind in kinds]
         table.add_row(
             place,
             f"{statistics.median(run.total for run in measured):.2f}",
-            f"{statistics.median(ratios):.2f}",
+            f"{statistics.median(processor[place]):.2f}",
+            f"{statistics.median(own / end for own, end in pairs):.2f}",
             *(f"{statistics.median(run.seconds[name] for run in measured):.2f}" for name in phases),
             *map(str, tokens),
         )
