@@ -1,8 +1,8 @@
 """One optimisation step with the prompt after the question, before it, and in the system turn.
 
 The same rows and token limit in every place; no row ends by itself, so that all decode the same
-number of tokens. Runs are interleaved; medians are printed, of the wall's time and of the processor's, which a
-busy machine disturbs less.
+number of tokens. Runs are interleaved; medians are printed, of the wall's time and of the
+processor's, which a busy machine disturbs less.
 
     python -m benchmarks.places --samples 24 --new-tokens 32
 """
