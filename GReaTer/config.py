@@ -13,6 +13,8 @@ from prompt_optimization.keys import Key
 from prompt_optimization.models.answer_loss import AnswerLoss
 from prompt_optimization.models.settings import of_generate_config
 from prompt_optimization.runs.config import Plan, all_keys, plan
+from prompt_optimization.tasks.metrics.metric import Metric
+from prompt_optimization.tasks.metrics.registry import own_metric
 
 # Settings of the harness that are arguments here, have another form, or are about files and flags.
 NOT_OFFERED = {
@@ -83,7 +85,8 @@ class OptimizeConfig(dict[str, Any]):
                 )
         values = {name: _own(name, given.get(name, OWN[name][0])) for name in OWN}
         for name, each in offered().items():
-            values[name] = each.check(given.get(name, DEFAULTS.get(each.name, each.default)))
+            value = given.get(name, DEFAULTS.get(each.name, each.default))
+            values[name] = value if name == "metric" and callable(value) else each.check(value)
         super().__init__(values)
         self._reasoning = of_generate_config(self["generate_config"])
 
@@ -106,6 +109,11 @@ class OptimizeConfig(dict[str, Any]):
         own: Callable[..., torch.Tensor] = self["loss_function"]
         return None if own is torch.nn.functional.cross_entropy else own
 
+    @property
+    def metric(self) -> Metric | None:
+        """The user's function, where one says what an answer is worth."""
+        return own_metric(self["metric"]) if callable(self["metric"]) else None
+
     def plan(self, **values: Any) -> Plan:
         """The harness's settings, checked, with further ``values`` by name.
 
@@ -122,17 +130,19 @@ class OptimizeConfig(dict[str, Any]):
             "allow_non_ascii": not self["filter"],
             "conversation_templates": (self["chat_template"],),
             "chat_template_kwargs": self["chat_template_arguments"],
+            "metric": "strict" if self.metric else self["metric"],
             "train_data": "inputs",
             **self._reasoning,
         }
-        return plan(found | own | values)
+        return plan(found | own | values, self.metric)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What a search depends on besides the settings, as JSON can hold it."""
         loss = self["loss_function"]
         name = getattr(loss, "__qualname__", type(loss).__qualname__)
-        return {"loss_function": f"{getattr(loss, '__module__', '')}.{name}"}
+        own = {"metric": self.metric.name} if self.metric else {}
+        return {"loss_function": f"{getattr(loss, '__module__', '')}.{name}", **own}
 
 
 def _own(name: str, value: Any) -> Any:

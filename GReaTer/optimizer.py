@@ -94,7 +94,8 @@ class GreaterOptimizer:
 
         Args:
             inputs: questions with answers, and a prompt to begin with.
-            p_extractor: text after the reasoning that makes the model state its answer.
+            p_extractor: text after the reasoning that makes the model state its answer; empty
+                where the reasoning is the answer.
             rounds: steps of the search, per prompt (paper: T = 105).
             p_init: the initial prompt, in place of the inputs' own.
             per_question: a prompt for each question by itself, as the published toolkit does.
@@ -194,7 +195,9 @@ class GreaterOptimizer:
         if not isinstance(prompt, str) or not prompt.strip():
             raise InputError(f"the prompt is {prompt!r}; give one with at least a word")
         plan = self.config.plan(**self._settings(p_extractor), control_init=prompt)
-        scorer = HeldOutScorer(model, template_of(plan), decoding_of(plan, self.config.loss))
+        plan.metric.check(data.rows)
+        decoding = decoding_of(plan, self.config.loss)
+        scorer = HeldOutScorer(model, template_of(plan), decoding, metric=plan.metric)
         return pasted(scorer.score(Text(Layout.normalise(prompt)), data.rows))
 
     def _borrowed(self) -> list[AbstractContextManager[Model]]:
@@ -211,8 +214,8 @@ class GreaterOptimizer:
                 raise InputError("no p_extractor; give the text that asks for the answer")
             p_extractor = self._last[0]
         # Answers stand after a space, so that they begin with a token of their own.
-        closed = p_extractor if p_extractor[-1:].isspace() else f"{p_extractor} "
-        return {"extractor_text": closed}
+        spaced = not p_extractor or p_extractor[-1].isspace()
+        return {"extractor_text": p_extractor if spaced else f"{p_extractor} "}
 
 
 def _check_call(p_extractor: object, p_init: object, callbacks: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from GReaTer.dataset import GreaterDataSet
 from GReaTer.inputs import Group
 from GReaTer.outputs import GreaterOutputs, Prompt, Round
 from prompt_optimization.models.model import Model
-from prompt_optimization.runs.assemble import make_session, prepare, train_on
+from prompt_optimization.runs.assemble import check_search, make_session, prepare, train_on
 from prompt_optimization.runs.config import Plan
 from prompt_optimization.runs.observers import Observers
 from prompt_optimization.runs.progress_bar import ProgressBar
@@ -21,10 +22,7 @@ from prompt_optimization.runs.session import Session
 from prompt_optimization.runs.store.folder import open_folder
 from prompt_optimization.runs.store.store import Store
 
-
-def warn(text: str) -> None:
-    """Say what the user should know."""
-    warnings.warn(text, stacklevel=2)
+warn = partial(warnings.warn, stacklevel=2)
 
 
 class Searches:
@@ -69,6 +67,7 @@ class Searches:
                 warn(warning)
             for group, plan in zip(groups, plans, strict=True):
                 # Nothing is computed before everything is checked.
+                check_search(plan, (group.rows, *self.splits.values()))
                 prepare(plan, self.models, group.rows, self.splits)
             with open_folder(folder) as stores:
                 for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):

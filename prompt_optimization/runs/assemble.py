@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from prompt_optimization.errors import InputError
@@ -25,6 +25,34 @@ from prompt_optimization.tasks.examples import Example
 
 # A temperature up to this is greedy: logits divided by less leave float32.
 COLDEST = 1e-6
+
+
+def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
+    """Refuse a search that needs an answer to force where no extractor asks for one, and rows that
+    nothing could be right for.
+
+    Args:
+        splits: the rows of each.
+
+    Raises:
+        InputError: one has to be refused.
+    """
+    for rows in splits:
+        settings.metric.check(rows)
+    if settings.task.extractor_text:
+        return
+    if settings.scoring.objective != "answers":
+        raise InputError(
+            f"the objective '{settings.scoring.objective}' forces the answer after an extractor, "
+            "and there is none; take the objective 'answers', or give one",
+            key=("objective", "extractor_text"),
+        )
+    if optimizer_class(settings.run.method).differentiates:
+        raise InputError(
+            f"the method '{settings.run.method}' differentiates the loss of the answer after an "
+            "extractor, and there is none; take another method, or give one",
+            key=("method", "extractor_text"),
+        )
 
 
 def template_of(settings: Plan) -> PromptTemplate:
@@ -111,6 +139,7 @@ def make_session(
         objective=settings.scoring.objective,
         nll_weight=settings.scoring.nll_weight,
         written=written,
+        metric=settings.metric,
     )
     tools = Tools(
         random.Random(settings.run.seed),
@@ -121,7 +150,7 @@ def make_session(
     return Session(
         method(settings.method, scorer, tools),
         scorer,
-        HeldOutScorer(models[0], template_of(settings), decoding),
+        HeldOutScorer(models[0], template_of(settings), decoding, metric=settings.metric),
         splits,
         Layout.normalise(settings.task.prompt),
         settings.stop,

@@ -25,6 +25,8 @@ from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings
 from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
+from prompt_optimization.tasks.metrics.metric import Metric
+from prompt_optimization.tasks.open import open_metric
 from prompt_optimization.tasks.registry import Task, task_of
 from prompt_optimization.tasks.settings import TaskSettings
 
@@ -155,6 +157,7 @@ class Plan:
     Attributes:
         params: every setting by its name, defaults resolved; what the log holds.
         method: the settings of the method that ``run.method`` names.
+        metric: what a written answer is worth.
     """
 
     params: dict[str, Any]
@@ -166,6 +169,7 @@ class Plan:
     stop: StopSettings
     run: RunSettings
     method: Settings
+    metric: Metric
     warnings: tuple[str, ...]
 
     @property
@@ -174,8 +178,11 @@ class Plan:
         return {name for name, each in all_keys().items() if each.free} - self.method.fixed
 
 
-def plan(values: Mapping[str, Any]) -> Plan:
+def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     """Resolve and check the settings.
+
+    Args:
+        metric: in place of the one that the settings name.
 
     Raises:
         InputError: a value is out of range, missing, or does not go with another.
@@ -187,7 +194,8 @@ def plan(values: Mapping[str, Any]) -> Plan:
     stop, run = StopSettings.of(given), RunSettings.of(given)
     compute, ignored = ComputeSettings.of(given), IgnoredSettings.of(given)
     method = settings_class(run.method).of(given)
-    task = _resolved(task)
+    metric = metric or open_metric(task)
+    task = _resolved(task, metric)
     models.models()  # refuses keys with another number of entries
     made = (task, models, reasoning, scoring, stop, run, compute, ignored, method)
     params = {name: value for group in made for name, value in group.values().items()}
@@ -206,15 +214,16 @@ def plan(values: Mapping[str, Any]) -> Plan:
         stop=stop,
         run=run,
         method=method,
+        metric=metric,
         warnings=tuple(warnings),
     )
 
 
-def _resolved(settings: TaskSettings) -> TaskSettings:
+def _resolved(settings: TaskSettings, metric: Metric) -> TaskSettings:
     """Rows per split, test file and extractor of tasks that are known by their file's name.
 
     Raises:
-        InputError: there is no extractor.
+        InputError: there are no training rows, or no extractor and a metric that needs one.
     """
     values = settings.values()
     path = Path(values["train_data"])
@@ -230,11 +239,12 @@ def _resolved(settings: TaskSettings) -> TaskSettings:
     if values["n_train_data"] < 1:
         raise InputError("0 is too small; give at least 1", key="n_train_data")
     if not values["extractor_text"].strip():
-        if task is None:
-            raise InputError(
-                "no extractor; give the text that asks for the final answer, which only the "
-                "paper's tasks have of their own",
-                key="extractor_text",
-            )
-        values["extractor_text"] = task.extractor(values["extractor_style"])
+        values["extractor_text"] = task.extractor(values["extractor_style"]) if task else ""
+    if not values["extractor_text"] and metric.reads_beginning:
+        raise InputError(
+            "no extractor; give the text that asks for the final answer, which only the paper's "
+            f"tasks have of their own and the metric '{metric.name}' needs, or a metric that reads "
+            "whole texts",
+            key=("extractor_text", "metric"),
+        )
     return TaskSettings.of(values)

@@ -37,7 +37,9 @@ def transfer_to(
         for number, settings in enumerate(models, 1):
             split = f"transfer {number}: {settings.name}"
             with open_models([settings], plan.compute, note, warn) as (model,):
-                scorer = HeldOutScorer(model, template_of(plan), decoding_of(plan))
+                scorer = HeldOutScorer(
+                    model, template_of(plan), decoding_of(plan), metric=plan.metric
+                )
                 session.score(split, scorer, pair)
                 initial, chosen = (session.result.held_out[split][each.name] for each in pair)
                 found.append(

@@ -8,8 +8,8 @@ from scipy.stats import binomtest
 from prompt_optimization.scoring.statistics import (
     mean_difference,
     mean_of,
+    mean_value,
     paired_difference,
-    share,
     sign_flip,
     wilson,
 )
@@ -17,10 +17,10 @@ from prompt_optimization.scoring.statistics import (
 
 def test_share_is_wilsons() -> None:
     # Worked value: 10 of 100, z = 1.96.
-    estimate = share([True] * 10 + [False] * 90)
+    estimate = mean_value([True] * 10 + [False] * 90)
     assert (estimate.value, estimate.n) == (0.1, 100)
     assert (estimate.low, estimate.high) == pytest.approx((0.0552, 0.1744), abs=1e-3)
-    assert share([False] * 20).low == 0 and share([False] * 20).high > 0.1
+    assert mean_value([False] * 20).low == 0 and mean_value([False] * 20).high > 0.1
 
 
 def test_paired_difference_counts_pairs() -> None:
