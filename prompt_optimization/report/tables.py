@@ -42,7 +42,7 @@ def all_tables(results: Results) -> list[Table]:
     return [
         table_1(found),
         per_task(found),
-        per_group(found),
+        *([per_group(found)] if any(m.groups for m in found) else []),
         table_3(found),
         ablations(results),
         significance(found),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,14 @@ SOURCE = Source("'a.csv'")
 SOLUTION = "Tom begins with 2 and gets 1, so 2+1 = <<2+1=3>>3 apples."
 
 
+def one_a_row(cells: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The references and notes of a column with one answer a row."""
+    found, notes = reference_answers([[cell] for cell in cells], SOURCE)
+    return [reference for (reference,) in found], notes
+
+
 def references(*cells: str) -> list[str]:
-    return reference_answers(cells, SOURCE)[0]
+    return one_a_row(cells)[0]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +39,7 @@ def references(*cells: str) -> list[str]:
     ],
 )
 def test_marked_answers(cells: list[str], expected: list[str]) -> None:
-    found, (note,) = reference_answers(cells, SOURCE)
+    found, (note,) = one_a_row(cells)
     assert found == expected
     assert "'a.csv' are taken from their mark '" in note and repr(found[0]) in note
 
@@ -46,16 +53,16 @@ def test_every_solution_of_gsm8k_gives_its_number(numbers: list[int], grouped: b
 @pytest.mark.parametrize("mark", ["#### 3", r"\boxed{3}", "<answer>3</answer>"])
 def test_a_row_without_the_mark_of_the_others_is_named(mark: str) -> None:
     with pytest.raises(InputError, match=r"the answer of row 1 of 'a.csv' is '4', without the '"):
-        reference_answers([f"{SOLUTION} {mark}", "4"], SOURCE)
+        one_a_row([f"{SOLUTION} {mark}", "4"])
 
 
 def test_words_that_only_some_answers_hold_mark_nothing() -> None:
     cells = ["the answer is blowing", "a wind"]
-    assert reference_answers(cells, SOURCE) == (cells, [])
+    assert one_a_row(cells) == (cells, [])
 
 
 def test_solutions_without_a_mark_are_said() -> None:
-    found, notes = reference_answers([SOLUTION, SOLUTION, "3"], SOURCE)
+    found, notes = one_a_row([SOLUTION, SOLUTION, "3"])
     assert found == [SOLUTION, SOLUTION, "3"]
     (note,) = notes
     assert "look like whole solutions (row 0: 'Tom begins" in note and "final_answer" in note
@@ -63,7 +70,7 @@ def test_solutions_without_a_mark_are_said() -> None:
 
 def test_long_lists_are_no_solutions() -> None:
     words = "ant bee cat dog eel fox gnu hen ibis jay"
-    assert reference_answers([words, "] ) } > ] ) } > ] )"], SOURCE)[1] == []
+    assert one_a_row([words, "] ) } > ] ) } > ] )"])[1] == []
 
 
 def of_rows(folder: Path, *rows: dict[str, object]) -> Table:
@@ -97,7 +104,7 @@ def test_of_several_answer_columns_the_short_answers_count(
 def test_whole_numbers_written_as_decimals(numbers: list[int], data: st.DataObject) -> None:
     forms = [str, lambda number: f"{number}.0", lambda number: f"{number}.00"]
     cells = [data.draw(st.sampled_from(forms))(number) for number in numbers]
-    found, notes = reference_answers(cells, SOURCE)
+    found, notes = one_a_row(cells)
     assert found == [str(number) for number in numbers]
     assert len(notes) == any("." in cell for cell in cells)
 
@@ -124,7 +131,7 @@ def test_other_decimals_stay(numbers: list[object]) -> None:
 def test_numbers_and_empty_cells_of_table_programs(
     cells: list[str], expected: list[str], said: str | None
 ) -> None:
-    found, notes = reference_answers(cells, SOURCE)
+    found, notes = one_a_row(cells)
     assert found == expected
     assert (said is None) == (not notes) and all(said in note for note in notes if said)
 
