@@ -13,7 +13,6 @@ from prompt_optimization.keys import Key
 from prompt_optimization.models.answer_loss import AnswerLoss
 from prompt_optimization.models.settings import of_generate_config
 from prompt_optimization.runs.config import Plan, all_keys, plan
-from prompt_optimization.tasks.metrics.metric import Metric
 from prompt_optimization.tasks.metrics.registry import own_metric
 
 # Settings of the harness that are arguments here, have another form, or are about files and flags.
@@ -109,11 +108,6 @@ class OptimizeConfig(dict[str, Any]):
         own: Callable[..., torch.Tensor] = self["loss_function"]
         return None if own is torch.nn.functional.cross_entropy else own
 
-    @property
-    def metric(self) -> Metric | None:
-        """The user's function, where one says what an answer is worth."""
-        return own_metric(self["metric"]) if callable(self["metric"]) else None
-
     def plan(self, **values: Any) -> Plan:
         """The harness's settings, checked, with further ``values`` by name.
 
@@ -123,6 +117,7 @@ class OptimizeConfig(dict[str, Any]):
         found = {name: each.default for name, each in all_keys().items()} | DEFAULTS
         found |= {each.name: self[name] for name, each in offered().items()}
         weight = found["control_weight"] if self["perplexity_loss"] else 0.0
+        function = self["metric"] if callable(self["metric"]) else None
         own = {
             "control_weight": weight,
             # As in the published code.
@@ -130,19 +125,18 @@ class OptimizeConfig(dict[str, Any]):
             "allow_non_ascii": not self["filter"],
             "conversation_templates": (self["chat_template"],),
             "chat_template_kwargs": self["chat_template_arguments"],
-            "metric": "strict" if self.metric else self["metric"],
+            "metric": "strict" if function else self["metric"],
             "train_data": "inputs",
             **self._reasoning,
         }
-        return plan(found | own | values, self.metric)
+        return plan(found | own | values, own_metric(function) if function else None)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What a search depends on besides the settings, as JSON can hold it."""
         loss = self["loss_function"]
         name = getattr(loss, "__qualname__", type(loss).__qualname__)
-        own = {"metric": self.metric.name} if self.metric else {}
-        return {"loss_function": f"{getattr(loss, '__module__', '')}.{name}", **own}
+        return {"loss_function": f"{getattr(loss, '__module__', '')}.{name}"}
 
 
 def _own(name: str, value: Any) -> Any:

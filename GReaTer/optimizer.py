@@ -20,11 +20,10 @@ from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import check_same_tokenizer
 from prompt_optimization.models.settings import ModelSettings
-from prompt_optimization.runs.assemble import decoding_of, template_of
+from prompt_optimization.runs.assemble import held_out_of
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.progress_bar import ProgressBar
 from prompt_optimization.scoring.finalists import Text
-from prompt_optimization.scoring.held_out import HeldOutScorer
 from prompt_optimization.tasks.examples import check_disjoint
 
 
@@ -94,8 +93,7 @@ class GreaterOptimizer:
 
         Args:
             inputs: questions with answers, and a prompt to begin with.
-            p_extractor: text after the reasoning that makes the model state its answer; empty
-                where the reasoning is the answer.
+            p_extractor: text after the reasoning that asks for the answer; empty: it is that.
             rounds: steps of the search, per prompt (paper: T = 105).
             p_init: the initial prompt, in place of the inputs' own.
             per_question: a prompt for each question by itself, as the published toolkit does.
@@ -196,14 +194,12 @@ class GreaterOptimizer:
             raise InputError(f"the prompt is {prompt!r}; give one with at least a word")
         plan = self.config.plan(**self._settings(p_extractor), control_init=prompt)
         plan.metric.check(data.rows)
-        decoding = decoding_of(plan, self.config.loss)
-        scorer = HeldOutScorer(model, template_of(plan), decoding, metric=plan.metric)
+        scorer = held_out_of(plan, model, self.config.loss)
         return pasted(scorer.score(Text(Layout.normalise(prompt)), data.rows))
 
     def _borrowed(self) -> list[AbstractContextManager[Model]]:
-        own = self.config
         names = ("chat_template", "chat_template_arguments", "max_rows", "gradient_rows")
-        arguments = [own[name] for name in names]
+        arguments = [self.config[name] for name in names]
         pairs = zip(self.models, self.tokenizers, strict=True)
         return [borrowed(model, tokenizer, *arguments) for model, tokenizer in pairs]
 

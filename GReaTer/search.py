@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from prompt_optimization.runs.progress_bar import ProgressBar
 from prompt_optimization.runs.session import Session
 from prompt_optimization.runs.store.folder import open_folder
 from prompt_optimization.runs.store.store import Store
-
-warn = partial(warnings.warn, stacklevel=2)
 
 
 class Searches:
@@ -64,7 +61,7 @@ class Searches:
         try:
             plans = [self._plan(group) for group in groups]
             for warning in dict.fromkeys(text for plan in plans for text in plan.warnings):
-                warn(warning)
+                warnings.warn(warning, stacklevel=2)
             for group, plan in zip(groups, plans, strict=True):
                 # Nothing is computed before everything is checked.
                 check_search(plan, (group.rows, *self.splits.values()))
@@ -72,7 +69,7 @@ class Searches:
             with open_folder(folder) as stores:
                 for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
                     rows = {"train": group.rows, **self.splits}
-                    store = stores.open(number, plan, extra, self.models, rows, warn)
+                    store = stores.open(number, plan, extra, self.models, rows, warnings.warn)
                     self._optimize(number, group, plan, store)
                     if self.outputs.status != "finished":
                         break
@@ -93,7 +90,7 @@ class Searches:
         train_on(plan, self.models, group.rows)
         self.bar.skip(len(store.log.data["steps"]))
         observers = [self.bar, *(Notifier(callback, number) for callback in self.callbacks)]
-        watch = Observers(observers, warn)
+        watch = Observers(observers, warnings.warn)
         session = make_session(plan, self.models, self.splits, store, watch, loss=self.config.loss)
         try:
             session.run()

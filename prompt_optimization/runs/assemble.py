@@ -73,6 +73,16 @@ def decoding_of(settings: Plan, loss: AnswerLoss | None = None) -> Decoding:
     return Decoding(own.max_new_tokens, own.answer_tokens, sampling=sampling, answer_loss=loss)
 
 
+def held_out_of(settings: Plan, model: Model, loss: AnswerLoss | None = None) -> HeldOutScorer:
+    """What scores prompts on held-out rows with ``model``.
+
+    Args:
+        loss: see ``decoding_of``.
+    """
+    decoding = decoding_of(settings, loss)
+    return HeldOutScorer(model, template_of(settings), decoding, metric=settings.metric)
+
+
 def train_on(
     settings: Plan, models: Sequence[Model], examples: Sequence[Example]
 ) -> list[EncodedExamples]:
@@ -101,8 +111,7 @@ def prepare(
     Raises:
         InputError: a row or the initial prompt does not go with a model.
     """
-    template, decoding = template_of(settings), decoding_of(settings)
-    prompt = Layout.normalise(settings.task.prompt)
+    decoding, prompt = decoding_of(settings), Layout.normalise(settings.task.prompt)
     for model, training in zip(models, train_on(settings, models, examples), strict=True):
         ids = training.prompt_ids(prompt)
         optimizer_class(settings.run.method).check_start(prompt, ids)
@@ -110,7 +119,7 @@ def prepare(
         model.check_room(training, longest, decoding)
         for name, rows in splits.items():
             try:
-                HeldOutScorer(model, template, decoding).check(rows, prompt, longest)
+                held_out_of(settings, model).check(rows, prompt, longest)
             except InputError as error:
                 raise InputError(f"of {name}, {error.problem}", key=error.keys) from None
 
@@ -150,7 +159,7 @@ def make_session(
     return Session(
         method(settings.method, scorer, tools),
         scorer,
-        HeldOutScorer(models[0], template_of(settings), decoding, metric=settings.metric),
+        held_out_of(settings, models[0], loss),
         splits,
         Layout.normalise(settings.task.prompt),
         settings.stop,

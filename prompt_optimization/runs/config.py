@@ -199,6 +199,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     models.models()  # refuses keys with another number of entries
     made = (task, models, reasoning, scoring, stop, run, compute, ignored, method)
     params = {name: value for group in made for name, value in group.values().items()}
+    params["metric"] = metric.name
     warnings = [warning for group in made for warning in group.warnings]
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("test_steps has no effect without dev rows")

@@ -136,7 +136,7 @@ def _weighted(values: Sequence[float], weights: Sequence[float]) -> tuple[float,
     """The weighted mean, its variance with Bessel's correction, and Kish's effective number of
     rows."""
     x = np.array(values, dtype=float)
-    w = np.array(weights or [1.0] * len(x))
+    w = np.array(weights or [1.0] * len(x), dtype=float)
     w /= w.sum()
     value = float(w @ x)
     rows = float(1 / (w @ w))

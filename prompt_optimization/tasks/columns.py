@@ -155,17 +155,18 @@ def _answers(row: Row, names: Sequence[str], where: str) -> list[str]:
 
 
 def _weights(rows: Sequence[Row], source: Source) -> list[float]:
-    """How much each row counts; alike without a column for it.
+    """How much each row counts; 1 where it does not say.
 
     Raises:
         InputError: a row's weight is no number above 0.
     """
-    if not any(WEIGHT in row for row in rows):
-        return [1.0] * len(rows)
     found = []
     for number, row in enumerate(rows):
+        if is_blank(cell := row.get(WEIGHT)):
+            found.append(1.0)
+            continue
         what = f"'{WEIGHT}' of {source.row(number)}"
-        text = text_of(row.get(WEIGHT), what)
+        text = text_of(cell, what)
         try:
             weight = float(text)
         except ValueError:

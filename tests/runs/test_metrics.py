@@ -82,6 +82,10 @@ def scored(flags: dict[str, Any], prefix: Path, **request: Any) -> tuple[dict[st
     return report, display.console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def outputs_of(prefix: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(f"{prefix}.outputs.jsonl").read_text().splitlines()]
+
+
 def test_a_graded_metric_with_weights_and_groups_from_search_to_report(
     flags: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +119,7 @@ def test_a_graded_metric_with_weights_and_groups_from_search_to_report(
     for name in ("f1", "hits", "weights", "groups", "by_group"):
         assert result[name] == json.loads(json.dumps(test["best"][name]))
     assert "test, odd" in seen and "f1" in seen
-    outputs = [json.loads(line) for line in Path(f"{prefix}.outputs.jsonl").open()]
+    outputs = outputs_of(prefix)
     assert all(
         float(hit) == F1.function(row["answer"], row["references"])
         for hit, row in zip(result["hits"]["f1"], outputs, strict=True)
@@ -150,7 +154,7 @@ def test_without_an_extractor_the_reasoning_is_the_answer(
     prefix = tmp_path / "results" / "again"
     report, _ = scored(flags, prefix, logs=(tmp_path / "results" / "run",))
     assert report["results"][0]["hits"] == json.loads(json.dumps(test["best"]["hits"]))
-    outputs = [json.loads(line) for line in Path(f"{prefix}.outputs.jsonl").open()]
+    outputs = outputs_of(prefix)
     assert all(row["answer"] == row["reasoning"] for row in outputs)
     assert {row["loss"] for row in outputs} == {row["teacher_forced"] for row in outputs} == {None}
     assert read_results(tmp_path / "results").measurements

@@ -139,3 +139,49 @@ def test_numbers_and_empty_cells_of_table_programs(
 def test_letters_in_brackets() -> None:
     cells = ["(A)", "(b)", "(AB)", "( A )", "B", "()", "(A) or (B)"]
     assert references(*cells) == ["A", *cells[1:]]
+
+
+def test_a_row_may_have_several_references(tmp_path: Path) -> None:
+    """As a list, or in numbered columns; each is put right as a single one is."""
+    table = of_rows(
+        tmp_path,
+        {"question": "a?", "answer": [3.0, "(A)", "3"]},
+        {"question": "b?", "answer": "5.0", "answer_10": "ten", "answer_2": 2},
+        {"question": "c?", "answer": "1", "answer_2": None},
+    )
+    assert [example.references for example in table.examples] == [
+        ("3", "A"), ("5", "2", "ten"), ("1",)
+    ]  # fmt: skip
+    assert [example.content for example in table.examples][1:] == [
+        ["b?", ["5", "2", "ten"]], ["c?", "1"]
+    ]  # fmt: skip
+    (tmp_path / "a.csv").write_text("question,target,target_2\na?,Paris,City of Paris\nb?,Rome,\n")
+    (one, other) = read_table(tmp_path / "a.csv").examples
+    assert one.references == ("Paris", "City of Paris") and other.references == ("Rome",)
+
+
+def test_marks_and_conflicts_are_looked_for_in_every_reference(tmp_path: Path) -> None:
+    marked = {"question": "a?", "answer": ["So #### 3", "Or #### 1,234"]}
+    assert of_rows(tmp_path, marked).examples[0].references == ("3", "1234")
+    with pytest.raises(InputError, match=r"answer of row 1 .* '5', without the '####'"):
+        of_rows(tmp_path, marked, {"question": "b?", "answer": ["#### 4", "5"]})
+    rows = [{"question": "a?", "answer": ["x", "y"]}, {"question": "a?", "answer": "y"}]
+    assert not of_rows(tmp_path, *rows).notes
+    assert "asks the same" in of_rows(tmp_path, rows[0], rows[1] | {"answer": "z"}).notes[0]
+
+
+def test_weights_and_groups(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a?", "answer": "x", "weight": 2, "group": "north"},
+        {"question": "b?", "answer": "y", "weight": "0.5", "group": 7},
+    ]
+    table = of_rows(tmp_path, *rows)
+    assert [(each.weight, each.group) for each in table.examples] == [(2, "north"), (0.5, "7")]
+    assert table.examples[0].content == ["a?", "x", {"weight": 2, "group": "north"}]
+    assert "'weight'" in table.notes[0] and "'group'" in table.notes[1]
+    assert of_rows(tmp_path, rows[0], rows[1] | {"weight": None}).examples[1].weight == 1
+    for weight, words in ((0, "is '0', not a number above 0"), ("kg", "'kg'")):
+        with pytest.raises(InputError, match=f"'weight' of row 1 .*{words}"):
+            of_rows(tmp_path, rows[0], rows[1] | {"weight": weight})
+    with pytest.raises(InputError, match=r"'group' of row 1 .* is None; fill it in"):
+        of_rows(tmp_path, rows[0], {"question": "c?", "answer": "x", "weight": 1})

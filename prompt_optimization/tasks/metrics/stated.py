@@ -22,6 +22,8 @@ FLEXIBLE = Metric("flexible", best(flexible_match), reads_beginning=True)
 # Numbers stay as they are written.
 _DECODER = json.JSONDecoder(parse_float=Decimal)
 _OPENING = re.compile(r"[{\[]")
+# Places in a text where JSON may begin; nobody writes more.
+_TRIES = 200
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
@@ -139,7 +141,10 @@ def _fields(text: str, names: Sequence[str]) -> Iterator[Any]:
     for candidate in (text, *reversed(_FENCED.findall(text))):
         yield _at(_parsed(candidate), names)
     found, at = [], 0
-    while opened := _OPENING.search(text, at):
+    for _ in range(_TRIES):
+        opened = _OPENING.search(text, at)
+        if opened is None:
+            break
         try:
             value, at = _DECODER.raw_decode(text, opened.start())
             found.append(value)
