@@ -68,7 +68,7 @@ def test_without_an_extractor(make_optimizer: Any, data: GreaterDataSet) -> None
     [
         ({"metric": "rogue"}, EXTRACTOR, r"'rogue' is unknown; .* \(metric\)"),
         ({"metric": 5}, EXTRACTOR, r"5 is not a text"),
-        ({"metric": "choice"}, EXTRACTOR, "answer '12' of row 0 is not the letter of an option"),
+        ({"metric": "regex"}, EXTRACTOR, r"'' matches the empty text.* \(task.pattern\)"),
         ({"metric": letters}, "", r"'loss' forces the answer .* \(objective and p_extractor\)"),
         (
             {"metric": lambda text, references: 2, "objective": "answers"},

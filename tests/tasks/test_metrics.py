@@ -32,6 +32,7 @@ def value(metric: Metric, text: str, *references: str) -> float:
         ("choice", "(B) because it is", "B", 1),
         ("choice", "b", "B", 1),
         ("choice", "A or B", "B", 0),
+        ("choice", "none of them", "all of them", 0),
         ("number", "about 3.149 metres", "3.14", 1),
         ("number", "3.16", "3.14", 0),
         ("number", "none", "3.14", 0),
@@ -89,6 +90,13 @@ def test_who_writes_the_reference_is_right(words: list[str]) -> None:
     reference = " ".join(words)
     for name in ("contains", "f1", "rouge_l"):
         assert value(MADE[name], reference, reference) == 1
+
+
+def test_one_reference_that_can_be_read_is_enough() -> None:
+    for name, readable in (("number", "2"), ("math", "2"), ("choice", "B"), ("rouge_l", "two")):
+        MADE[name].check([Example("Why?", "два", 3, (readable,))])
+        with pytest.raises(InputError, match=f"the answer 'два' of row 3 .* '{name}' needs"):
+            MADE[name].check([Example("Why?", readable, 2), Example("Why?", "два", 3)])
 
 
 def test_mathematics_outside_the_main_thread() -> None:

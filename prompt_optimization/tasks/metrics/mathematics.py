@@ -17,7 +17,7 @@ from prompt_optimization.tasks.reading.spelling import canonical, plain
 SECONDS = 5
 
 _DELIMITED = re.compile(r"\$|\\\(|\\\[|\\boxed")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}")
 
 
 def math() -> Metric:

@@ -66,16 +66,16 @@ class Metric:
         """Refuse examples that nothing could be right for.
 
         Raises:
-            InputError: a reference is nothing that the metric reads.
+            InputError: an example has no reference that the metric reads.
         """
         for example in examples:
-            for reference in example.references:
-                if problem := self.demand(reference):
-                    raise InputError(
-                        f"the answer {shown(reference)} of row {example.row} {problem}, as the "
-                        f"metric '{self.name}' needs; change it, or choose another metric",
-                        key="metric",
-                    )
+            problems = [self.demand(reference) for reference in example.references]
+            if all(problems):
+                raise InputError(
+                    f"the answer {shown(example.answer)} of row {example.row} {problems[0]}, as "
+                    f"the metric '{self.name}' needs; change it, or choose another metric",
+                    key="metric",
+                )
 
     def nothing_found(self, examples: Sequence[Example], texts: Sequence[str]) -> str | None:
         """A sentence where none of ``texts`` holds anything that the metric looks at; else None."""

@@ -10,6 +10,8 @@ from prompt_optimization.extras import require_package
 from prompt_optimization.tasks.metrics.metric import Metric, best
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+# All that the package counts.
+_NO_WORD = "has no letter or digit of ASCII"
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -38,13 +40,11 @@ def rouge_l() -> Metric:
     """
     require_package("the metric 'rouge_l'", "rouge", "rouge_score", key="metric")
     from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.tokenizers import DefaultTokenizer
 
-    scorer = RougeScorer(["rougeL"])
+    scorer = RougeScorer(["rougeL"], tokenizer=DefaultTokenizer())
     return Metric(
         "rouge_l",
         best(lambda text, reference: scorer.score(reference, text)["rougeL"].fmeasure),
         demand=lambda reference: None if re.search("[a-z0-9]", reference.lower()) else _NO_WORD,
     )
-
-
-_NO_WORD = "has no letter or digit of ASCII"

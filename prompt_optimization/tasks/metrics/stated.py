@@ -32,7 +32,8 @@ def _letter(reference: str) -> str | None:
 
 
 def _chooses(text: str, reference: str) -> bool:
-    return chosen_letter(plain(canonical(text))) == _letter(reference)
+    expected = _letter(reference)
+    return expected is not None and chosen_letter(plain(canonical(text))) == expected
 
 
 CHOICE = Metric(
