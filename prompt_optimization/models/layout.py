@@ -102,7 +102,7 @@ class Layout:
         """
         self.tokenizer = tokenizer
         self.chat = chat
-        self.extractor = extractor
+        self.extractor = extractor if extractor.strip() else ""
         self.connector = connector
         self.separator = "" if extractor[:1].isspace() else separator
 
