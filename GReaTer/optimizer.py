@@ -20,6 +20,7 @@ from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import check_same_tokenizer
 from prompt_optimization.models.settings import ModelSettings
+from prompt_optimization.models.writers import Writer
 from prompt_optimization.runs.assemble import held_out_of
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.progress_bar import ProgressBar
@@ -43,6 +44,8 @@ class GreaterOptimizer:
         model: Any,
         tokenizer: Any,
         optimize_config: OptimizeConfig | Mapping[str, Any] | None = None,
+        *,
+        writer: Writer | None = None,
     ) -> None:
         """
         Args:
@@ -50,6 +53,9 @@ class GreaterOptimizer:
                 for which one prompt is optimised together.
             tokenizer: its own, a fast one; or a list with one for each model.
             optimize_config: see ``OptimizeConfig``.
+            writer: asked by the methods that ask one, in place of the one that the config names:
+                an object with a ``name`` and a ``write`` as
+                ``prompt_optimization.models.writers.Writer`` describes them.
 
         Raises:
             InputError: one of them cannot be used.
@@ -67,7 +73,7 @@ class GreaterOptimizer:
             for pair in zip(models, tokenizers, strict=True):
                 check_model(*pair)
             self.config = OptimizeConfig.of(optimize_config)
-        self.models, self.tokenizers = models, tokenizers
+        self.models, self.tokenizers, self.writer = models, tokenizers, writer
         self.model, self.tokenizer = models[0], tokenizers[0]
         self.outputs: GreaterOutputs | None = None
         self._last: tuple[str, GreaterDataSet] | None = None
@@ -134,7 +140,9 @@ class GreaterOptimizer:
                 identity = self.config.identity | {"loss_value": value}
                 bar = ProgressBar(rounds * len(groups), progress)
                 opened.callback(bar.close)
-                searches = Searches(models, self.config, settings, splits, callbacks, bar)
+                searches = Searches(
+                    models, self.config, settings, splits, callbacks, bar, self.writer
+                )
                 folder = None if resume is None else Path(resume).expanduser()
                 try:
                     searches.run(groups, folder, identity)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prompt_optimization.errors import InputError, did_you_mean
+from prompt_optimization.extras import require_package
 from prompt_optimization.keys import Settings, key
 
 BUNDLED_NAME = "smollm2-135m-instruct"
@@ -260,6 +261,100 @@ class ReasoningSettings(Settings, group="reasoning"):
         variant=False,
         reading=True,
     )
+
+
+@dataclass(frozen=True)
+class WriterSettings(Settings, group="writer"):
+    """The model that writes prompts, for the methods that ask one."""
+
+    model: str = key(
+        "",
+        "the writer, named as in model_paths, or as the server at base_url calls it; empty: the "
+        "model that the prompt is optimised for",
+    )
+    base_url: str = key(
+        "",
+        "an OpenAI-compatible server, such as http://localhost:8000/v1; empty: the writer is "
+        "loaded here",
+        free=True,
+    )
+    api_key_env: str = key(
+        "OPENAI_API_KEY",
+        "the environment variable that holds the server's key; a server without keys needs none",
+        free=True,
+    )
+    temperature: float = key(
+        -1.0, "of the replies; 0 takes the likeliest token; -1: the method's own", low=-1.0
+    )
+    top_p: float = key(
+        1.0,
+        "draw from the likeliest tokens that together have this probability",
+        above=0.0,
+        high=1.0,
+    )
+    max_tokens: int = key(0, "longest reply, in tokens; 0: the method's own", low=0)
+    concurrency: int = key(8, "requests at the same time to the server", low=1, free=True)
+    timeout: float = key(
+        120.0, "seconds after which an attempt at a request has failed", above=0.0, free=True
+    )
+    max_retries: int = key(
+        5,
+        "further attempts at a request that the server did not answer, or was too busy for",
+        low=0,
+        free=True,
+    )
+    parse_retries: int = key(
+        2, "times that a request is repeated for the replies that hold no prompt", low=0
+    )
+    accept_raw: bool = key(
+        False,
+        "take a whole reply for the prompt where it has no tags, as small models need it",
+    )
+    extra: dict[str, Any] = key(  # noqa: RUF009
+        {},
+        "further fields of a request to the server, such as max_completion_tokens; None leaves "
+        "one out",
+    )
+
+    def check(self) -> None:
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            raise InputError(
+                f"'{self.base_url}' is no address of a server; give one such as "
+                "http://localhost:8000/v1",
+                key="writer.base_url",
+            )
+        if self.base_url and not self.model:
+            raise InputError(
+                f"the writer at {self.base_url} has no name; give the one that the server knows",
+                key=("writer.model", "writer.base_url"),
+            )
+        if self.temperature < 0 and self.temperature != -1:
+            raise InputError(
+                f"{self.temperature} is no temperature; give at least 0, or -1 for the method's "
+                "own",
+                key="writer.temperature",
+            )
+
+    def check_ready(self) -> None:
+        """Refuse a server that nothing here can ask.
+
+        Raises:
+            InputError: a package is missing.
+        """
+        if self.base_url:
+            require_package("a writer behind a server", "api", "openai", key="writer.base_url")
+
+    @property
+    def warnings(self) -> list[str]:
+        if self.base_url:
+            return []
+        unused = ("api_key_env", "concurrency", "timeout", "max_retries", "extra")
+        defaults = {each.attribute: each.default for each in self.rows()}
+        return [
+            f"writer.{name} has no effect without writer.base_url"
+            for name in unused
+            if getattr(self, name) != defaults[name]
+        ]
 
 
 @dataclass(frozen=True)

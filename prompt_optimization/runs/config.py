@@ -20,6 +20,7 @@ from prompt_optimization.models.settings import (
     AnswererSettings,
     ComputeSettings,
     ReasoningSettings,
+    WriterSettings,
 )
 from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings
@@ -36,6 +37,7 @@ COMMON: tuple[type[Settings], ...] = (
     AnswererSettings,
     ReasoningSettings,
     ScoringSettings,
+    WriterSettings,
     StopSettings,
     RunSettings,
     ComputeSettings,
@@ -92,7 +94,7 @@ def make_config() -> ConfigDict:
         value = (
             _DictReference(each.default)
             if each.kind is dict
-            else FieldReference(each.default, each.kind)
+            else FieldReference(each.unset, each.kind)
         )
         config[each.group][each.attribute] = value
         if "." not in each.name:
@@ -133,7 +135,7 @@ def _value(config: ConfigDict, each: Key) -> Any:
         ) from None
     # Flat and grouped name are one value, unless a config file has replaced one of them.
     plain = [_plain(value) for value in found]
-    given = [value for value in plain if value != each.default] or plain
+    given = [value for value in plain if value != each.unset] or plain
     if given[0] is not given[-1] and given[0] != given[-1]:  # nan is itself and equals nothing
         raise InputError(
             f"the config has {given[0]!r} as '{each.path}' and {given[-1]!r} as '{each.name}', "
@@ -167,6 +169,7 @@ class Plan:
     compute: ComputeSettings
     reasoning: ReasoningSettings
     scoring: ScoringSettings
+    writer: WriterSettings
     stop: StopSettings
     run: RunSettings
     method: Settings
@@ -190,15 +193,21 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     """
     given = dict(values)
     given["resume"] = RESUME.get(given["resume"], given["resume"])
+    run = RunSettings.of(given)
+    kind = settings_class(run.method)
+    for name, each in all_keys().items():
+        if each.by_method and given[name] is None:
+            given[name] = kind.defaults.get(name, each.default)
     task, models = TaskSettings.of(given), AnswererSettings.of(given)
     reasoning, scoring = ReasoningSettings.of(given), ScoringSettings.of(given)
-    stop, run = StopSettings.of(given), RunSettings.of(given)
+    stop, writer = StopSettings.of(given), WriterSettings.of(given)
     compute, ignored = ComputeSettings.of(given), IgnoredSettings.of(given)
-    method = settings_class(run.method).of(given)
+    method = kind.of(given)
     metric = metric or open_metric(task)
     task = _resolved(task, metric)
     models.models()  # refuses keys with another number of entries
-    made = (task, models, reasoning, scoring, stop, run, compute, ignored, method)
+    made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
+    made += [writer] if kind.writes else []
     params = {name: value for group in made for name, value in group.values().items()}
     params["metric"] = metric.name
     warnings = [warning for group in made for warning in group.warnings]
@@ -206,6 +215,10 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
         warnings.append("test_steps has no effect without dev rows")
     if params.get("progressive_models") and params["num_train_models"] == 1:
         warnings.append("progressive_models has no effect with one model")
+    if kind.writes:
+        writer.check_ready()
+    elif writer != WriterSettings.default():
+        warnings.append(f"the keys of writer have no effect under method={run.method}")
     return Plan(
         params=params,
         task=task,
@@ -213,6 +226,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
         compute=compute,
         reasoning=reasoning,
         scoring=scoring,
+        writer=writer,
         stop=stop,
         run=run,
         method=method,

@@ -15,6 +15,7 @@ import torch
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.worker import Worker
+from prompt_optimization.models.writers import LocalWriter, Writer
 from prompt_optimization.paths import checkout
 from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.official import is_official
@@ -60,17 +61,28 @@ def describe_run(
     tables: dict[str, Table],
     rows: Mapping[str, Sequence[Example]],
     seed: int,
+    writer: Writer | None = None,
 ) -> dict[str, Any]:
-    """The environment of a run on ``rows`` by split."""
+    """The environment of a run on ``rows`` by split, with a ``writer`` where it has one."""
     described = [model.call_any(describe_model) for model in models]
-    others = [
-        {key: each[key] for key in ("model", "weights", "dtype", "stop_ids")}
-        | {"chat_template": model.chat.sha256}
-        for each, model in zip(described[1:], models[1:], strict=True)
-    ]
+    others = [_in_short(each, model) for each, model in zip(described[1:], models[1:], strict=True)]
     return describe(described[0], models[0].chat, tables, seed) | {
         "other_models": others,
         "rows": {split: [example.row for example in some] for split, some in rows.items()},
+        **({} if writer is None else {"writer": _describe_writer(writer, models)}),
+    }
+
+
+def _describe_writer(writer: Writer, models: Sequence[Model]) -> dict[str, Any]:
+    """What its replies depend on; of a server, and of a model described already, the name."""
+    if not isinstance(writer, LocalWriter) or writer.model in models:
+        return {"model": writer.name}
+    return _in_short(writer.model.call_any(describe_model), writer.model)
+
+
+def _in_short(described: dict[str, Any], model: Model) -> dict[str, Any]:
+    return {key: described[key] for key in ("model", "weights", "dtype", "stop_ids")} | {
+        "chat_template": model.chat.sha256
     }
 
 

@@ -107,6 +107,7 @@ class Transcript:
     Attributes:
         reference: the first one.
         value: what the metric gives to the answer, from 0 to 1.
+        cut: the reasoning was ended by its limit.
     """
 
     question: str
@@ -114,6 +115,7 @@ class Transcript:
     answer: str
     reference: str
     value: float
+    cut: bool
 
     @property
     def right(self) -> bool:
@@ -235,6 +237,17 @@ class Scorer:
         known = self._known[prompt]
         examples = [self.examples[example] for _, example in known]
         return self.metric.nothing_found(examples, [each.answer or "" for each in known.values()])
+
+    def costs(self, prompt: str, rows: Sequence[Row]) -> list[float]:
+        """What each of ``rows`` costs under ``prompt``, from 0 to 1: what its answer lacks to being
+        right, or under the objective ``loss`` what the right answer lacks to being certain.
+
+        Raises:
+            As ``score``.
+        """
+        (scored,) = self.score([prompt], rows)
+        found = dict(zip(sorted(rows), scored.outcomes, strict=True))
+        return [self._cost(row, found[row]) for row in rows]
 
     def problem(self, prompt: str) -> str | None:
         """Why ``prompt`` cannot be scored, in words; None when it can."""
@@ -363,6 +376,13 @@ class Scorer:
             tie=loss or 0.0 if self.objective == "answers" else 0.0,
         )
 
+    def _cost(self, row: Row, outcome: Outcome) -> float:
+        if self.objective == "loss":
+            return 1 - math.exp(-outcome.loss)
+        if self.objective == "mistakes":
+            return float(outcome.mistake)
+        return 1 - self._value(row[1], outcome.answer)
+
     def _value_of(self, example: int, answer: str | None) -> float:
         assert answer is not None
         return self.metric.value(answer, self.examples[example])
@@ -374,4 +394,5 @@ class Scorer:
             list(outcome.reasoning), skip_special_tokens=True
         )
         value = self._value(example, outcome.answer)
-        return Transcript(row.question, reasoning, outcome.answer, row.answer, value)
+        cut = len(outcome.reasoning) == self.decoding.max_new_tokens
+        return Transcript(row.question, reasoning, outcome.answer, row.answer, value, cut)

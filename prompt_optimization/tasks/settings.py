@@ -112,6 +112,7 @@ class TaskSettings(Settings, group="task"):
         ". Use",
         "text between question and prompt",
         flat="connector",
+        by_method=True,
         source="paper",
         variant=False,
         of_task=True,
@@ -121,13 +122,18 @@ class TaskSettings(Settings, group="task"):
         "the prompt to begin with; llm-attacks calls it the control",
         flat="control_init",
         library="the prompt",
+        by_method=True,
         source="paper",
         variant=False,
         of_task=True,
     )
 
     max_prompt_tokens: int = key(
-        64, "the prompt does not grow beyond this", flat="max_prompt_tokens", low=2
+        64,
+        "the prompt does not grow beyond this",
+        flat="max_prompt_tokens",
+        low=2,
+        by_method=True,
     )
 
     def check(self) -> None:

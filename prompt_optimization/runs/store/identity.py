@@ -22,6 +22,7 @@ MODEL = {
     "stop_ids": "the tokens that end a reasoning",
     "chat_template": "the chat template",
     "other_models": "the other models",
+    "writer": "the writer",
 }
 TASK = {
     "data": "the task file",
