@@ -153,12 +153,13 @@ class HeldOut:
 
     def _in(self, group: str) -> HeldOut:
         chosen = [row for row, name in enumerate(self.groups) if name == group]
+        weights = [self.weights[row] for row in chosen] if self.weights else []
         return replace(
             self,
             hits={metric: [hits[row] for row in chosen] for metric, hits in self.hits.items()},
             loss=None,
             written=[self.written[row] for row in chosen] if self.written else [],
-            weights=[self.weights[row] for row in chosen] if self.weights else [],
+            weights=weights if len({*weights}) > 1 else [],
             groups=[],
         )
 
