@@ -49,8 +49,8 @@ class GreaterOptimizer:
     ) -> None:
         """
         Args:
-            model: any causal language model of transformers, on one device; or a list of models,
-                for which one prompt is optimised together.
+            model: any causal language model of transformers, on one device or, by a device map, on
+                several; or a list of models, for which one prompt is optimised together.
             tokenizer: its own, a fast one; or a list with one for each model.
             optimize_config: see ``OptimizeConfig``.
             writer: asked by the methods that ask one, in place of the one that the config names:

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
-from prompt_optimization.models.loading import resolve_device
+from prompt_optimization.models.placement import resolve_device
 from prompt_optimization.models.settings import ENCODER_NAME, EmbedSettings
 
 # Weights and tokenizer in a folder that transformers loads. The package itself is never imported:

@@ -28,6 +28,16 @@ class ModelSettings:
     trust_remote_code: bool = False
     model_arguments: dict[str, Any] | None = None
     tokenizer_arguments: dict[str, Any] | None = None
+    revision: str = ""
+    subfolder: str = ""
+    adapter: str = ""
+
+    @property
+    def label(self) -> str:
+        """What logs and reports call the model: two labels are equal where the same was named."""
+        name = f"{self.name}/{self.subfolder}" if self.subfolder else self.name
+        name = f"{name}@{self.revision}" if self.revision else name
+        return f"{name} + {self.adapter}" if self.adapter else name
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,18 @@ class AnswererSettings(Settings, group="model"):
     )
     tokenizer_paths: tuple[str, ...] = key(
         (), "tokenizers; empty: the models' own", flat="tokenizer_paths", variant=False
+    )
+    revisions: tuple[str, ...] = key(
+        (), "branches, tags or commits of hub names; empty: the main branch", variant=False
+    )
+    subfolders: tuple[str, ...] = key(
+        (), "folders, within what model_paths names, that hold the models", variant=False
+    )
+    adapters: tuple[str, ...] = key(
+        (),
+        "LoRA adapters, hub names or folders, that are merged into the models; an adapter whose "
+        "base model is known by its adapter_config.json may stand in model_paths itself",
+        variant=False,
     )
     model_kwargs: tuple[dict[str, Any], ...] = key(
         ({},),
@@ -109,6 +131,12 @@ class AnswererSettings(Settings, group="model"):
                 f"{len(self.model_paths)} are given; name as many models",
                 key=("num_train_models", "model_paths"),
             )
+        if any("device_map" in each for each in self.model_kwargs):
+            raise InputError(
+                "a device_map is given for a model; join the devices of one copy instead, as "
+                "cuda:0+cuda:1 does",
+                key=("model_kwargs", "devices"),
+            )
 
     def models(self) -> tuple[ModelSettings, ...]:
         """One a model. A single entry of a key holds for all models; a single tokenizer holds for
@@ -127,17 +155,21 @@ class AnswererSettings(Settings, group="model"):
                 trust_remote_code=self.trust_remote_code,
                 model_arguments=self._entry("model_kwargs", i, {}),
                 tokenizer_arguments=self._entry("tokenizer_kwargs", i, {}),
+                revision=self._entry("revisions", i, ""),
+                subfolder=self._entry("subfolders", i, ""),
+                adapter=self._entry("adapters", i, ""),
             )
             for i, name in enumerate(self.model_paths)
         )
 
     def _entry(self, name: str, model: int, default: Any) -> Any:
+        """The entry of a model in the list that is this group's attribute ``name``."""
         values, count = getattr(self, name), len(self.model_paths)
         if len(values) not in (0, 1, count):
             raise InputError(
                 f"{len(values)} entries are given for {count} models; give one for each, or one "
                 "for all",
-                key=name,
+                key=next(row.name for row in self.rows() if row.attribute == name),
             )
         if len(values) == count:
             return values[model]
@@ -152,7 +184,7 @@ class ComputeSettings(Settings, group="compute"):
     devices: tuple[str, ...] = key(
         ("auto",),
         "one model copy on each: auto (every GPU there is, or else the CPU), cpu, cuda:0, ...; a "
-        "device may be named several times",
+        "device may be named several times; cuda:0+cuda:1 is one copy whose layers lie on both",
         flat="devices",
         free=True,
         variant=False,

@@ -35,7 +35,7 @@ def transfer_to(
         make_room()
         found = []
         for number, settings in enumerate(models, 1):
-            split = f"transfer {number}: {settings.name}"
+            split = f"transfer {number}: {settings.label}"
             with open_models([settings], plan.compute, note, warn) as (model,):
                 session.score(split, held_out_of(plan, model), pair)
                 initial, chosen = (session.result.held_out[split][each.name] for each in pair)
