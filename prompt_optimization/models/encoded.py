@@ -38,7 +38,7 @@ class EncodedExamples:
         examples: the examples, in order; a sample is named by its index here.
         before: ids before the prompt, per sample.
         after: ids between prompt and reasoning, per sample.
-        targets: extractor and answer ids, per sample.
+        targets: extractor and answer ids, per sample; empty without an extractor.
     """
 
     def __init__(self, layout: Layout, examples: Sequence[Example], prompt: str) -> None:
@@ -78,6 +78,11 @@ class EncodedExamples:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there is an answer to force after the reasoning."""
+        return bool(self.layout.extractor)
 
     def prompt_ids(self, prompt: str) -> Ids:
         """The ids that ``prompt`` has beside these questions.

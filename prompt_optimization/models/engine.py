@@ -60,10 +60,13 @@ class Outcome:
 
     Attributes:
         reasoning: the reasoning's ids, without the token that ended it.
-        loss: mean cross-entropy of the answer's tokens in nats, at the decoding's temperature.
-        mistake: True unless every token of the answer was the model's first choice.
+        loss: mean cross-entropy of the answer's tokens in nats, at the decoding's temperature; 0
+            without an extractor.
+        mistake: True unless every token of the answer was the model's first choice; False without
+            an extractor.
         nll: mean negative log-likelihood of the prompt's tokens after this question, in nats.
-        answer: what the model wrote after the extractor; None when it was not asked.
+        answer: what the model wrote after the extractor, or all of its reasoning without one; None
+            when it was not asked.
     """
 
     reasoning: Ids
@@ -224,9 +227,16 @@ class Engine:
             for reasoning, (_, sample) in zip(reasonings, pool, strict=True)
         ]
         end = kv.columns
-        loss, mistake = self.score(examples, pool, kv, unread, decoding)
         answers: list[str | None] = [None] * len(pool)
-        if decoding.answer_tokens:
+        if not examples.has_targets:
+            loss, mistake = [0.0] * len(pool), [False] * len(pool)
+            spoken = self._texts(examples, reasonings)
+            # Thinking that the limit has cut has said nothing.
+            cut = [examples.ending(s, own) for own, (_, s) in zip(reasonings, pool, strict=True)]
+            answers = ["" if own else text for own, text in zip(cut, spoken, strict=True)]
+        else:
+            loss, mistake = self.score(examples, pool, kv, unread, decoding)
+        if examples.has_targets and decoding.answer_tokens:
             kv.crop(end)
             # Room for the longest answer of all and for the token that ends it.
             longest = max(len(target.answer) for target in examples.targets) + 1
@@ -316,6 +326,10 @@ class Engine:
         if self.model.local:
             kv = KVRows.join([kv], spare=limit)
         written, _ = decode(self.model, kv, logits, limit)
+        return self._texts(examples, written)
+
+    def _texts(self, examples: CachedExamples, written: Sequence[Ids]) -> list[str]:
+        """What was written, without the thinking before it."""
         texts: list[str] = self.model.tokenizer.batch_decode(
             [list(ids) for ids in written], skip_special_tokens=True
         )

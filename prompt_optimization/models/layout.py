@@ -104,7 +104,8 @@ class Layout:
         Args:
             tokenizer: a fast tokenizer (it must report character offsets).
             chat: the text around the user's words.
-            extractor: text after the reasoning that asks for the answer's format.
+            extractor: text after the reasoning that asks for the answer's format; empty where the
+                reasoning is the answer, and nothing is forced.
             connector: text between question and prompt where the prompt stands after the question,
                 as in the paper (section 4.1: ``. Use``).
             separator: text between reasoning and extractor.
@@ -113,17 +114,12 @@ class Layout:
             think_end: what ends thinking that is left open; ``auto`` for the tokenizer's own.
 
         Raises:
-            InputError: the extractor is empty, the model's chat template refuses the chat, or the
-                end of the thinking melts into what stands beside it.
+            InputError: the model's chat template refuses the chat, or the end of the thinking
+                melts into what stands beside it.
         """
-        if not extractor.strip():
-            raise InputError(
-                "the extractor is empty; give the text that asks for the final answer",
-                key="extractor_text",
-            )
         self.tokenizer = tokenizer
         self.chat = chat
-        self.extractor = extractor
+        self.extractor = extractor if extractor.strip() else ""
         self.connector = connector
         self.separator = "" if extractor[:1].isspace() else separator
         self.template = template
@@ -240,6 +236,8 @@ class Layout:
             InputError: the extractor melts into the reasoning, or an answer into the extractor's
                 last token; or the tokenizer does not give an answer back as it was written.
         """
+        if not self.extractor:
+            return [Target((), ())] * len(examples)
         opening = self.separator + self.extractor
         reasoning = self._reasoning_before(opening)
         texts = [reasoning + opening, reasoning + opening.rstrip()]
@@ -320,7 +318,7 @@ class Layout:
         """
         if not endings:
             return None
-        opening = self.separator + self.extractor.rstrip()
+        opening = self.separator + self.extractor.rstrip() if self.extractor else ""
         reasoning = self._reasoning_before(opening)
         for ending in endings:
             texts = [reasoning + rest for rest in ("", opening, ending, ending + opening)]

@@ -26,6 +26,8 @@ from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings
 from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
+from prompt_optimization.tasks.metrics.metric import Metric
+from prompt_optimization.tasks.open import open_metric
 from prompt_optimization.tasks.registry import Task, task_of
 from prompt_optimization.tasks.settings import TaskSettings
 from prompt_optimization.tasks.splits import ALL
@@ -159,6 +161,7 @@ class Plan:
     Attributes:
         params: every setting by its name, defaults resolved; what the log holds.
         method: the settings of the method that ``run.method`` names.
+        metric: what a written answer is worth.
     """
 
     params: dict[str, Any]
@@ -171,6 +174,7 @@ class Plan:
     stop: StopSettings
     run: RunSettings
     method: Settings
+    metric: Metric
     warnings: tuple[str, ...]
 
     @property
@@ -179,8 +183,11 @@ class Plan:
         return {name for name, each in all_keys().items() if each.free} - self.method.fixed
 
 
-def plan(values: Mapping[str, Any]) -> Plan:
+def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     """Resolve and check the settings.
+
+    Args:
+        metric: in place of the one that the settings name.
 
     Raises:
         InputError: a value is out of range, missing, or does not go with another.
@@ -197,11 +204,13 @@ def plan(values: Mapping[str, Any]) -> Plan:
     stop, writer = StopSettings.of(given), WriterSettings.of(given)
     compute, ignored = ComputeSettings.of(given), IgnoredSettings.of(given)
     method = kind.of(given)
-    task = _resolved(task)
+    metric = metric or open_metric(task)
+    task = _resolved(task, metric)
     models.models()  # refuses keys with another number of entries
     made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
     made += [writer] if kind.writes else []
     params = {name: value for group in made for name, value in group.values().items()}
+    params["metric"] = metric.name
     warnings = [warning for group in made for warning in group.warnings]
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("test_steps has no effect without dev rows")
@@ -222,17 +231,18 @@ def plan(values: Mapping[str, Any]) -> Plan:
         stop=stop,
         run=run,
         method=method,
+        metric=metric,
         warnings=tuple(warnings),
     )
 
 
-def _resolved(settings: TaskSettings) -> TaskSettings:
+def _resolved(settings: TaskSettings, metric: Metric) -> TaskSettings:
     """Rows per split, dev and test file and extractor of tasks that are known by their file's name,
     and the template that is read from a file.
 
     Raises:
-        InputError: there is no extractor, no file of a split that has one of its own, or the
-            template is none.
+        InputError: there are no training rows, no file of a split that has one of its own, no
+            extractor and a metric that needs one, or the template is none.
     """
     values = settings.values()
     path = Path(values["train_data"])
@@ -258,11 +268,12 @@ def _resolved(settings: TaskSettings) -> TaskSettings:
         raise InputError("0 is too small; give at least 1", key="n_train_data")
     if not values["extractor_text"].strip():
         values["extractor_text"] = task.extractor(values["extractor_style"]) if task else ""
-    if not values["extractor_text"]:
+    if not values["extractor_text"] and metric.reads_beginning:
         raise InputError(
             "no extractor; give the text that asks for the final answer, which only the paper's "
-            "tasks have of their own",
-            key="extractor_text",
+            f"tasks have of their own and the metric '{metric.name}' needs, or a metric that reads "
+            "whole texts",
+            key=("extractor_text", "metric"),
         )
     values["template"] = resolved(values["template"])
     return TaskSettings.of(values)

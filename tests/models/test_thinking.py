@@ -47,12 +47,14 @@ def make_thinker() -> Callable[..., CachedExamples]:
     """``make_thinker(template, arguments, think_end)``: examples as a model reads them that writes
     the tags where it would have written other tokens."""
 
-    def make(template: str, think_end: str = "auto", **arguments: Any) -> CachedExamples:
+    def make(
+        template: str, think_end: str = "auto", extractor: str = EXTRACTOR, **arguments: Any
+    ) -> CachedExamples:
         tokenizer = thinking_tokenizer(template)
         net = tiny_model("llama-3", len(tokenizer), tokenizer.eos_token_id, torch.float32)
         model = LanguageModel(net, tokenizer, name="tiny")
         chat = resolve_chat_format(tokenizer, "auto", arguments)
-        texts = {"extractor": EXTRACTOR, "template": "system", "think_end": think_end}
+        texts = {"extractor": extractor, "template": "system", "think_end": think_end}
         layout = Layout(tokenizer, chat, **texts)
         samples = CachedExamples(model, layout, EXAMPLES, PROMPT)
         if template == CHATML:
@@ -108,6 +110,18 @@ def test_answers_stand_after_the_thinking(
         assert outcome.answer == ("" if thinks else written.rpartition("</think>")[2])
     # DeepSeek-R1's template opens the thinking of all rows; the model opens and closes some itself.
     assert 0 < cut < len(outcomes)
+
+
+def test_a_reasoning_that_is_the_answer_is_read_after_the_thinking(make_thinker: Any) -> None:
+    samples = make_thinker(DEEPSEEK_R1, extractor="")
+    decode = samples.model.tokenizer.decode
+    engine, prompt = Engine(samples.model, 64), samples.prompt_ids(PROMPT)
+    (outcomes,) = engine.run(samples, [prompt], Decoding(8, answer_tokens=3))
+    for outcome in outcomes:
+        text = "<think>\n" + decode(outcome.reasoning, skip_special_tokens=True)
+        said = text.rpartition("</think>")[2]
+        assert outcome.answer == ("" if "<think>" in said else said)
+    assert len({bool(outcome.answer) for outcome in outcomes}) == 2
 
 
 def test_the_gradient_passes_the_end_of_the_thinking(make_thinker: Any) -> None:
