@@ -70,7 +70,8 @@ class EvoPrompt(TextOptimizer):
 
     def _cross(self) -> Step:
         """A generation of the genetic algorithm: the best of parents and children survive."""
-        pairs = [self._pair() for _ in range(self.settings.population)]
+        size = self.settings.population
+        pairs = zip(self._drawn(size), self._drawn(size), strict=True)
         proposals, scores = self._tried(
             [self._operation("ga", (a, b), first=a, second=b) for a, b in pairs]
         )
@@ -103,19 +104,18 @@ class EvoPrompt(TextOptimizer):
         best = self.incumbent.text
         return self._operation("de", (old, a, b, best), first=a, second=b, best=best, old=old)
 
-    def _pair(self) -> tuple[str, str]:
+    def _drawn(self, count: int) -> list[str]:
+        """Parents for the genetic algorithm, with replacement."""
         rng, members = self.tools.rng, self.population
+        if self.settings.selection == "tournament":
+            pairs = [rng.sample(members, 2) for _ in range(count)]
+            return [min(pair, key=lambda scored: scored.order).text for pair in pairs]
+        weights = None
         if self.settings.selection == "wheel":
             weights = [self.goodness(member) for member in members]
             # Where nothing is right, none is likelier than the others.
-            first, second = rng.choices(members, weights if any(weights) else None, k=2)
-        elif self.settings.selection == "tournament":
-            first, second = (
-                min(rng.sample(members, 2), key=lambda scored: scored.order) for _ in range(2)
-            )
-        else:
-            first, second = rng.choices(members, k=2)
-        return first.text, second.text
+            weights = weights if any(weights) else None
+        return [scored.text for scored in rng.choices(members, weights, k=count)]
 
     def _induction(self) -> Ask:
         examples, rng = self.scorer.examples, self.tools.rng

@@ -47,8 +47,6 @@ class Gepa(TextOptimizer):
             return None  # A prompt without a mistake is there.
         proposals = self.propose(self._reflections())
         improved = [proposal.text for proposal in proposals if self._improves(proposal)]
-        # Chance would let a prompt pass that is tried on one minibatch after the other.
-        self.known.update(dict.fromkeys(proposal.text for proposal in proposals))
         scores = self.score(improved)
         for scored in scores:
             self._join(scored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,7 @@ def test_what_is_better_on_its_minibatch_runs_on_the_other_questions_too() -> No
     joined = len(search.pool) - 1
     assert joined >= 2
     assert cost == {"waves": [[4, 1]], "rows": 4 * 3 + joined * (N - 3)}
-    best = [text for text in search.pool if text != START][0]
-    assert search.incumbent.text == best  # The earliest of equals.
+    assert search.incumbent.text == list(search.pool)[1]  # The earliest of equals.
     # From now on nothing is better than its parent.
     cost = costs_of(search, writer)
     assert cost == {"waves": [[len(writer.waves[1]), 1]], "rows": len(writer.waves[1]) * 3}
@@ -91,18 +91,19 @@ def test_what_is_equal_may_be_accepted_too() -> None:
     assert search.incumbent.text == START
 
 
-def test_known_prompts_cost_nothing_and_are_not_tried_on_other_minibatches() -> None:
+def test_known_prompts_and_known_rows_cost_nothing() -> None:
     def script(request: Request, number: int) -> str:
-        return f"<prompt>{('one', 'two', START)[request.seed % 3]}</prompt>"
+        return f"<prompt>{('one', START)[request.seed % 2]}</prompt>"
 
-    search, writer = gepa(script=script)
-    rows = [cost["rows"] for cost in (costs_of(search, writer) for _ in range(4)) if cost]
-    assert sum(rows) == 2 * 3 and rows[-1] == 0
-    assert list(search.known) == [
-        START,
-        *sorted(search.known.keys() - {START}, key=list(search.known).index),
-    ]
-    assert search.known.keys() == {START, " one", " two"} and list(search.pool) == [START]
+    search, _ = gepa(script=script, n=8)
+    for _ in range(12):
+        made = search.step()
+        assert made is not None and not made.tried
+        # What failed on one minibatch may be tried on the next.
+        assert {each["fate"] for each in made.details["proposals"]} <= {"lost"}
+        assert {*made.details["dropped"]} <= {"same"}
+    assert list(search.pool) == list(search.known) == [START]
+    assert search.scorer.ledger.evaluations == 2 * 8
 
 
 def test_a_prompt_without_a_mistake_leaves_nothing_to_do() -> None:
@@ -116,7 +117,7 @@ def test_minibatches_without_a_mistake_ask_for_nothing() -> None:
         cost = costs_of(search, writer)
         assert cost and 1 <= cost["waves"][0][0] <= 4
         assert cost["rows"] == 3 * cost["waves"][0][0]
-    assert all("number 7?" in request.user for wave in writer.waves for request in wave)
+    assert all("number 7 " in request.user for wave in writer.waves for request in wave)
 
 
 def test_the_writer_sees_the_prompt_and_what_became_of_its_questions() -> None:
@@ -131,8 +132,7 @@ def test_the_writer_sees_the_prompt_and_what_became_of_its_questions() -> None:
             right = example.row % 2 == 0
             assert (
                 f"Question: {example.question}\nReasoning: I reason.\n"
-                f"Answer: {example.answer if right else 'no idea'}\n"
-                f"Right answer: {example.answer}\n"
+                f"Answer: {'Yes' if right else 'No'}\nRight answer: Yes\n"
                 f"Feedback: The answer is {'right' if right else 'wrong'}."
             ) in request.user
 
@@ -153,7 +153,7 @@ def test_every_question_comes_once_before_any_comes_again(n: int, size: int) -> 
     assert n < 8 or epochs[0] != epochs[1]
 
 
-def defined_shares(costs: list[list[int]]) -> list[int]:
+def defined_shares(costs: Sequence[Sequence[float]]) -> list[int]:
     """The definition, carried out one removal at a time."""
     rows = range(len(costs[0]))
     fronts = [
@@ -182,9 +182,11 @@ def test_shares_are_as_defined(costs: list[list[int]]) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_parents_are_drawn_in_proportion_to_their_shares(seed: int) -> None:
     rng = random.Random(seed)
-    search, _ = gepa(n=12, seed=seed)
-    search.pool = {f" {i}": [float(rng.random() < 0.6) for _ in range(12)] for i in range(8)}
-    expected = defined_shares(list(search.pool.values()))  # type: ignore[arg-type]
+    search, _ = gepa(n=20, seed=seed)
+    pool = [[float(rng.random() < 0.7) for _ in range(20)] for _ in range(6)]
+    pool.append([cost or float(rng.random() < 0.5) for cost in pool[0]])  # Redundant.
+    search.pool = {f" {number}": costs for number, costs in enumerate(pool)}
+    expected = defined_shares(list(search.pool.values()))
     assert 0 in expected and len(set(expected)) > 2
     drawn = Counter(search._parent() for _ in range(10_000))
     for text, share in zip(search.pool, expected, strict=True):
@@ -202,12 +204,11 @@ def test_only_the_best_may_be_changed() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_planted_rule_is_found(rule: Rule, seed: int) -> None:
     search, _ = gepa(rule, edited_words, seed=seed)
-    assert (search.initial.scored.wrong or 0) > 0.8
-    while search.scorer.ledger.evaluations < 16_000 and search.step():
-        pass
-    assert search.scorer.ledger.evaluations < 16_000 + 12 + 4 * N
-    assert search.incumbent.scored.wrong == search.leaderboard.best.scored.wrong
-    assert (search.incumbent.scored.wrong or 0) <= 0.1
+    assert search.initial.scored.objective > 0.8
+    while search.incumbent.scored.objective > 0.1 and search.step():
+        assert search.scorer.ledger.evaluations <= 16_000
+    assert search.incumbent.scored == search.leaderboard.best.scored
+    assert search.incumbent.scored.objective <= 0.1
 
 
 def test_a_forced_resume_begins_with_the_best_prompts() -> None:
@@ -224,7 +225,7 @@ def test_a_file_takes_the_place_of_the_meta_prompt(tmp_path: Path) -> None:
     file.write_text("Change {prompt} after {examples}, please.")
     search, writer = gepa(reflect_file=str(file))
     search.step()
-    assert writer.waves[0][0].user.startswith("Change think after Question: How much")
+    assert writer.waves[0][0].user.startswith("Change think after Question: Is number")
     file.write_text("Change {prompt}.")
     with pytest.raises(InputError, match=r"lacks \{examples\}.*gepa\.reflect_file"):
         GepaSettings.default(reflect_file=str(file))

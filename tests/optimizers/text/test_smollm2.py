@@ -29,6 +29,8 @@ FLAGS = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "ape": {"subsamples": 2, "demos": 2, "draws": 2, "top": 2, "paraphrases": 1},
     "apo": {"beam": 2, "reasons": 2, "errors": 1},
+    "evoprompt": {"population": 4, "demos": 2},
+    "gepa": {"minibatch": 2},
 }
 
 
