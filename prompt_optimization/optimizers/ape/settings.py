@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import key
-from prompt_optimization.optimizers.ape.metaprompts import INDUCE, PARAPHRASE
+from prompt_optimization.optimizers.text.induction import INDUCE, PARAPHRASE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.racing import RACES
 from prompt_optimization.optimizers.text.settings import TextSettings

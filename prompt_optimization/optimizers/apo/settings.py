@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from prompt_optimization.keys import key
-from prompt_optimization.optimizers.ape.metaprompts import PARAPHRASE
 from prompt_optimization.optimizers.apo.metaprompts import EDIT, REASON
+from prompt_optimization.optimizers.text.induction import PARAPHRASE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.racing import EXPLORATION, RACES
 from prompt_optimization.optimizers.text.settings import TextSettings
