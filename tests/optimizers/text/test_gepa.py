@@ -13,10 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.engine import Decoding
+from prompt_optimization.models.settings import WriterSettings
 from prompt_optimization.models.writers import Request
+from prompt_optimization.optimizers.base import Tools
 from prompt_optimization.optimizers.gepa.pareto import shares
 from prompt_optimization.optimizers.gepa.search import Gepa
 from prompt_optimization.optimizers.gepa.settings import GepaSettings
+from prompt_optimization.runs.store.replies import ReplyLog
+from prompt_optimization.scoring.writing import CountedWriter
+from tests.conftest import PROMPT
 from tests.optimizers.text.planted import (
     HIDDEN,
     START,
@@ -229,3 +235,18 @@ def test_a_file_takes_the_place_of_the_meta_prompt(tmp_path: Path) -> None:
     file.write_text("Change {prompt}.")
     with pytest.raises(InputError, match=r"lacks \{examples\}.*gepa\.reflect_file"):
         GepaSettings.default(reflect_file=str(file))
+
+
+def test_a_pool_knows_what_every_model_answers(make_scorer: Any, make_model: Any) -> None:
+    models = [make_model(seed=seed) for seed in range(2)]
+    scorer = make_scorer(
+        *models, decoding=Decoding(5, 4), objective="loss", nll_weight=0.0, written=True
+    )
+    writer = CountedWriter(ScriptedWriter(), WriterSettings.default(), scorer, ReplyLog(None))
+    search = Gepa(GepaSettings.default(), scorer, Tools(random.Random(0), 10, writer=writer))
+    search.start(PROMPT)
+    while len(search.pool) < 3:
+        assert search.step()
+    for prompt in search.pool:
+        expected = scorer.costs(prompt, [(0, 4), (0, 1), (1, 4), (1, 1)])
+        assert search._costs(prompt, [4, 1]) == expected and len(set(expected)) == 4
