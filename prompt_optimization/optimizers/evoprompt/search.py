@@ -42,7 +42,7 @@ class EvoPrompt(TextOptimizer):
             return self._induce()
         if not self.varied:
             return self._vary()
-        if self.generation == self.settings.generations > 0:
+        if 0 < self.settings.generations <= self.generation:
             return None
         self.generation += 1
         return self._cross() if self.settings.algorithm == "ga" else self._differ()

@@ -261,6 +261,9 @@ def test_a_forced_resume_continues_with_the_best_prompts() -> None:
     assert [scored.text for scored in other.population] == best[:6]
     other.step()
     assert other.generation == 3 and len(writer.waves[0]) == 6
+    shorter, _ = evoprompt(generations=1)
+    shorter.carry_over(search.state_dict())
+    assert shorter.step() is None
 
 
 def test_a_population_that_cannot_differ_is_refused() -> None:
