@@ -20,7 +20,7 @@ NOT_OFFERED = {
     "n_steps", "control_init", "max_new_tokens", "allow_non_ascii", "selection_control_weight",
     "resume", "result_prefix", "logfile", "verbose", "devices", "workers", "ray_address",
     "worker_timeout", "deterministic", "extractor_text", "extractor_style", "train_data",
-    "test_data", "data_offset", "n_train_data", "n_dev_data", "n_test_data",
+    "dev_data", "test_data", "data_offset", "n_train_data", "n_dev_data", "n_test_data",
     "reasoning.temperature", "reasoning.top_k", "reasoning.top_p",
 }  # fmt: skip
 NOT_OFFERED_GROUPS = {"model", "ignored"}

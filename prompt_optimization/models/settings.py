@@ -11,6 +11,7 @@ from prompt_optimization.extras import require_package
 from prompt_optimization.keys import Settings, key
 
 BUNDLED_NAME = "smollm2-135m-instruct"
+ENCODER_NAME = "all-minilm-l6-v2"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -354,6 +355,17 @@ class WriterSettings(Settings, group="writer"):
             for name in unused
             if getattr(self, name) != defaults[name]
         ]
+
+
+@dataclass(frozen=True)
+class EmbedSettings(Settings, group="embed"):
+    """The sentence encoder, for the methods that compare texts."""
+
+    model: str = key(
+        ENCODER_NAME,
+        "a hub name, a local folder, or all-minilm-l6-v2, which comes with the extra embed",
+    )
+    device: str = key("cpu", "where it computes: cpu, cuda:0, ..., or auto", free=True)
 
 
 def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:

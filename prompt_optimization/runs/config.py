@@ -28,6 +28,7 @@ from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
 from prompt_optimization.tasks.registry import Task, task_of
 from prompt_optimization.tasks.settings import TaskSettings
+from prompt_optimization.tasks.splits import ALL
 
 COMMON: tuple[type[Settings], ...] = (
     TaskSettings,
@@ -225,30 +226,39 @@ def plan(values: Mapping[str, Any]) -> Plan:
 
 
 def _resolved(settings: TaskSettings) -> TaskSettings:
-    """Rows per split, test file and extractor of tasks that are known by their file's name.
+    """Rows per split, dev and test file and extractor of tasks that are known by their file's name.
 
     Raises:
-        InputError: there is no extractor.
+        InputError: there is no extractor, or no file of a split that has one of its own.
     """
     values = settings.values()
     path = Path(values["train_data"])
     task = task_of(path.stem)
-    if task and task.test_file and not values["test_data"]:
-        beside = path.with_name(task.test_file)
-        if beside.name != path.name and beside.expanduser().is_file():
-            values["test_data"] = str(beside)
     for name in ("train", "dev", "test"):
         if values[f"n_{name}_data"] == -1:
             # The class holds what most tasks have.
             values[f"n_{name}_data"] = getattr(task or Task, name)
-    if values["n_train_data"] < 1:
+    own = {"dev": task.dev_file, "test": task.test_file} if task else {}
+    for split, file in own.items():
+        if file in ("", path.name) or values[f"{split}_data"]:
+            continue
+        beside = path.with_name(file)
+        if beside.expanduser().is_file():
+            values[f"{split}_data"] = str(beside)
+        elif values[f"n_{split}_data"] == ALL:
+            raise InputError(
+                f"the {split} rows of '{path}' are in the file '{file}', which is not beside it; "
+                "fetch it, or give one",
+                key=f"{split}_data",
+            )
+    if values["n_train_data"] == 0:
         raise InputError("0 is too small; give at least 1", key="n_train_data")
     if not values["extractor_text"].strip():
-        if task is None:
-            raise InputError(
-                "no extractor; give the text that asks for the final answer, which only the "
-                "paper's tasks have of their own",
-                key="extractor_text",
-            )
-        values["extractor_text"] = task.extractor(values["extractor_style"])
+        values["extractor_text"] = task.extractor(values["extractor_style"]) if task else ""
+    if not values["extractor_text"]:
+        raise InputError(
+            "no extractor; give the text that asks for the final answer, which only the paper's "
+            "tasks have of their own",
+            key="extractor_text",
+        )
     return TaskSettings.of(values)

@@ -18,11 +18,14 @@ class TaskSettings(Settings, group="task"):
 
     train_data: str = key(
         "",
-        "task file; dev and test rows are cut from it after the training rows unless test_data is "
-        "given",
+        "task file; dev and test rows are cut from it after the training rows unless dev_data or "
+        "test_data is given",
         flat="train_data",
         variant=False,
         of_task=True,
+    )
+    dev_data: str = key(
+        "", "task file of the dev rows", flat="dev_data", variant=False, of_task=True
     )
     test_data: str = key(
         "", "task file of the test rows", flat="test_data", variant=False, of_task=True

@@ -317,6 +317,10 @@ class TextOptimizer(Optimizer):
         marks = [f"<{TAG}>", f"</{TAG}>", *(f"{{{slot}}}" for slot in slots)]
         if any(mark in text.lower() for mark in marks):
             return "marked"
+        if not all(character.isprintable() or character == "\n" for character in text):
+            return "unprintable"
+        if "\ufffd" in text:  # half a character
+            return "unprintable"
         if self.scorer.problem(text):
             return "boundary"
         if len(self.scorer.ids(text)) > self.tools.max_prompt_tokens:

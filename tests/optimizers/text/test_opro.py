@@ -111,13 +111,17 @@ def test_what_cannot_be_used_is_dropped_with_its_reason(make_search: MakeSearch)
         f"<prompt>count {QUESTIONS[0][0]}</prompt>",
         "no tags here",
         "<prompt></prompt>",
+        "<prompt>half a \ufffd</prompt>",
     ]
-    search, _ = make_search(lambda request, number: replies[number], {"parse_retries": 0})
+    search, _ = make_search(
+        lambda request, number: replies[number], {"parse_retries": 0}, proposals=len(replies)
+    )
     made = search.step()
     assert made is not None
     assert [each.scored.text for each in made.tried] == [" think step by step"]
     assert made.details["dropped"] == {
-        "copied": 1, "empty": 1, "long": 1, "marked": 1, "same": 2, "untagged": 1,
+        "copied": 1, "empty": 1, "long": 1, "marked": 1, "same": 2, "unprintable": 1,
+        "untagged": 1,
     }  # fmt: skip
 
 
