@@ -10,7 +10,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.keys import key
 from prompt_optimization.optimizers.ape.metaprompts import INDUCE, PARAPHRASE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
-from prompt_optimization.optimizers.text.racing import RACES
+from prompt_optimization.optimizers.text.racing import MOST, RACES
 from prompt_optimization.optimizers.text.settings import TextSettings
 
 
@@ -103,6 +103,12 @@ class ApeSettings(TextSettings, group="ape"):
                 "neither an induction nor a round of paraphrases is asked for; give at least 1 "
                 "subsample or 1 round",
                 key=("ape.subsamples", "ape.rounds"),
+            )
+        racing = self.top + max(self.subsamples * self.draws, self.top * self.paraphrases)
+        if racing > MOST:
+            raise InputError(
+                f"{racing} prompts would race in a step; ask for at most {MOST}",
+                key=("ape.subsamples", "ape.draws", "ape.top", "ape.paraphrases"),
             )
 
 
