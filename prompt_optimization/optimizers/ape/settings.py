@@ -59,6 +59,7 @@ class ApeSettings(TextSettings, group="ape"):
     rounds: int = key(
         None,
         "steps after it, in which the best prompts are paraphrased",
+        free=True,
         low=0,
         by_behaviour={"sound": 3, "published": 0},
         by_variant={"paraphrase": 3},

@@ -44,6 +44,7 @@ class ApoSettings(TextSettings, group="apo"):
     rounds: int = key(
         None,
         "steps of the search",
+        free=True,
         low=1,
         by_behaviour={"sound": 6, "published": 6},
         by_variant={"pe2": 3},
