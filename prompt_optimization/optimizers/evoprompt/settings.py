@@ -51,7 +51,7 @@ class EvoPromptSettings(TextSettings, group="evoprompt"):
         source="paper",
     )
     generations: int = key(
-        10, "generations after the start population", low=0, limit=True, source="paper"
+        10, "generations after the start population", low=0, limit=True, source="paper", free=True
     )
     demos: int = key(
         5,
