@@ -162,6 +162,10 @@ class TextOptimizer(Optimizer):
             asks = [self._repeated(ask, draws) for ask, draws in again]
         return list(found.values())
 
+    def drop(self, reason: str, count: int) -> None:
+        """Count what the step does not use."""
+        self._dropped += Counter({reason: count})
+
     def score(self, texts: Sequence[str]) -> list[Scored]:
         """Score prompts on all rows. They are known from now on."""
         with self.scorer.activity.phase("score"):
@@ -274,6 +278,8 @@ class TextOptimizer(Optimizer):
         self.known.update(dict.fromkeys(entry.text for entry in self.leaderboard.entries))
 
     def _ask(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        if not requests:
+            return []
         wave, self._wave = self._wave, self._wave + 1
         return self.writer.write(requests, self.steps, wave)
 
