@@ -52,6 +52,7 @@ class Key:
             or ``measured`` (docs/lab_notes.md); otherwise it is our own choice.
         library: what the library calls it; empty where it is called the same.
         by_behaviour: the value that each behaviour of a method sets where none is given.
+        formerly: its value in logs from before there was the key, where that is not the default.
         free: a resumed run may change it.
         variant: two searches that differ in it are different variants in a report.
         named: words of a report for values that make a variant of their own.
@@ -73,6 +74,7 @@ class Key:
     source: str = ""
     library: str = ""
     by_behaviour: Mapping[str, Any] = field(default_factory=dict)
+    formerly: Any = None
     free: bool = False
     variant: bool = True
     named: Mapping[Any, str] = field(default_factory=dict)
@@ -84,6 +86,11 @@ class Key:
     def path(self) -> str:
         """The key inside its group."""
         return f"{self.group}.{self.attribute}"
+
+    @property
+    def untold(self) -> Any:
+        """Its value in a log that is older than the key."""
+        return self.default if self.formerly is None else self.formerly
 
     def check(self, value: Any) -> Any:
         """``value`` as a plain one of the key's kind.
@@ -178,9 +185,11 @@ class Settings:
         """
         rows = cls.rows()
         found = {each.attribute: each.check(values[each.name]) for each in rows}
+        # The group's own, or that of the method.
+        behaviour = found.get("behaviour", values.get("behaviour", "sound"))
         for each in rows:
             if found[each.attribute] is None and each.by_behaviour:
-                found[each.attribute] = each.by_behaviour[found["behaviour"]]
+                found[each.attribute] = each.by_behaviour[behaviour]
         made = cls(**found)
         made.check()
         return made

@@ -47,6 +47,7 @@ BEHAVIOURS = {
         "ties": "first",
         "progressive_group": 10,
         "restart_when_solved": False,
+        "scoring.must_end": True,
     },
     "published": {
         "accept": "always",
@@ -56,6 +57,7 @@ BEHAVIOURS = {
         "ties": "last",
         "progressive_group": 100,
         "restart_when_solved": True,
+        "scoring.must_end": False,
     },
 }
 

@@ -94,7 +94,7 @@ def test_it_finds_what_the_run_found(flags: dict[str, Any], log: Path, tmp_path:
     assert report["params"] == {
         "max_new_tokens": 6, "answer_tokens": 16, "extractor_separator": " ", "max_rows": 0,
         "reasoning.temperature": 0.0, "reasoning.top_k": 0, "reasoning.top_p": 1.0,
-        "chat_template_kwargs": {},
+        "chat_template_kwargs": {}, "scoring.must_end": True,
     }  # fmt: skip
     written = outputs_of(tmp_path)
     prompts = {result["prompt"] for result in report["results"]}
