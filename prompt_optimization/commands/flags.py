@@ -21,7 +21,7 @@ from prompt_optimization.runs.config import all_keys, groups, key_named, key_nam
 from prompt_optimization.signals import Interrupted, interruptible
 
 
-class _ListParser(flags.ArgumentParser):
+class _ListParser(flags.ArgumentParser[tuple[object, ...]]):
     """``TupleParser``, whose own kind of flag would add up the values of a key given twice. For a
     parser of another class ml_collections makes a flag whose last value counts, as elsewhere."""
 
