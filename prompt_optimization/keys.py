@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, check_characters
 
 KINDS = {
     bool: "True or False",
@@ -105,6 +105,8 @@ class Key:
         plain = self._of_kind(value, self.kind)
         if self.item is not None:
             plain = tuple(self._of_kind(each, self.item) for each in plain)
+        for text in _texts(plain):
+            check_characters(text, self.name, self.name)
         if self.choices and plain not in self.choices:
             choices = ", ".join(choice or "''" for choice in self.choices)
             raise InputError(f"'{plain}' is unknown; choose one of {choices}", key=self.name)
@@ -252,6 +254,17 @@ def _kind(hint: Any) -> type:
 def _item(hint: Any) -> type | None:
     """The plain type of the items of an annotation such as ``tuple[dict[str, Any], ...]``."""
     return _kind(hint.__args__[0]) if getattr(hint, "__origin__", None) is tuple else None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text within ``value``."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from _texts(each)
 
 
 def _default(each: Any) -> Any:

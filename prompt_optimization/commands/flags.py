@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import shlex
 import shutil
@@ -34,6 +35,9 @@ config_flags.register_flag_parser_for_type(tuple, _ListParser())
 # New attributes are keys inside settings that are dicts; ``_check_flag`` refuses others.
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=False, accept_new_attributes=True)
 
+# The last two are absl's.
+HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
+
 # Characters of a default that the help shows.
 SHOWN = 40
 
@@ -53,7 +57,7 @@ def execute(
         about: what ``--help`` says first.
         continued: the flag that continues the command where it was interrupted, if it needs one.
     """
-    if {"-h", "--help"} & set(arguments):
+    if HELP & set(arguments):
         print(help_text(main.__module__, program, about))
         return 0
     try:
@@ -97,6 +101,10 @@ def parse(arguments: Sequence[str]) -> list[str]:
         raise InputError(_type_error(str(error))) from None
     except (AttributeError, KeyError, OSError, SyntaxError, ImportError, TypeError) as error:
         raise _unreadable(path, error) from None
+    except (MemoryError, RecursionError):
+        raise InputError(
+            "a value is nested too deeply; give a text, a number, or a list or dict of these"
+        ) from None
     if len(rest) > 1:
         raise InputError(f"'{rest[1]}' is not a flag; options are --config.KEY=VALUE")
     if not isinstance(config, ConfigDict):
@@ -111,7 +119,7 @@ def _config_path(arguments: Sequence[str]) -> str:
         InputError: none is named.
     """
     found = ""
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         if flag := re.fullmatch(r"--?config(=(.*))?", argument, re.DOTALL):
             found = flag.group(2) if flag.group(1) else after
     if not found:
@@ -125,7 +133,7 @@ def _check_flag(argument: str) -> None:
     Raises:
         InputError: the argument sets one.
     """
-    key = re.match(r"--?config\.([\w.]+)", argument)
+    key = re.match(r"--?(?:no)?config\.([^=]*)", argument)
     if key and not (key_named(key.group(1)) or _inside_dict(key.group(1))):
         within = "." in key.group(1)
         known = [name for name in key_names() if "." in name or not within]
@@ -141,8 +149,10 @@ def _check_flag(argument: str) -> None:
 
 def _inside_dict(name: str) -> bool:
     """Whether ``name`` is a key inside a setting that is a dict."""
-    parent = key_named(name.rpartition(".")[0])
-    return parent is not None and parent.kind is dict
+    setting, _, inner = name.rpartition(".")
+    parent = key_named(setting)
+    usable = inner.isidentifier() and not keyword.iskeyword(inner)
+    return parent is not None and parent.kind is dict and usable
 
 
 def _unreadable(path: str, error: BaseException | None) -> InputError:

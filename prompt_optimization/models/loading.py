@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from prompt_optimization.models.chat import ChatFormat, end_of_turn, resolve_cha
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.settings import BUNDLED_NAME, DTYPES, ModelSettings
 from prompt_optimization.models.tokenizer_check import check_tokenizer
+from prompt_optimization.paths import user_path
 
 
 def resolve_device(name: str) -> torch.device:
@@ -150,15 +151,15 @@ def _source(name: str) -> dict[str, str]:
     """``from_pretrained``'s arguments for ``name``."""
     if name == BUNDLED_NAME:
         return {"pretrained_model_name_or_path": str(ensure_bundled())}
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = user_path(name)
+    if os.path.isdir(path):
         if not (path / "config.json").exists():
             raise InputError(
                 f"folder '{name}' holds no model (no config.json); give a folder that "
                 "save_pretrained wrote"
             )
         return {"pretrained_model_name_or_path": str(path)}
-    if path.is_file() and path.suffix == ".gguf":
+    if os.path.isfile(path) and path.suffix == ".gguf":
         require_package(f"model '{name}'", "gguf", "gguf", "accelerate")
         return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     if difflib.get_close_matches(name, [BUNDLED_NAME], cutoff=0.9):

@@ -6,6 +6,7 @@ Everything that can be refused without loading a model is refused here.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from prompt_optimization.models.settings import (
 )
 from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings
+from prompt_optimization.paths import user_path
 from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
 from prompt_optimization.tasks.registry import Task, task_of
@@ -183,10 +185,15 @@ def plan(values: Mapping[str, Any]) -> Plan:
     given = dict(values)
     given["resume"] = RESUME.get(given["resume"], given["resume"])
     task, models = TaskSettings.of(given), AnswererSettings.of(given)
-    reasoning, scoring = ReasoningSettings.of(given), ScoringSettings.of(given)
-    stop, run = StopSettings.of(given), RunSettings.of(given)
+    reasoning, stop, run = (
+        ReasoningSettings.of(given),
+        StopSettings.of(given),
+        RunSettings.of(given),
+    )
     compute, ignored = ComputeSettings.of(given), IgnoredSettings.of(given)
     method = settings_class(run.method).of(given)
+    behaviour = getattr(method, "behaviour", "sound")
+    scoring = ScoringSettings.of(given | {"behaviour": behaviour})
     task = _resolved(task)
     models.models()  # refuses keys with another number of entries
     made = (task, models, reasoning, scoring, stop, run, compute, ignored, method)
@@ -221,7 +228,7 @@ def _resolved(settings: TaskSettings) -> TaskSettings:
     task = task_of(path.stem)
     if task and task.test_file and not values["test_data"]:
         beside = path.with_name(task.test_file)
-        if beside.name != path.name and beside.expanduser().is_file():
+        if beside.name != path.name and os.path.isfile(user_path(str(beside))):
             values["test_data"] = str(beside)
     for name in ("train", "dev", "test"):
         if values[f"n_{name}_data"] == -1:

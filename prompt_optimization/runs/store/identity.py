@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.paths import user_path
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.store.log import PLACE, log_path, logs_of, read_log
 
@@ -58,7 +59,7 @@ def locate(params: dict[str, Any], free: Set[str]) -> ExistingRun:
     """
     resume, prefix = params["resume"], params["result_prefix"]
     if params["logfile"]:
-        log = Path(params["logfile"]).expanduser()
+        log = user_path(params["logfile"])
         found = [ExistingRun(log, read_log(log))] if _holds_something(log) else []
         if found and resume == "no":
             raise InputError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from prompt_optimization.errors import InputError, require
 from prompt_optimization.files import unwritable
+from prompt_optimization.paths import user_path
 from prompt_optimization.signals import shielded
 
 # Which output it is, and what it holds: strict, flexible and teacher_forced are booleans, the loss
@@ -26,7 +27,7 @@ OutputKey = tuple[Any, ...]
 
 def outputs_path(prefix: str) -> Path:
     """Where the outputs of the evaluation with this ``result_prefix`` are."""
-    return Path(f"{prefix}.outputs.jsonl").expanduser()
+    return user_path(f"{prefix}.outputs.jsonl")
 
 
 class Outputs:
