@@ -30,7 +30,7 @@ class HeldOut:
         prompt: the finalist's name; of a text, the text.
         hits: per metric, whether each row was right. ``strict`` and ``flexible`` read what the
             model wrote after the extractor; ``teacher_forced`` asks whether every token of the
-            reference answer was its first choice.
+            reference answer was its first choice (see ``Outcome.mistake``).
         loss: mean answer cross-entropy over rows, in nats.
         written: per row the question, the reasoning, the answer, the reference and the loss.
     """

@@ -45,7 +45,7 @@ class Scored:
     Attributes:
         objective: what selection minimises; a lower bound of it when capped.
         loss: mean answer cross-entropy over rows, in nats.
-        mistakes: share of rows whose answer tokens are not all the model's first choice.
+        mistakes: share of rows that are mistakes (see ``Outcome``).
         nll: mean over rows of the prompt's negative log-likelihood per token, in nats.
         wrong: share of rows whose freely written answer is not strictly right; None where no
             answers were written.
