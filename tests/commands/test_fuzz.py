@@ -127,7 +127,6 @@ def bounded(max_examples: int) -> settings:
         max_examples=max_examples,
         derandomize=True,
         database=None,
-        deadline=None,
         suppress_health_check=[*HealthCheck],
     )
 
