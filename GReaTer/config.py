@@ -12,6 +12,7 @@ from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.keys import Key
 from prompt_optimization.models.answer_loss import AnswerLoss
 from prompt_optimization.models.settings import of_generate_config
+from prompt_optimization.optimizers.registry import DEFAULT, settings_class
 from prompt_optimization.runs.config import Plan, all_keys, plan
 
 # Settings of the harness that are arguments here, have another form, or are about files and flags.
@@ -19,7 +20,7 @@ NOT_OFFERED = {
     "n_steps", "control_init", "max_new_tokens", "allow_non_ascii", "selection_control_weight",
     "resume", "result_prefix", "logfile", "verbose", "devices", "workers", "ray_address",
     "worker_timeout", "deterministic", "extractor_text", "extractor_style", "train_data",
-    "test_data", "data_offset", "n_train_data", "n_dev_data", "n_test_data",
+    "dev_data", "test_data", "data_offset", "n_train_data", "n_dev_data", "n_test_data",
     "reasoning.temperature", "reasoning.top_k", "reasoning.top_p",
 }  # fmt: skip
 NOT_OFFERED_GROUPS = {"model", "ignored"}
@@ -82,8 +83,10 @@ class OptimizeConfig(dict[str, Any]):
                     f"optimize_config has the unknown key '{name}'; {did_you_mean(name, names)}"
                 )
         values = {name: _own(name, given.get(name, OWN[name][0])) for name in OWN}
+        method = all_keys()["method"].check(given.get("method", DEFAULT))
+        defaults = {**DEFAULTS, **settings_class(method).defaults}
         for name, each in offered().items():
-            values[name] = each.check(given.get(name, DEFAULTS.get(each.name, each.default)))
+            values[name] = each.check(given.get(name, defaults.get(each.name, each.default)))
         super().__init__(values)
         self._reasoning = of_generate_config(self["generate_config"])
 
@@ -112,13 +115,14 @@ class OptimizeConfig(dict[str, Any]):
         Raises:
             InputError: a value cannot be used.
         """
-        found = {name: each.default for name, each in all_keys().items()} | DEFAULTS
+        found = {name: each.unset for name, each in all_keys().items()} | DEFAULTS
         found |= {each.name: self[name] for name, each in offered().items()}
         weight = found["control_weight"] if self["perplexity_loss"] else 0.0
+        # Where the method says nothing else, as in the published code.
+        selection = settings_class(self["method"]).defaults.get("selection_control_weight")
         own = {
             "control_weight": weight,
-            # As in the published code.
-            "selection_control_weight": weight / 10,
+            "selection_control_weight": weight / 10 if selection is None else selection,
             "allow_non_ascii": not self["filter"],
             "conversation_templates": (self["chat_template"],),
             "chat_template_kwargs": self["chat_template_arguments"],

@@ -20,6 +20,8 @@ from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import check_same_tokenizer
 from prompt_optimization.models.settings import ModelSettings
+from prompt_optimization.models.writers import Writer
+from prompt_optimization.paths import user_path
 from prompt_optimization.runs.assemble import decoding_of, template_of
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.progress_bar import ProgressBar
@@ -44,13 +46,18 @@ class GreaterOptimizer:
         model: Any,
         tokenizer: Any,
         optimize_config: OptimizeConfig | Mapping[str, Any] | None = None,
+        *,
+        writer: Writer | None = None,
     ) -> None:
         """
         Args:
-            model: any causal language model of transformers, on one device; or a list of models,
-                for which one prompt is optimised together.
+            model: any causal language model of transformers, on one device or, by a device map, on
+                several; or a list of models, for which one prompt is optimised together.
             tokenizer: its own, a fast one; or a list with one for each model.
             optimize_config: see ``OptimizeConfig``.
+            writer: asked by the methods that ask one, in place of the one that the config names:
+                an object with a ``name`` and a ``write`` as
+                ``prompt_optimization.models.writers.Writer`` describes them.
 
         Raises:
             InputError: one of them cannot be used.
@@ -68,7 +75,7 @@ class GreaterOptimizer:
             for pair in zip(models, tokenizers, strict=True):
                 check_model(*pair)
             self.config = OptimizeConfig.of(optimize_config)
-        self.models, self.tokenizers = models, tokenizers
+        self.models, self.tokenizers, self.writer = models, tokenizers, writer
         self.model, self.tokenizer = models[0], tokenizers[0]
         self.outputs: GreaterOutputs | None = None
         self._last: tuple[str, GreaterDataSet] | None = None
@@ -135,8 +142,10 @@ class GreaterOptimizer:
                 identity = self.config.identity | {"loss_value": value}
                 bar = ProgressBar(rounds * len(groups), progress)
                 opened.callback(bar.close)
-                searches = Searches(models, self.config, settings, splits, callbacks, bar)
-                folder = None if resume is None else Path(resume).expanduser()
+                searches = Searches(
+                    models, self.config, settings, splits, callbacks, bar, self.writer
+                )
+                folder = None if resume is None else user_path(str(resume))
                 try:
                     searches.run(groups, folder, identity)
                 finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from GReaTer.dataset import GreaterDataSet
 from GReaTer.inputs import Group
 from GReaTer.outputs import GreaterOutputs, Prompt, Round
 from prompt_optimization.models.model import Model
-from prompt_optimization.runs.assemble import make_session, prepare, train_on
+from prompt_optimization.models.writers import Writer
+from prompt_optimization.runs.assemble import make_session, open_writer, prepare, train_on
 from prompt_optimization.runs.config import Plan
 from prompt_optimization.runs.observers import Observers
 from prompt_optimization.runs.progress_bar import ProgressBar
@@ -42,9 +44,15 @@ class Searches:
         splits: Mapping[str, GreaterDataSet],
         callbacks: Sequence[GreaterCallback],
         bar: ProgressBar,
+        writer: Writer | None = None,
     ) -> None:
-        """``settings`` are those of the harness, by name, that the call's arguments mean."""
+        """
+        Args:
+            settings: those of the harness, by name, that the call's arguments mean.
+            writer: for methods that ask one, in place of the one that the settings name.
+        """
         self.models = models
+        self.writer = writer
         self.config = config
         self.settings = settings
         self.splits = {name: data.rows for name, data in splits.items()}
@@ -70,11 +78,11 @@ class Searches:
             for group, plan in zip(groups, plans, strict=True):
                 # Nothing is computed before everything is checked.
                 prepare(plan, self.models, group.rows, self.splits)
-            with open_folder(folder) as stores:
+            with open_folder(folder) as stores, self._open_writer(plans[0]) as writer:
                 for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
                     rows = {"train": group.rows, **self.splits}
-                    store = stores.open(number, plan, extra, self.models, rows, warn)
-                    self._optimize(number, group, plan, store)
+                    store = stores.open(number, plan, extra, self.models, rows, warn, writer)
+                    self._optimize(number, group, plan, store, writer)
                     if self.outputs.status != "finished":
                         break
         except KeyboardInterrupt:
@@ -90,12 +98,22 @@ class Searches:
         own["num_train_models"] = len(self.models)
         return self.config.plan(**self.settings, **own, **rows)
 
-    def _optimize(self, number: int, group: Group, plan: Plan, store: Store) -> None:
+    def _open_writer(self, plan: Plan) -> AbstractContextManager[Writer | None]:
+        """The writer of all searches, whose plans differ in prompts and rows only."""
+        if plan.method.writes and self.writer is not None:
+            return nullcontext(self.writer)
+        return open_writer(plan, self.models, lambda text: None, warn)
+
+    def _optimize(
+        self, number: int, group: Group, plan: Plan, store: Store, writer: Writer | None
+    ) -> None:
         train_on(plan, self.models, group.rows)
         self.bar.skip(len(store.log.data["steps"]))
         observers = [self.bar, *(Notifier(callback, number) for callback in self.callbacks)]
         watch = Observers(observers, warn)
-        session = make_session(plan, self.models, self.splits, store, watch, loss=self.config.loss)
+        session = make_session(
+            plan, self.models, self.splits, store, watch, loss=self.config.loss, writer=writer
+        )
         try:
             session.run()
         finally:

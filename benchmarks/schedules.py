@@ -236,7 +236,7 @@ class EngineSchedule:
         measured.reasonings = [[outcome.reasoning for outcome in row] for row in outcomes]
         measured.losses = [[outcome.loss for outcome in row] for row in outcomes]
         prefix = self.samples.prefix.kv
-        kept = prefix.rows * prefix.columns * prefix.column_bytes / 2**30
+        kept = prefix.rows * prefix.columns * prefix.column_bytes.total() / 2**30
         measured.peak = memory.gib() + kept
         return measured
 

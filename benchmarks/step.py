@@ -28,7 +28,8 @@ from benchmarks.workload import (
     parser,
     read_examples,
 )
-from prompt_optimization.models.loading import resolve_device, resolve_dtype
+from prompt_optimization.models.loading import resolve_dtype
+from prompt_optimization.models.placement import resolve_device
 from prompt_optimization.optimizers.greater.differentiate import aggregate
 
 

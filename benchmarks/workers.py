@@ -25,8 +25,9 @@ from benchmarks.workload import (
     parser,
     read_examples,
 )
-from prompt_optimization.models.loading import load_tokenizer, resolve_device
+from prompt_optimization.models.loading import load_tokenizer
 from prompt_optimization.models.model import Model
+from prompt_optimization.models.placement import resolve_device
 from prompt_optimization.models.process_executor import ProcessExecutor
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.worker import Worker

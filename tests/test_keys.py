@@ -200,7 +200,7 @@ def test_numbers_of_numpy_become_plain_ones(scalar: Any) -> None:
 
 @every([row for row in ROWS if "." not in row.name])
 def test_flat_and_grouped_name_are_one_value(row: Key) -> None:
-    assert values_of(make_config())[row.name] == row.default
+    assert values_of(make_config())[row.name] == row.unset
     values = others(row)
     # Those without another value have only one choice.
     assert values or len(row.choices) == 1
@@ -213,7 +213,7 @@ def test_flat_and_grouped_name_are_one_value(row: Key) -> None:
                 assert config[row.name] == config[row.group][row.attribute]
                 assert values_of(config)[row.name] == value
                 assert values_of(copy.deepcopy(config))[row.name] == value
-                unchanged = values_of(config) | {row.name: row.default}
+                unchanged = values_of(config) | {row.name: row.unset}
                 assert unchanged == values_of(make_config())
 
 
@@ -300,7 +300,7 @@ def test_a_behaviour_sets_what_is_not_given(
     table = dict(BEHAVIOURS[behaviour])
     if anneal and behaviour == "sound":
         table["accept"] = "anneal"
-    assert {row.name for row in ROWS if row.by_behaviour} == table.keys()
+    assert {row.name for row in GreaterSettings.rows() if row.by_behaviour} == table.keys()
     given_ = values | {"behaviour": behaviour, "anneal": anneal}
     resolved = plan(given_)
     assert {name: resolved.params[name] for name in table} == table

@@ -41,9 +41,14 @@ def check_model(model: Any, tokenizer: Any) -> None:
     """Refuse what cannot be worked with.
 
     Raises:
-        InputError: the model is no causal language model, lies on no device or on several, or the
-            tokenizer is not its own.
+        InputError: the model is no causal language model, keeps an adapter apart, lies on no
+            device, lies on several without a device map, or the tokenizer is not its own.
     """
+    if hasattr(model, "merge_and_unload"):
+        raise InputError(
+            f"model is a {type(model).__name__}, which keeps its adapter apart; give "
+            "model.merge_and_unload()"
+        )
     if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
         raise InputError(
             f"model is a {type(model).__name__}, not a causal language model of transformers; load "
@@ -53,12 +58,12 @@ def check_model(model: Any, tokenizer: Any) -> None:
     if "meta" in devices:
         raise InputError(
             f"model '{name_of(model)}' has weights on the meta device, so it has none in memory; "
-            "load it onto one device, without offloading"
+            "load it onto devices that hold it, without offloading"
         )
-    if len(devices) > 1:
+    if len(devices) > 1 and not hasattr(model, "hf_device_map"):
         raise InputError(
-            f"model '{name_of(model)}' is spread over {', '.join(devices)}; load it onto one "
-            f"device, for instance with device_map='{devices[-1]}'"
+            f"model '{name_of(model)}' is spread over {', '.join(devices)}, and nothing moves its "
+            "states between them; load it with device_map='auto', or onto one device"
         )
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise InputError(

@@ -17,8 +17,8 @@ from prompt_optimization.models.memory import is_out_of_memory
 LENGTHS = (5, 9)
 SECOND = 3
 
-# How far logits may be apart, as a share of their spread: rounding, which half precision does
-# coarsely. What is wrong is apart by a tenth and more.
+# How far logits may be apart, as a share of their spread: rounding, which half precision and
+# quantised layers do coarsely. What is wrong is apart by a tenth and more.
 TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}
 COARSE = 0.08
 
@@ -40,7 +40,7 @@ def check_cache(model: LanguageModel) -> None:
         raise _refusal(model, reason) from error
     finally:
         model.counts = counts
-    allowed = TOLERANCE.get(model.model.dtype, COARSE)
+    allowed = COARSE if model.quantised else TOLERANCE.get(model.model.dtype, COARSE)
     if not apart <= allowed:  # NaN is not either
         raise _refusal(model, f"its logits differ by {apart:.1%} of their spread")
 
@@ -63,7 +63,7 @@ def _apart(model: LanguageModel) -> float:
             ]
             for row in rows
         ]
-    )
+    ).to(model.device)
     if not bool(torch.isfinite(whole).all()):
         return 0.0  # not for want of a cache; the engine will say for which prompt and row
     difference = (at_least_float32(cached) - at_least_float32(whole)).abs().max()

@@ -163,18 +163,21 @@ class Engine:
     def _rows_that_fit(
         self, examples: CachedExamples, prompt_tokens: int, decoding: Decoding
     ) -> int:
-        """How many rows the device's free memory should hold."""
-        free = free_bytes(self.model.device)
-        assert free is not None
+        """How many rows the free memory of every device should hold."""
         kv = examples.prefix.kv
         longest = max(len(target.extractor) + len(target.answer) for target in examples.targets)
         columns = kv.columns + prompt_tokens + len(examples.suffix) + decoding.max_new_tokens
         columns += longest + 1
-        # Scoring holds the logits of all answers at once, in three float32 copies, with those
-        # after the answer.
+        # Scoring holds the logits of all answers at once, with those after them, in three float32
+        # copies; of several devices, the first and the last.
         answer = max(len(target.answer) for target in examples.targets) + decoding.must_end
-        row = KV_COPIES * columns * kv.column_bytes + answer * self.model.vocabulary * 12
-        return max(1, int(FREE_SHARE * free) // row)
+        logits = answer * self.model.vocabulary * 12
+        fitting = []
+        for device, column in kv.column_bytes.items():
+            free = free_bytes(device)
+            assert free is not None
+            fitting.append(int(FREE_SHARE * free) // (KV_COPIES * columns * column + logits))
+        return max(1, min(fitting))
 
     def _run_pool(
         self,

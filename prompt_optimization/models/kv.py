@@ -3,10 +3,13 @@
 Every row is padded wherever it needs to be: ``mask`` says which columns are real, ``positions``
 where each row's next token stands. Padding never moves a token's position, so attention over a
 padded row equals attention over the row alone.
+
+Each layer's keys and values lie on the layer's device, ``mask`` and ``positions`` where ids go in.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -84,13 +87,13 @@ class KVRows:
         return self.mask.shape[1]
 
     @property
-    def column_bytes(self) -> int:
-        """Memory of one column of one row, in bytes."""
-        return sum(
-            buffer.shape[1] * buffer.shape[3] * buffer.element_size()
-            for pair in self._buffers()
-            for buffer in pair
-        )
+    def column_bytes(self) -> Counter[torch.device]:
+        """Memory of one column of one row on every device, in bytes."""
+        found: Counter[torch.device] = Counter()
+        for pair in self._buffers():
+            for buffer in pair:
+                found[buffer.device] += buffer.shape[1] * buffer.shape[3] * buffer.element_size()
+        return found
 
     def grow(self, valid: torch.Tensor) -> None:
         """Note that the model has just written ``valid`` [rows, new] columns."""
@@ -158,10 +161,12 @@ class KVRows:
             positions[place] = part.positions
             for pair, sources in zip(buffers, part._buffers(), strict=True):
                 for joined, source in zip(pair, sources, strict=True):
-                    index = order[:, None, :, None].expand(-1, source.shape[1], -1, source.shape[3])
-                    joined[place, :, width - narrow : width] = source.gather(2, index)
+                    index = order.to(source.device)[:, None, :, None]
+                    index = index.expand(-1, source.shape[1], -1, source.shape[3])
+                    there = place.to(source.device)
+                    joined[there, :, width - narrow : width] = source.gather(2, index)
                     # Zeros, because 0 x NaN is NaN and a masked column has a weight of zero.
-                    joined[place, :, : width - narrow] = 0
+                    joined[there, :, : width - narrow] = 0
         return KVRows(_cache(buffers, width), mask, positions)
 
     def _packed(self, counts: torch.Tensor, width: int) -> bool:
@@ -188,7 +193,8 @@ def _select(
     buffer: torch.Tensor, index: torch.Tensor, start: int, stop: int, spare: int
 ) -> torch.Tensor:
     chosen = _room(buffer, len(index), stop - start + spare)
-    chosen[:, :, : stop - start] = buffer[:, :, start:stop].index_select(0, index)
+    there = index.to(buffer.device)
+    chosen[:, :, : stop - start] = buffer[:, :, start:stop].index_select(0, there)
     return chosen
 
 

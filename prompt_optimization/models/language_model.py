@@ -19,9 +19,12 @@ LOGITS_BLOCK = 16 * 2**20
 
 
 class LanguageModel:
-    """A model and its tokenizer on one device, with parameters frozen.
+    """A model and its tokenizer, with parameters frozen.
 
     Attributes:
+        device: where ids go in and logits come out, whatever lies elsewhere.
+        devices: all devices that hold weights, in the order of the layers.
+        quantised: some weights are kept in fewer bits than is computed in.
         stop_ids: ids that end a generation; those that model and tokenizer declare, to begin
             with.
         local: some layers attend to a window of nearby columns only.
@@ -46,7 +49,9 @@ class LanguageModel:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
-        self.device = model.device
+        self.device: torch.device = model.get_input_embeddings().weight.device
+        self.devices = tuple(dict.fromkeys(each.device for each in model.parameters()))
+        self.quantised = getattr(model, "hf_quantizer", None) is not None
         declared = [
             getattr(model.config.get_text_config(), "eos_token_id", None),
             getattr(model.generation_config, "eos_token_id", None),
@@ -118,7 +123,7 @@ class LanguageModel:
         finally:
             self._picked = None
         kv.grow(valid)
-        logits: torch.Tensor = output.logits
+        logits: torch.Tensor = output.logits.to(self.device)
         return logits.view(-1, logits.shape[-1])
 
     @torch.no_grad()
@@ -175,7 +180,7 @@ class LanguageModel:
             return None
         (hidden,) = arguments
         rows, columns = self._picked
-        return (hidden[rows, columns].unsqueeze(0),)
+        return (hidden[rows.to(hidden.device), columns.to(hidden.device)].unsqueeze(0),)
 
 
 def _attends_locally(config: PreTrainedConfig) -> bool:

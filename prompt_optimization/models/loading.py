@@ -1,53 +1,49 @@
-"""From a model's name to a frozen model on a device."""
+"""From a model's name to a frozen model on its devices."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
-from prompt_optimization.models.bundled import ensure_bundled
+from prompt_optimization.models.adapters import merge_adapter
 from prompt_optimization.models.cache_check import check_cache
 from prompt_optimization.models.chat import ChatFormat, end_of_turn, resolve_chat_format
 from prompt_optimization.models.language_model import LanguageModel
-from prompt_optimization.models.settings import BUNDLED_NAME, DTYPES, ModelSettings
+from prompt_optimization.models.memory import is_out_of_memory
+from prompt_optimization.models.placement import layer_map, resolve_devices
+from prompt_optimization.models.settings import DTYPES, ModelSettings
+from prompt_optimization.models.sources import (
+    Source,
+    Sources,
+    hub_arguments,
+    locate,
+)
 from prompt_optimization.models.tokenizer_check import check_tokenizer
-from prompt_optimization.paths import user_path
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is the first CUDA device, or else the CPU.
-
-    Raises:
-        InputError: this machine has no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        # The one test that holds for every kind of device: put something there and take it back.
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(
-            f"device '{name}' does not exist on this machine ({_devices()}); choose another",
-            key="devices",
-        ) from None
-    return device
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype called ``name``; ``auto`` is bfloat16 where the device computes in it.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: the name is unknown, or the device does not compute in it.
     """
     if name == "auto":
         if device.type == "cuda":
@@ -59,6 +55,13 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
             f"dtype '{name}' is unknown; choose one of auto, {', '.join(DTYPES)}", key="dtype"
         )
     found: torch.dtype = getattr(torch, name)
+    try:
+        one = torch.ones(1, 1, dtype=found, device=device)
+        (one @ one).item()
+    except (RuntimeError, TypeError, NotImplementedError):
+        raise InputError(
+            f"device '{device}' does not compute in {name}; choose float32", key="dtype"
+        ) from None
     return found
 
 
@@ -69,16 +72,7 @@ def load_model(settings: ModelSettings) -> tuple[LanguageModel, ChatFormat]:
         InputError: it cannot be loaded, has no such chat template, has a tokenizer whose texts and
             ids do not say the same, or cannot be continued from a cache.
     """
-    device = resolve_device(settings.device)
-    model = load_language_model(
-        settings.name,
-        tokenizer_name=settings.tokenizer,
-        device=device,
-        dtype=resolve_dtype(settings.dtype, device),
-        trust_remote_code=settings.trust_remote_code,
-        model_arguments=settings.model_arguments,
-        tokenizer_arguments=settings.tokenizer_arguments,
-    )
+    model = load_language_model(settings)
     chat = resolve_chat_format(model.tokenizer, settings.template, settings.template_arguments)
     check_tokenizer(model.tokenizer, model.vocabulary, chat)
     check_cache(model)
@@ -93,53 +87,35 @@ def load_tokenizer(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, Ch
         InputError: as ``load_model``.
     """
     _be_quiet()
-    tokenizer: PreTrainedTokenizerBase = _load(
-        AutoTokenizer,
-        _source(settings.tokenizer or settings.name),
-        settings.trust_remote_code,
-        **(settings.tokenizer_arguments or {}),
-    )
+    tokenizer = _load_tokenizer(settings, locate(settings))
     chat = resolve_chat_format(tokenizer, settings.template, settings.template_arguments)
     return tokenizer, chat
 
 
-def load_language_model(
-    name: str,
-    *,
-    tokenizer_name: str | None = None,
-    device: torch.device,
-    dtype: torch.dtype,
-    trust_remote_code: bool = False,
-    model_arguments: dict[str, Any] | None = None,
-    tokenizer_arguments: dict[str, Any] | None = None,
-) -> LanguageModel:
-    """Load a model and its tokenizer, frozen and in eval mode.
-
-    Args:
-        name: a hub name, a local folder, a GGUF file, or ``smollm2-135m-instruct``, the model
-            that comes with the set-up.
-        tokenizer_name: the same for the tokenizer; the model's own when left out.
-        trust_remote_code: run code that the model's repository brings along.
-        model_arguments, tokenizer_arguments: handed to transformers' ``from_pretrained``.
+def load_language_model(settings: ModelSettings) -> LanguageModel:
+    """A model and its tokenizer, frozen and in eval mode, without a look at the chat template.
 
     Raises:
-        InputError: the model or tokenizer does not exist, is gated, or cannot be reached.
+        InputError: model, adapter or tokenizer does not exist, is gated, cannot be reached, or
+            does not go with the others; or a device does not exist or hold it.
     """
     _be_quiet()
-    source = _source(name)
-    tokenizer_source = _source(tokenizer_name) if tokenizer_name else source
-    tokenizer = _load(
-        AutoTokenizer, tokenizer_source, trust_remote_code, **(tokenizer_arguments or {})
-    )
-    model = _load(
-        AutoModelForCausalLM,
-        source,
-        trust_remote_code,
-        dtype=dtype,
-        **(model_arguments or {}),
-    )
-    _check_match(name, model, tokenizer)
-    return LanguageModel(model.to(device), tokenizer, name=name)
+    devices = resolve_devices(settings.device)
+    dtype = resolve_dtype(settings.dtype, devices[0])
+    sources = locate(settings)
+    try:
+        tokenizer = _load_tokenizer(settings, sources)
+        model = _load_network(settings, sources, devices, dtype)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"the memory of {settings.device} does not hold model '{settings.label}'; choose a "
+            "smaller one, or lay it on several devices, as cuda:0+cuda:1 does",
+            key="devices",
+        ) from None
+    _check_match(settings.label, model, tokenizer)
+    return LanguageModel(model, tokenizer, name=settings.label)
 
 
 def _be_quiet() -> None:
@@ -147,55 +123,76 @@ def _be_quiet() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _source(name: str) -> dict[str, str]:
-    """``from_pretrained``'s arguments for ``name``."""
-    if name == BUNDLED_NAME:
-        return {"pretrained_model_name_or_path": str(ensure_bundled())}
-    path = user_path(name)
-    if os.path.isdir(path):
-        if not (path / "config.json").exists():
-            raise InputError(
-                f"folder '{name}' holds no model (no config.json); give a folder that "
-                "save_pretrained wrote"
-            )
-        return {"pretrained_model_name_or_path": str(path)}
-    if os.path.isfile(path) and path.suffix == ".gguf":
-        require_package(f"model '{name}'", "gguf", "gguf", "accelerate")
-        return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    if difflib.get_close_matches(name, [BUNDLED_NAME], cutoff=0.9):
-        raise InputError(
-            f"model '{name}' is unknown; did you mean '{BUNDLED_NAME}', the embedded one?"
-        )
-    looks_local = name.startswith((".", "/", "~")) or path.suffix == ".gguf"
-    if looks_local or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise InputError(
-            f"model path '{name}' does not exist; give a hub name, a local folder, a GGUF file "
-            f"or '{BUNDLED_NAME}'",
-            key="model_paths",
-        )
-    return {"pretrained_model_name_or_path": name}
+def _load_tokenizer(settings: ModelSettings, sources: Sources) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = _load(
+        AutoTokenizer,
+        sources.tokenizer,
+        settings.trust_remote_code,
+        **(settings.tokenizer_arguments or {}),
+    )
+    return tokenizer
 
 
-def _load(kind: Any, source: dict[str, str], trust_remote_code: bool, **arguments: Any) -> Any:
-    name = source.get("gguf_file") or source["pretrained_model_name_or_path"]
+def _load_network(
+    settings: ModelSettings, sources: Sources, devices: Sequence[torch.device], dtype: torch.dtype
+) -> PreTrainedModel:
+    """The base model where it belongs, with the adapter in its weights."""
+    own, trusted = settings.model_arguments or {}, settings.trust_remote_code
+    of_config = {name: own[name] for name in ("revision", "subfolder") if name in own}
+    config = _load(AutoConfig, sources.base, trusted, **hub_arguments(own), **of_config)
+    # Where a quantised weight can be made, and moved to, depends on the kind.
+    quantised = "quantization_config" in own or hasattr(config, "quantization_config")
+    placed: dict[str, Any] = {}
+    if len(devices) > 1 or quantised:
+        need = f"model '{settings.label}' on {settings.device}"
+        require_package(need, "sharded", "accelerate", key="devices")
+        placed["device_map"] = _device_map(config, devices, trusted)
+    model: PreTrainedModel = _load(
+        AutoModelForCausalLM, sources.base, trusted, dtype=dtype, **(own | placed)
+    )
+    if sources.adapter is not None:
+        model = merge_adapter(model, sources.adapter, hub_arguments(own))
+    return model if placed else model.to(devices[0])
+
+
+def _device_map(
+    config: PreTrainedConfig, devices: Sequence[torch.device], trust_remote_code: bool
+) -> dict[str, int | str]:
+    if len(devices) == 1:
+        return {"": str(devices[0])}
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    return layer_map(empty, devices)
+
+
+def _load(kind: Any, source: Source, trust_remote_code: bool, **arguments: Any) -> Any:
     key = "model_paths"
     try:
-        return kind.from_pretrained(**source, trust_remote_code=trust_remote_code, **arguments)
-    except (OSError, ValueError, ImportError, TypeError) as error:
+        return kind.from_pretrained(
+            source.path, **source.arguments, trust_remote_code=trust_remote_code, **arguments
+        )
+    except (OSError, ValueError, ImportError, TypeError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
         causes = _causes(error)
         if any(isinstance(cause, GatedRepoError) for cause in causes):
             reason = (
                 "is gated: accept its terms on its hub page and log in with 'hf auth login' "
                 "(or set HF_TOKEN)"
             )
+        elif any(isinstance(cause, RevisionNotFoundError) for cause in causes):
+            revision, key = source.arguments.get("revision"), "model.revisions"
+            reason = f"has no revision '{revision}'; its hub page lists branches and tags"
         elif any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
             reason = "is not known to the hub; check the spelling, or log in if it is private"
         elif any("trust_remote_code" in str(cause) for cause in causes):
             reason, key = "brings code of its own; read it, then allow it", "trust_remote_code"
         else:
             first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            reason = f"cannot be loaded: {first}"
-        raise InputError(f"model '{name}' {reason}", key=key) from None
+            missing = isinstance(error, ImportError)
+            reason = f"{'needs a package' if missing else 'cannot be loaded'}: {first}"
+            key = "model.subfolders" if "subfolder" in source.arguments else key
+        raise source.refusal(f"model '{source.name}' {reason}", key) from None
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -214,8 +211,3 @@ def _check_match(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> N
             f"model '{name}' has {rows}; give the model's own",
             key="tokenizer_paths",
         )
-
-
-def _devices() -> str:
-    count = torch.cuda.device_count()
-    return "it has cpu" + (f" and cuda:0 to cuda:{count - 1}" if count else " and no CUDA device")

@@ -15,8 +15,9 @@ import torch
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.models.executor import Executor
-from prompt_optimization.models.loading import load_tokenizer, resolve_device
+from prompt_optimization.models.loading import load_tokenizer
 from prompt_optimization.models.model import Model
+from prompt_optimization.models.placement import JOINT, resolve_devices
 from prompt_optimization.models.process_executor import ProcessExecutor
 from prompt_optimization.models.settings import ComputeSettings, ModelSettings
 from prompt_optimization.models.worker import Worker
@@ -46,12 +47,12 @@ def open_models(
     everyone = [device for share in shares for device in share]
     threads = max(1, torch.get_num_threads() // len(everyone))
     if compute.workers == "ray":
-        gpus = sum(device.startswith("cuda") for device in everyone)
-        _ray().check_room(gpus, threads * (len(everyone) - gpus) + gpus)
+        cpus = sum(1 if _gpus(device) else threads for device in everyone)
+        _ray().check_room(sum(map(_gpus, everyone)), cpus)
     with ExitStack() as opened:
         found = []
         for model, share in zip(models, shares, strict=True):
-            note(f"loading {model.name} on {', '.join(share)} ({model.dtype})")
+            note(f"loading {model.label} on {', '.join(share)} ({model.dtype})")
             # The only worker on the only device needs no process of its own.
             alone = compute.workers == "local" and len(devices) == 1
             found.append(_open(model, share, alone, threads, compute, warn))
@@ -69,7 +70,7 @@ def check_same_tokenizer(models: Sequence[Model], settings: Sequence[ModelSettin
     for model, own in zip(models[1:], settings[1:], strict=True):
         if model.tokenizer.get_vocab() != first:
             raise InputError(
-                f"'{own.name}' has another tokenizer than '{settings[0].name}', so one prompt "
+                f"'{own.label}' has another tokenizer than '{settings[0].label}', so one prompt "
                 "cannot be optimised for both; give models of one family, or optimise for fewer: "
                 "the models after them only test the prompts",
                 key="num_train_models",
@@ -85,20 +86,27 @@ def _devices(compute: ComputeSettings) -> list[str]:
     found: list[str] = []
     for name in compute.devices or ("auto",):
         if compute.workers == "ray":
-            if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+            if not re.fullmatch(r"auto|cpu|cuda(:\d+)?(\+cuda(:\d+)?)*", name):
                 raise InputError(
                     f"device '{name}' is unknown to a cluster; give auto, or name each worker's: "
-                    "'cpu' or 'cuda'",
+                    "'cpu', 'cuda', or 'cuda+cuda' for a copy on two",
                     key="devices",
                 )
-            # The cluster's devices, not this machine's: an actor sees its own GPU as the first.
-            gpus = _ray().cluster_gpus() if name == "auto" else int(name.startswith("cuda"))
-            found.extend(["cuda:0"] * gpus or ["cpu"])
+            # The cluster's devices, not this machine's: an actor counts its own GPUs from 0.
+            if name == "auto":
+                found.extend(["cuda:0"] * _ray().cluster_gpus() or ["cpu"])
+            else:
+                found.append(JOINT.join(f"cuda:{i}" for i in range(_gpus(name))) or "cpu")
         elif name == "auto" and torch.cuda.is_available():
             found.extend(f"cuda:{i}" for i in range(torch.cuda.device_count()))
         else:
-            found.append(str(resolve_device(name)))
+            found.append(JOINT.join(map(str, resolve_devices(name))))
     return found
+
+
+def _gpus(devices: str) -> int:
+    """How many GPUs the copy on ``devices`` takes."""
+    return devices.count("cuda")
 
 
 def _open(
@@ -117,7 +125,7 @@ def _open(
         return Model.in_process(makes[0]())
     executor: Executor
     if compute.workers == "ray":
-        gpus = [int(device.startswith("cuda")) for device in devices]
+        gpus = list(map(_gpus, devices))
         executor = _ray().RayExecutor(makes, gpus, compute.worker_timeout, warn, threads)
     else:
         executor = ProcessExecutor(makes, compute.worker_timeout, warn, threads)

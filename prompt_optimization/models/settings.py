@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from prompt_optimization.errors import InputError, did_you_mean
+from prompt_optimization.extras import require_package
 from prompt_optimization.keys import Settings, key
 
 BUNDLED_NAME = "smollm2-135m-instruct"
+ENCODER_NAME = "all-minilm-l6-v2"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -26,6 +28,16 @@ class ModelSettings:
     trust_remote_code: bool = False
     model_arguments: dict[str, Any] | None = None
     tokenizer_arguments: dict[str, Any] | None = None
+    revision: str = ""
+    subfolder: str = ""
+    adapter: str = ""
+
+    @property
+    def label(self) -> str:
+        """What logs and reports call the model: two labels are equal where the same was named."""
+        name = f"{self.name}/{self.subfolder}" if self.subfolder else self.name
+        name = f"{name}@{self.revision}" if self.revision else name
+        return f"{name} + {self.adapter}" if self.adapter else name
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,18 @@ class AnswererSettings(Settings, group="model"):
     )
     tokenizer_paths: tuple[str, ...] = key(
         (), "tokenizers; empty: the models' own", flat="tokenizer_paths", variant=False
+    )
+    revisions: tuple[str, ...] = key(
+        (), "branches, tags or commits of hub names; empty: the main branch", variant=False
+    )
+    subfolders: tuple[str, ...] = key(
+        (), "folders, within what model_paths names, that hold the models", variant=False
+    )
+    adapters: tuple[str, ...] = key(
+        (),
+        "LoRA adapters, hub names or folders, that are merged into the models; an adapter whose "
+        "base model is known by its adapter_config.json may stand in model_paths itself",
+        variant=False,
     )
     model_kwargs: tuple[dict[str, Any], ...] = key(
         ({},),
@@ -107,6 +131,12 @@ class AnswererSettings(Settings, group="model"):
                 f"{len(self.model_paths)} are given; name as many models",
                 key=("num_train_models", "model_paths"),
             )
+        if any("device_map" in each for each in self.model_kwargs):
+            raise InputError(
+                "a device_map is given for a model; join the devices of one copy instead, as "
+                "cuda:0+cuda:1 does",
+                key=("model_kwargs", "devices"),
+            )
 
     def models(self) -> tuple[ModelSettings, ...]:
         """One a model. A single entry of a key holds for all models; a single tokenizer holds for
@@ -125,17 +155,21 @@ class AnswererSettings(Settings, group="model"):
                 trust_remote_code=self.trust_remote_code,
                 model_arguments=self._entry("model_kwargs", i, {}),
                 tokenizer_arguments=self._entry("tokenizer_kwargs", i, {}),
+                revision=self._entry("revisions", i, ""),
+                subfolder=self._entry("subfolders", i, ""),
+                adapter=self._entry("adapters", i, ""),
             )
             for i, name in enumerate(self.model_paths)
         )
 
     def _entry(self, name: str, model: int, default: Any) -> Any:
+        """The entry of a model in the list that is this group's attribute ``name``."""
         values, count = getattr(self, name), len(self.model_paths)
         if len(values) not in (0, 1, count):
             raise InputError(
                 f"{len(values)} entries are given for {count} models; give one for each, or one "
                 "for all",
-                key=name,
+                key=next(row.name for row in self.rows() if row.attribute == name),
             )
         if len(values) == count:
             return values[model]
@@ -150,7 +184,7 @@ class ComputeSettings(Settings, group="compute"):
     devices: tuple[str, ...] = key(
         ("auto",),
         "one model copy on each: auto (every GPU there is, or else the CPU), cpu, cuda:0, ...; a "
-        "device may be named several times",
+        "device may be named several times; cuda:0+cuda:1 is one copy whose layers lie on both",
         flat="devices",
         free=True,
         variant=False,
@@ -259,6 +293,111 @@ class ReasoningSettings(Settings, group="reasoning"):
         variant=False,
         reading=True,
     )
+
+
+@dataclass(frozen=True)
+class WriterSettings(Settings, group="writer"):
+    """The model that writes prompts, for the methods that ask one."""
+
+    model: str = key(
+        "",
+        "the writer, named as in model_paths, or as the server at base_url calls it; empty: the "
+        "model that the prompt is optimised for",
+    )
+    base_url: str = key(
+        "",
+        "an OpenAI-compatible server, such as http://localhost:8000/v1; empty: the writer is "
+        "loaded here",
+        free=True,
+    )
+    api_key_env: str = key(
+        "OPENAI_API_KEY",
+        "the environment variable that holds the server's key; a server without keys needs none",
+        free=True,
+    )
+    temperature: float = key(
+        -1.0, "of the replies; 0 takes the likeliest token; -1: the method's own", low=-1.0
+    )
+    top_p: float = key(
+        1.0,
+        "draw from the likeliest tokens that together have this probability",
+        above=0.0,
+        high=1.0,
+    )
+    max_tokens: int = key(0, "longest reply, in tokens; 0: the method's own", low=0)
+    concurrency: int = key(8, "requests at the same time to the server", low=1, free=True)
+    timeout: float = key(
+        120.0, "seconds after which an attempt at a request has failed", above=0.0, free=True
+    )
+    max_retries: int = key(
+        5,
+        "further attempts at a request that the server did not answer, or was too busy for",
+        low=0,
+        free=True,
+    )
+    parse_retries: int = key(
+        2, "times that a request is repeated for the replies that hold no prompt", low=0
+    )
+    accept_raw: bool = key(
+        False,
+        "take a whole reply for the prompt where it has no tags, as small models need it",
+    )
+    extra: dict[str, Any] = key(  # noqa: RUF009
+        {},
+        "further fields of a request to the server, such as max_completion_tokens; None leaves "
+        "one out",
+    )
+
+    def check(self) -> None:
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            raise InputError(
+                f"'{self.base_url}' is no address of a server; give one such as "
+                "http://localhost:8000/v1",
+                key="writer.base_url",
+            )
+        if self.base_url and not self.model:
+            raise InputError(
+                f"the writer at {self.base_url} has no name; give the one that the server knows",
+                key=("writer.model", "writer.base_url"),
+            )
+        if self.temperature < 0 and self.temperature != -1:
+            raise InputError(
+                f"{self.temperature} is no temperature; give at least 0, or -1 for the method's "
+                "own",
+                key="writer.temperature",
+            )
+
+    def check_ready(self) -> None:
+        """Refuse a server that nothing here can ask.
+
+        Raises:
+            InputError: a package is missing.
+        """
+        if self.base_url:
+            require_package("a writer behind a server", "api", "openai", key="writer.base_url")
+
+    @property
+    def warnings(self) -> list[str]:
+        if self.base_url:
+            return []
+        unused = ("api_key_env", "concurrency", "timeout", "max_retries", "extra")
+        defaults = {each.attribute: each.default for each in self.rows()}
+        return [
+            f"writer.{name} has no effect without writer.base_url"
+            for name in unused
+            if getattr(self, name) != defaults[name]
+        ]
+
+
+@dataclass(frozen=True)
+class EmbedSettings(Settings, group="embed"):
+    """The sentence encoder, for the methods that compare texts."""
+
+    model: str = key(
+        ENCODER_NAME,
+        "a hub name, a local folder, or all-minilm-l6-v2, which comes with the extra embed",
+    )
+    device: str = key("cpu", "where it computes: cpu, cuda:0, ..., or auto", free=True)
 
 
 def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:

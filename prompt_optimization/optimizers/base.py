@@ -17,6 +17,7 @@ from prompt_optimization.models.layout import Ids
 from prompt_optimization.optimizers.registry import module_of
 from prompt_optimization.scoring.finalists import Finalist, Text
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
+from prompt_optimization.scoring.writing import CountedWriter
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,14 @@ class Tools:
         max_steps: the steps that the search makes at most.
         top_prompts: how many of the best prompts are kept.
         max_prompt_tokens: a prompt does not grow beyond this.
+        writer: for methods that ask one (``Settings.writes``).
     """
 
     rng: random.Random
     max_steps: int
     top_prompts: int = 10
     max_prompt_tokens: int = 64
+    writer: CountedWriter | None = None
 
 
 class Optimizer(ABC):

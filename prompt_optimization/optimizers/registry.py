@@ -16,7 +16,7 @@ DEFAULT = "greater"
 
 def method_names() -> list[str]:
     """The folders of this package that hold a method."""
-    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/settings.py"))
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/search.py"))
 
 
 def module_of(name: str, part: str) -> ModuleType:

@@ -10,6 +10,15 @@ from pathlib import Path
 from prompt_optimization.keys import Settings, key
 from prompt_optimization.paths import user_path
 
+# The keys that limit what a search costs.
+BUDGETS = (
+    "max_seconds",
+    "max_decoded_tokens",
+    "max_evaluations",
+    "max_requests",
+    "max_written_tokens",
+)
+
 
 @dataclass(frozen=True)
 class StopSettings(Settings, group="stop"):
@@ -34,6 +43,24 @@ class StopSettings(Settings, group="stop"):
         0,
         "reasonings, one a prompt, example and model",
         flat="max_evaluations",
+        low=0,
+        limit=True,
+        free=True,
+        variant=False,
+    )
+    max_requests: int = key(
+        0,
+        "requests to the writer",
+        flat="max_requests",
+        low=0,
+        limit=True,
+        free=True,
+        variant=False,
+    )
+    max_written_tokens: int = key(
+        0,
+        "tokens that the writer wrote",
+        flat="max_written_tokens",
         low=0,
         limit=True,
         free=True,
@@ -75,6 +102,10 @@ class StopSettings(Settings, group="stop"):
             made.append(max_decoded(self.max_decoded_tokens))
         if self.max_evaluations:
             made.append(max_evaluations(self.max_evaluations))
+        if self.max_requests:
+            made.append(max_requests(self.max_requests))
+        if self.max_written_tokens:
+            made.append(max_written(self.max_written_tokens))
         if self.stop_file:
             made.append(stop_file(user_path(self.stop_file)))
         return tuple(made)
@@ -89,6 +120,8 @@ class Progress:
         seconds: time spent in the search, over all sessions of a run.
         decoded: tokens decoded.
         evaluations: reasonings, one a prompt, example and model.
+        requests: requests to the writer.
+        written: tokens that the writer wrote.
         objective: of the best prompt on all training rows; infinite while some are unused.
         since_best: steps since the best prompt was found or rows were added.
         solved: every training example is answered rightly.
@@ -98,6 +131,8 @@ class Progress:
     seconds: float
     decoded: int
     evaluations: int
+    requests: int
+    written: int
     objective: float
     since_best: int
     solved: bool
@@ -120,6 +155,14 @@ def max_decoded(limit: int) -> Stopper:
 
 def max_evaluations(limit: int) -> Stopper:
     return lambda progress: f"{limit} evaluations" if progress.evaluations >= limit else None
+
+
+def max_requests(limit: int) -> Stopper:
+    return lambda progress: f"{limit} requests" if progress.requests >= limit else None
+
+
+def max_written(limit: int) -> Stopper:
+    return lambda progress: f"{limit} written tokens" if progress.written >= limit else None
 
 
 def objective_below(limit: float) -> Stopper:

@@ -101,7 +101,7 @@ def distinguishing(readings: Iterable[Reading]) -> list[str]:
 
 def label(name: str, value: str) -> str:
     """A part of a reading in the words of a report."""
-    hashed = name in ("chat_template", "weights") and value != UNKNOWN
+    hashed = name in ("chat_template", "tokenizer", "weights") and value != UNKNOWN
     return f"{name}={value[:SHOWN] if hashed else value}"
 
 
@@ -112,6 +112,7 @@ def _common(params: Mapping[str, Any], environment: Mapping[str, Any]) -> Readin
     untold = {name: keys[name].untold for name in READING if name in keys}
     return {name: _text(params.get(name, untold.get(name))) for name in READING} | {
         "weights": _text(environment.get("weights")),
+        "tokenizer": _text(environment.get("tokenizer")),
         "dtype": _text(environment.get("dtype")),
         "stop_ids": _text(environment.get("stop_ids")),
         "chat_template": _text(template.get("sha256")),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.answer_loss import AnswerLoss
@@ -12,8 +14,11 @@ from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.model import Model
+from prompt_optimization.models.open import open_models
 from prompt_optimization.models.sampling import Sampling
+from prompt_optimization.models.settings import WriterSettings
 from prompt_optimization.models.template import PromptTemplate
+from prompt_optimization.models.writers import LocalWriter, Writer
 from prompt_optimization.optimizers.base import Tools, optimizer_class
 from prompt_optimization.runs.config import Plan
 from prompt_optimization.runs.observers import Observers
@@ -21,7 +26,10 @@ from prompt_optimization.runs.session import Session, Transfer
 from prompt_optimization.runs.store.store import Store
 from prompt_optimization.scoring.held_out import HeldOutScorer
 from prompt_optimization.scoring.scorer import Scorer
+from prompt_optimization.scoring.writing import CountedWriter
 from prompt_optimization.tasks.examples import Example
+
+Say = Callable[[str], None]
 
 # A temperature up to this is greedy: logits divided by less leave float32.
 COLDEST = 1e-6
@@ -93,6 +101,43 @@ def prepare(
                 raise InputError(f"of {name}, {error.problem}", key=error.keys) from None
 
 
+@contextmanager
+def open_writer(
+    settings: Plan, models: Sequence[Model], note: Say, warn: Say
+) -> Iterator[Writer | None]:
+    """The writer that ``settings`` ask for; None where the method asks none.
+
+    Args:
+        models: those that are optimised for; the first is the writer where no other is named.
+        note, warn: as ``open_models`` takes them.
+
+    Raises:
+        InputError: it cannot be loaded, or has no chat template.
+    """
+    own = settings.writer
+    if not settings.method.writes:
+        yield None
+    elif own.base_url:
+        yield import_module("prompt_optimization.models.http_writer").HttpWriter(own)
+    elif own.model in ("", models[0].info.name):
+        yield _local_writer(models[0], own)
+    else:
+        like = settings.models.models()[0]
+        asked = replace(like, name=own.model, tokenizer=None, template="auto")
+        with open_models([asked], settings.compute, note, warn) as (model,):
+            yield _local_writer(model, own)
+
+
+def _local_writer(model: Model, settings: WriterSettings) -> LocalWriter:
+    if model.chat.name == "plain" and not settings.accept_raw:
+        raise InputError(
+            f"the writer '{model.info.name}' has no chat template, so it would not do what it is "
+            "asked; choose an instruct model, or accept its replies as they are",
+            key=("writer.model", "writer.accept_raw"),
+        )
+    return LocalWriter(model)
+
+
 def make_session(
     settings: Plan,
     models: Sequence[Model],
@@ -101,12 +146,17 @@ def make_session(
     observers: Observers,
     transfer: Transfer | None = None,
     loss: AnswerLoss | None = None,
+    writer: Writer | None = None,
 ) -> Session:
     """The session that ``settings`` describe, on models that ``prepare`` has seen.
 
     Args:
         splits: the held-out rows.
         loss: of an answer, in place of the mean cross-entropy.
+        writer: for methods that ask one.
+
+    Raises:
+        InputError: what the writer has answered so far cannot be read.
     """
     decoding = decoding_of(settings, loss)
     method = optimizer_class(settings.run.method)
@@ -123,6 +173,7 @@ def make_session(
         settings.stop.max_steps,
         settings.run.top_prompts,
         settings.task.max_prompt_tokens,
+        CountedWriter(writer, settings.writer, scorer, store.replies()) if writer else None,
     )
     return Session(
         method(settings.method, scorer, tools),

@@ -21,6 +21,7 @@ from prompt_optimization.models.settings import (
     AnswererSettings,
     ComputeSettings,
     ReasoningSettings,
+    WriterSettings,
 )
 from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings
@@ -29,12 +30,14 @@ from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
 from prompt_optimization.tasks.registry import Task, task_of
 from prompt_optimization.tasks.settings import TaskSettings
+from prompt_optimization.tasks.splits import ALL
 
 COMMON: tuple[type[Settings], ...] = (
     TaskSettings,
     AnswererSettings,
     ReasoningSettings,
     ScoringSettings,
+    WriterSettings,
     StopSettings,
     RunSettings,
     ComputeSettings,
@@ -91,7 +94,7 @@ def make_config() -> ConfigDict:
         value = (
             _DictReference(each.default)
             if each.kind is dict
-            else FieldReference(each.default, each.kind)
+            else FieldReference(each.unset, each.kind)
         )
         config[each.group][each.attribute] = value
         if "." not in each.name:
@@ -132,7 +135,7 @@ def _value(config: ConfigDict, each: Key) -> Any:
         ) from None
     # Flat and grouped name are one value, unless a config file has replaced one of them.
     plain = [_plain(value) for value in found]
-    given = [value for value in plain if value != each.default] or plain
+    given = [value for value in plain if value != each.unset] or plain
     if given[0] is not given[-1] and given[0] != given[-1]:  # nan is itself and equals nothing
         raise InputError(
             f"the config has {given[0]!r} as '{each.path}' and {given[-1]!r} as '{each.name}', "
@@ -165,6 +168,7 @@ class Plan:
     compute: ComputeSettings
     reasoning: ReasoningSettings
     scoring: ScoringSettings
+    writer: WriterSettings
     stop: StopSettings
     run: RunSettings
     method: Settings
@@ -184,25 +188,31 @@ def plan(values: Mapping[str, Any]) -> Plan:
     """
     given = dict(values)
     given["resume"] = RESUME.get(given["resume"], given["resume"])
+    run = RunSettings.of(given)
+    kind = settings_class(run.method)
+    for name, each in all_keys().items():
+        if each.by_method and given[name] is None:
+            given[name] = kind.defaults.get(name, each.default)
     task, models = TaskSettings.of(given), AnswererSettings.of(given)
-    reasoning, stop, run = (
-        ReasoningSettings.of(given),
-        StopSettings.of(given),
-        RunSettings.of(given),
-    )
-    compute, ignored = ComputeSettings.of(given), IgnoredSettings.of(given)
-    method = settings_class(run.method).of(given)
+    reasoning, stop = ReasoningSettings.of(given), StopSettings.of(given)
+    compute, writer = ComputeSettings.of(given), WriterSettings.of(given)
+    ignored, method = IgnoredSettings.of(given), kind.of(given)
     behaviour = getattr(method, "behaviour", "sound")
     scoring = ScoringSettings.of(given | {"behaviour": behaviour})
     task = _resolved(task)
     models.models()  # refuses keys with another number of entries
-    made = (task, models, reasoning, scoring, stop, run, compute, ignored, method)
+    made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
+    made += [writer] if kind.writes else []
     params = {name: value for group in made for name, value in group.values().items()}
     warnings = [warning for group in made for warning in group.warnings]
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("test_steps has no effect without dev rows")
     if params.get("progressive_models") and params["num_train_models"] == 1:
         warnings.append("progressive_models has no effect with one model")
+    if kind.writes:
+        writer.check_ready()
+    elif writer != WriterSettings.default():
+        warnings.append(f"the keys of writer have no effect under method={run.method}")
     return Plan(
         params=params,
         task=task,
@@ -210,6 +220,7 @@ def plan(values: Mapping[str, Any]) -> Plan:
         compute=compute,
         reasoning=reasoning,
         scoring=scoring,
+        writer=writer,
         stop=stop,
         run=run,
         method=method,
@@ -218,30 +229,39 @@ def plan(values: Mapping[str, Any]) -> Plan:
 
 
 def _resolved(settings: TaskSettings) -> TaskSettings:
-    """Rows per split, test file and extractor of tasks that are known by their file's name.
+    """Rows per split, dev and test file and extractor of tasks that are known by their file's name.
 
     Raises:
-        InputError: there is no extractor.
+        InputError: there is no extractor, or no file of a split that has one of its own.
     """
     values = settings.values()
     path = Path(values["train_data"])
     task = task_of(path.stem)
-    if task and task.test_file and not values["test_data"]:
-        beside = path.with_name(task.test_file)
-        if beside.name != path.name and os.path.isfile(user_path(str(beside))):
-            values["test_data"] = str(beside)
     for name in ("train", "dev", "test"):
         if values[f"n_{name}_data"] == -1:
             # The class holds what most tasks have.
             values[f"n_{name}_data"] = getattr(task or Task, name)
-    if values["n_train_data"] < 1:
+    own = {"dev": task.dev_file, "test": task.test_file} if task else {}
+    for split, file in own.items():
+        if file in ("", path.name) or values[f"{split}_data"]:
+            continue
+        beside = path.with_name(file)
+        if os.path.isfile(user_path(str(beside))):
+            values[f"{split}_data"] = str(beside)
+        elif values[f"n_{split}_data"] == ALL:
+            raise InputError(
+                f"the {split} rows of '{path}' are in the file '{file}', which is not beside it; "
+                "fetch it, or give one",
+                key=f"{split}_data",
+            )
+    if values["n_train_data"] == 0:
         raise InputError("0 is too small; give at least 1", key="n_train_data")
     if not values["extractor_text"].strip():
-        if task is None:
-            raise InputError(
-                "no extractor; give the text that asks for the final answer, which only the "
-                "paper's tasks have of their own",
-                key="extractor_text",
-            )
-        values["extractor_text"] = task.extractor(values["extractor_style"])
+        values["extractor_text"] = task.extractor(values["extractor_style"]) if task else ""
+    if not values["extractor_text"]:
+        raise InputError(
+            "no extractor; give the text that asks for the final answer, which only the paper's "
+            "tasks have of their own",
+            key="extractor_text",
+        )
     return TaskSettings.of(values)

@@ -180,6 +180,8 @@ class Display(Observer):
             "max_seconds": (progress.seconds, "s"),
             "max_decoded_tokens": (progress.decoded, " tokens decoded"),
             "max_evaluations": (progress.evaluations, " evaluations"),
+            "max_requests": (progress.requests, " requests"),
+            "max_written_tokens": (progress.written, " tokens written"),
         }
         for name, limit in self._begin.budgets.items():
             value, unit = amounts[name]

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.model import Model
+from prompt_optimization.models.placement import JOINT
 from prompt_optimization.models.worker import Worker
+from prompt_optimization.models.writers import LocalWriter, Writer
 from prompt_optimization.paths import checkout
 from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.official import is_official
@@ -60,33 +65,44 @@ def describe_run(
     tables: dict[str, Table],
     rows: Mapping[str, Sequence[Example]],
     seed: int,
+    writer: Writer | None = None,
 ) -> dict[str, Any]:
-    """The environment of a run on ``rows`` by split."""
+    """The environment of a run on ``rows`` by split, with a ``writer`` where it has one."""
     described = [model.call_any(describe_model) for model in models]
-    others = [
-        {key: each[key] for key in ("model", "weights", "dtype", "stop_ids")}
-        | {"chat_template": model.chat.sha256}
-        for each, model in zip(described[1:], models[1:], strict=True)
-    ]
+    others = [_in_short(each, model) for each, model in zip(described[1:], models[1:], strict=True)]
     return describe(described[0], models[0].chat, tables, seed) | {
         "other_models": others,
         "rows": {split: [example.row for example in some] for split, some in rows.items()},
+        **({} if writer is None else {"writer": _describe_writer(writer, models)}),
     }
+
+
+def _describe_writer(writer: Writer, models: Sequence[Model]) -> dict[str, Any]:
+    """What its replies depend on; of a server, and of a model described already, the name."""
+    if not isinstance(writer, LocalWriter) or writer.model in models:
+        return {"model": writer.name}
+    return _in_short(writer.model.call_any(describe_model), writer.model)
+
+
+def _in_short(described: dict[str, Any], model: Model) -> dict[str, Any]:
+    return {
+        key: described[key] for key in ("model", "weights", "tokenizer", "dtype", "stop_ids")
+    } | {"chat_template": model.chat.sha256}
 
 
 def describe_model(worker: Worker) -> dict[str, Any]:
     """A worker's job: what its results depend on."""
     model = worker.model
-    device = model.device
     return {
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
+        "device": JOINT.join(map(str, model.devices)),
+        "device_name": JOINT.join(torch.cuda.get_device_name(each) for each in model.devices)
+        if model.device.type == "cuda"
         else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "dtype": str(model.model.dtype).removeprefix("torch."),
         "attention": model.model.config._attn_implementation,
         "model": model.name,
         "weights": _fingerprint(model.model),
+        "tokenizer": _tokenizer_hash(model.tokenizer),
         "stop_ids": sorted(model.stop_ids),
         "context": model.context,
     }
@@ -95,7 +111,7 @@ def describe_model(worker: Worker) -> dict[str, Any]:
 def _fingerprint(model: torch.nn.Module) -> str:
     """A hash of all parameters: their bits, summed up as integers, one sum a tensor."""
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.state_dict().items()):
+    for name, parameter in sorted(_plain_tensors(model.state_dict())):
         # Views of the same width; what has no such integer type is taken byte by byte.
         width = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(parameter.element_size())
         bits = parameter.detach().contiguous().view(width or torch.uint8).flatten()
@@ -103,6 +119,26 @@ def _fingerprint(model: torch.nn.Module) -> str:
         total = sum(int(piece.sum(dtype=torch.int64)) for piece in bits.split(2**24))
         digest.update(f"{name} {tuple(parameter.shape)} {total};".encode())
     return digest.hexdigest()
+
+
+def _plain_tensors(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """``tensors``, with the parts of those that are made of several, as quantised ones are."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        if is_traceable_wrapper_subclass(tensor):
+            parts, _ = tensor.__tensor_flatten__()
+            yield from _plain_tensors({f"{name}.{part}": getattr(tensor, part) for part in parts})
+        else:
+            yield name, tensor
+
+
+def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of how texts become ids. The chat template has a hash of its own."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    # Whoever calls a tokenizer leaves these behind.
+    del rules["truncation"], rules["padding"]
+    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
 def _git_revision() -> str | None:

@@ -254,7 +254,8 @@ def _check_data(path: Path, log: dict[str, Any], job: EvaluationJob, other_task:
             )
     if job.split == "test" and "test" not in job.tables:
         rows = log["environment"]["rows"]
-        used = {*rows["train"], *rows.get("dev", ())} & {e.row for e in job.examples}
+        chosen_on = () if "dev" in job.tables else rows.get("dev", ())
+        used = {*rows["train"], *chosen_on} & {e.row for e in job.examples}
         if used:
             raise InputError(
                 f"test rows {_short(sorted(used))} are rows that the run in '{path}' trained or "

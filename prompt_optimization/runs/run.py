@@ -14,7 +14,7 @@ from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.loading import load_tokenizer
 from prompt_optimization.models.open import check_same_tokenizer, open_models
 from prompt_optimization.paths import user_path
-from prompt_optimization.runs.assemble import make_session, prepare, template_of
+from prompt_optimization.runs.assemble import make_session, open_writer, prepare, template_of
 from prompt_optimization.runs.config import Plan, plan
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe_run
@@ -89,8 +89,11 @@ def _run(settings: Plan, existing: ExistingRun, locks: ExitStack, display: Displ
             layout = template_of(settings).layout(*load_tokenizer(other))
             EncodedExamples(layout, splits.test, Layout.normalise(settings.task.prompt))
 
+        opening_writer = open_writer(settings, models, display.note, display.warn)
+        writer = opened.enter_context(opening_writer)
+
         # --- Log: a new one, or that of the run to continue ---
-        environment = describe_run(models, tables, rows, settings.run.seed)
+        environment = describe_run(models, tables, rows, settings.run.seed, writer)
         if existing.data is None:
             locks.enter_context(RunLock(existing.log))
             store = Store.create(existing.log, settings.params, environment)
@@ -103,5 +106,8 @@ def _run(settings: Plan, existing: ExistingRun, locks: ExitStack, display: Displ
         # --- Search and measure ---
         transfer = transfer_to(wanted[1:], settings, opened.close, display.note, display.warn)
         observers = Observers([display], display.warn)
-        make_session(settings, models, held_out, store, observers, transfer).run()
+        session = make_session(
+            settings, models, held_out, store, observers, transfer, writer=writer
+        )
+        session.run()
     return store.log

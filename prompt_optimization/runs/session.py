@@ -15,7 +15,12 @@ from typing import Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step
-from prompt_optimization.optimizers.stoppers import Progress, StopSettings, first_reason
+from prompt_optimization.optimizers.stoppers import (
+    BUDGETS,
+    Progress,
+    StopSettings,
+    first_reason,
+)
 from prompt_optimization.runs.observers import Begin, End, Evaluated, Observers, StepDone
 from prompt_optimization.runs.store.store import Store
 from prompt_optimization.scoring.finalists import Finalist, Text
@@ -117,6 +122,8 @@ class Session:
             seconds=ledger.seconds,
             decoded=ledger.tokens["decoded"],
             evaluations=ledger.evaluations,
+            requests=ledger.requests,
+            written=ledger.tokens["written"],
             objective=best.scored.objective if whole else float("inf"),
             since_best=optimizer.steps - 1 - max(best.step, optimizer.grown),
             solved=whole and incumbent.mistakes == 0,
@@ -166,11 +173,7 @@ class Session:
                 method=log.data["method"],
                 log=log.path,
                 max_steps=self.stop.max_steps,
-                budgets={
-                    name: value
-                    for name in ("max_seconds", "max_decoded_tokens", "max_evaluations")
-                    if (value := getattr(self.stop, name))
-                },
+                budgets={name: value for name in BUDGETS if (value := getattr(self.stop, name))},
                 examples=len(self.scorer.examples),
                 initial=log.data["initial"],
                 incumbent=self._record(optimizer.incumbent),

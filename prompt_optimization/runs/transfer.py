@@ -35,7 +35,7 @@ def transfer_to(
         make_room()
         found = []
         for number, settings in enumerate(models, 1):
-            split = f"transfer {number}: {settings.name}"
+            split = f"transfer {number}: {settings.label}"
             with open_models([settings], plan.compute, note, warn) as (model,):
                 scorer = HeldOutScorer(model, template_of(plan), decoding_of(plan))
                 session.score(split, scorer, pair)

@@ -17,12 +17,14 @@ class Ledger:
     Attributes:
         evaluations: reasonings, one a prompt, example and model.
         reused: outcomes that were known already.
+        requests: requests to the writer.
         tokens: by kind: ``decoded``, ``prefilled``, ``differentiated`` (see
-            ``LanguageModel.counts``).
+            ``LanguageModel.counts``), and of the writer ``asked`` and ``written``.
     """
 
     evaluations: int = 0
     reused: int = 0
+    requests: int = 0
     tokens: Counter[str] = field(default_factory=Counter)
     _seconds: float = 0.0
     _started: float | None = None
@@ -43,10 +45,11 @@ class Ledger:
             self._seconds, self._started = self.seconds, None
 
     def record(self) -> dict[str, Any]:
-        """As logs and checkpoints hold it."""
+        """As logs and checkpoints hold it; a search without a writer has no requests."""
         return {
             "evaluations": self.evaluations,
             "reused": self.reused,
+            **({"requests": self.requests} if self.requests else {}),
             "tokens": dict(self.tokens),
             "seconds": self.seconds,
         }
@@ -54,6 +57,7 @@ class Ledger:
     def restore(self, record: dict[str, Any]) -> None:
         """Continue from a ``record``. The counter of tokens stays the same object."""
         self.evaluations, self.reused = record["evaluations"], record["reused"]
+        self.requests = record.get("requests", 0)
         self._seconds = record["seconds"]
         self.tokens.clear()
         self.tokens.update(record["tokens"])

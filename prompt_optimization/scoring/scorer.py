@@ -94,13 +94,15 @@ class Scored:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What one model was asked under a prompt and what it wrote; ``right`` strictly."""
+    """What one model was asked under a prompt and what it wrote; ``right`` strictly, ``cut`` where
+    the reasoning was ended by its limit."""
 
     question: str
     reasoning: str
     answer: str
     reference: str
     right: bool
+    cut: bool
 
 
 class Scorer:
@@ -204,6 +206,17 @@ class Scorer:
         (scored,) = self.score([prompt], [(0, example) for example in examples])
         by_row = dict(zip(sorted((0, e) for e in examples), scored.outcomes, strict=True))
         return [self._transcript(example, by_row[0, example]) for example in examples]
+
+    def costs(self, prompt: str, rows: Sequence[Row]) -> list[float]:
+        """What each of ``rows`` costs under ``prompt``, from 0 to 1: whether it is wrong, or under
+        the objective ``loss`` how much the right answer lacks to being certain.
+
+        Raises:
+            As ``score``.
+        """
+        (scored,) = self.score([prompt], rows)
+        found = dict(zip(sorted(rows), scored.outcomes, strict=True))
+        return [self._cost(row, found[row]) for row in rows]
 
     def problem(self, prompt: str) -> str | None:
         """Why ``prompt`` cannot be scored, in words; None when it can."""
@@ -323,6 +336,13 @@ class Scorer:
             tie=loss if self.objective == "answers" else 0.0,
         )
 
+    def _cost(self, row: Row, outcome: Outcome) -> float:
+        if self.objective == "loss":
+            return 1 - math.exp(-outcome.loss)
+        if self.objective == "mistakes":
+            return float(outcome.mistake)
+        return float(not self._right(row, outcome))
+
     def _right(self, row: Row, outcome: Outcome) -> bool:
         assert outcome.answer is not None
         return strict_match(outcome.answer, self.examples[row[1]].answer)
@@ -334,4 +354,5 @@ class Scorer:
             list(outcome.reasoning), skip_special_tokens=True
         )
         right = self._right((0, example), outcome)
-        return Transcript(row.question, reasoning, outcome.answer, row.answer, right)
+        cut = len(outcome.reasoning) == self.decoding.max_new_tokens
+        return Transcript(row.question, reasoning, outcome.answer, row.answer, right, cut)

@@ -22,12 +22,14 @@ class ScoringSettings(Settings, group="scoring"):
         "freely written answer is not strictly right, ties decided by the loss",
         flat="objective",
         choices=OBJECTIVES,
+        by_method=True,
         source="code, measured",
     )
     nll_weight: float = key(
         0.02,
         "weight of the prompt's negative log-likelihood per token, which is added to the objective",
         flat="selection_control_weight",
+        by_method=True,
         low=0.0,
         source="code",
     )

@@ -1,8 +1,10 @@
 """The authors' own data: fetched from where they publish it, checked, converted.
 
-Everything is written below one folder, in the published GReaTer format (CSV inside ``.json``):
-``BBH/<task>.json``, ``GSM8K/gsm8k_train.json``, ``FOLIO/folio_test.json`` and so on. Rows keep
-their number and order, cells their text.
+Everything is written below one folder, in the columns of the published GReaTer format:
+``BBH/<task>.json``, ``GSM8K/gsm8k_train.json``, ``FOLIO/folio_test.json`` and so on, which are CSV
+inside. What the authors of GPO published is written as JSON lines, because an answer may be a list
+of texts: ``MMLU/mmlu_anatomy_train.jsonl``, ``WSC/wsc_dev.jsonl`` and so on. Rows keep their number
+and order, cells their text.
 """
 
 from __future__ import annotations
@@ -25,25 +27,50 @@ from typing import Any
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import unwritable, write_whole
 
+_GPO = (
+    "https://raw.githubusercontent.com/RUCAIBox/GPO/765df208a3856797cf66491a4a9fc56264a67495/data"
+)
 SOURCES = {
     "bbh": "https://raw.githubusercontent.com/suzgunm/BIG-Bench-Hard/main/bbh",
     "gsm8k": "https://raw.githubusercontent.com/openai/grade-school-math/master/"
     "grade_school_math/data",
     "folio": "https://raw.githubusercontent.com/Yale-LILY/FOLIO/main/data/v0.0",
+    "gpo_bbh": f"{_GPO}/BIG-Bench-Hard",
+    "gpo_gsm8k": f"{_GPO}/reasoning/GSM8K",
+    "mmlu": f"{_GPO}/MMLU",
+    "webnlg": f"{_GPO}/common-nlp/WebNLG",
+    "wsc": f"{_GPO}/common-nlp/WSC",
+}
+# GPO's files by our words: the three splits, and rows that are shown, not asked.
+_GPO_FILES = {
+    "train": "train",
+    "eval": "dev",
+    "test": "test",
+    "format": "format",
+    "few_shot_examples": "few_shot",
 }
 # Lies beside the converted files and holds the hash of each.
 MANIFEST = "MANIFEST.tsv"
 HEADER = ("goal", "target", "final_target")
+# In the table of files.
+UNKNOWN = "-"
 ATTEMPTS = 4
 BLOCK = 64 * 1024
 
-Row = tuple[str, str, str]
+Row = tuple[str, object, object]
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A published file: ``path`` is ``<benchmark>/<name>``, as in mirrors."""
+    """A published file.
+
+    Attributes:
+        path: ``<benchmark>/<name>`` or ``<benchmark>/<task>/<name>``, as in mirrors.
+        sha256: empty where it is not known; the source is then pinned to a commit, and what a
+            mirror holds is taken as it is.
+        bytes: 0 where ``sha256`` is empty.
+    """
 
     path: str
     sha256: str
@@ -56,12 +83,20 @@ class OfficialFile:
 
     @property
     def url(self) -> str:
-        return f"{SOURCES[self.benchmark]}/{self.path.split('/')[1]}"
+        return f"{SOURCES[self.benchmark]}/{self.path.split('/', 1)[1]}"
+
+    @property
+    def of_gpo(self) -> bool:
+        """Whether the authors of GPO published it."""
+        return SOURCES[self.benchmark].startswith(_GPO)
 
     @property
     def target(self) -> str:
         """Where the converted file goes, below the output folder."""
         stem = Path(self.path).stem
+        if self.of_gpo:
+            task = "_".join(self.path.split("/")[:-1])
+            return f"{self.benchmark.upper()}/{task}_{_GPO_FILES[stem]}.jsonl"
         if self.benchmark == "bbh":
             return f"BBH/{stem}.json"
         split = {"folio-validation": "folio_test", "folio-train": "folio_train"}
@@ -70,12 +105,14 @@ class OfficialFile:
 
 
 def official_files(benchmarks: Sequence[str]) -> list[OfficialFile]:
-    """Every published file of ``benchmarks``, with the hash it must have."""
+    """Every published file of ``benchmarks``, with the hash it must have where that is known."""
     table = files("prompt_optimization.tasks").joinpath("official.tsv").read_text(encoding="utf-8")
     _, *lines = table.splitlines()
     found = []
     for line in lines:
         path, sha256, size, rows = line.split("\t")
+        if sha256 == UNKNOWN:
+            sha256, size = "", "0"
         found.append(OfficialFile(path, sha256, int(size), int(rows)))
     return [file for file in found if file.benchmark in benchmarks]
 
@@ -101,7 +138,7 @@ def fetch(
         part = out / ".part" / file.path.replace("/", "-")
         raw = _download(url, file, part, report, wait)
     found = hashlib.sha256(raw).hexdigest()
-    if found != file.sha256:
+    if file.sha256 and found != file.sha256:
         raise InputError(
             f"'{mirror or file.url}' gives another file than the authors published as "
             f"'{file.path}' (sha256 {found[:12]}..., expected {file.sha256[:12]}...); use another "
@@ -137,30 +174,55 @@ def _read_manifest(out: Path) -> dict[str, str]:
 
 
 def convert(file: OfficialFile, raw: bytes) -> bytes:
-    """The published file in the GReaTer format.
+    """The published file in the columns of the GReaTer format.
 
     Raises:
-        InputError: it has another number of rows than the authors published.
+        InputError: it is not what the authors published: it cannot be read, or has another number
+            of rows.
     """
-    text = raw.decode("utf-8")
-    if file.benchmark == "bbh":
-        rows = [_bbh(record) for record in json.loads(text)["examples"]]
-    else:
-        read = {"gsm8k": _gsm8k, "folio": _folio}[file.benchmark]
-        rows = [read(json.loads(line)) for line in text.split("\n") if line.strip()]
+    try:
+        rows = _rows(file, raw.decode("utf-8"))
+    except (ValueError, LookupError, TypeError):
+        raise InputError(
+            f"'{file.path}' is not in the form that the authors published; use another --mirror"
+        ) from None
     if len(rows) != file.rows:
         raise InputError(f"'{file.path}' has {len(rows)} rows, expected {file.rows}")
     written = io.StringIO(newline="")
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows(rows)
+    if file.of_gpo:
+        for row in rows:
+            cells = dict(zip(HEADER, row, strict=True))
+            written.write(json.dumps(cells, ensure_ascii=False) + "\n")
+    else:
+        writer = csv.writer(written, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerows(rows)
     return written.getvalue().encode()
+
+
+def _rows(file: OfficialFile, text: str) -> list[Row]:
+    if file.benchmark == "bbh":
+        return [_bbh(record) for record in json.loads(text)["examples"]]
+    read = _gpo if file.of_gpo else {"gsm8k": _gsm8k, "folio": _folio}[file.benchmark]
+    return [read(json.loads(line)) for line in text.split("\n") if line.strip()]
 
 
 def _bbh(record: dict[str, Any]) -> Row:
     answer = record["target"]
+    return record["input"], answer, _bare_letter(answer)
+
+
+def _gpo(record: dict[str, Any]) -> Row:
+    # Big-Bench Hard has targets, the others outputs: a text, a number or a list of references.
+    answer = record["target"] if "target" in record else record["output"]
+    final = answer if isinstance(answer, list) else _bare_letter(str(answer))
+    return record["input"], record.get("solution", answer), final
+
+
+def _bare_letter(answer: str) -> str:
+    """``(A)`` as A, because extractors ask for the bare letter; other answers as they are."""
     letter = re.fullmatch(r"\(([A-Z])\)", answer)
-    return record["input"], answer, letter.group(1) if letter else answer
+    return letter.group(1) if letter else answer
 
 
 def _gsm8k(record: dict[str, Any]) -> Row:
@@ -186,7 +248,7 @@ def _read_local(path: Path) -> bytes:
     except OSError as error:
         raise InputError(
             f"the mirror has no '{path}' ({error.strerror}); give a folder that holds "
-            "bbh/, gsm8k/ and folio/ with --mirror"
+            "bbh/, gsm8k/ and so on with --mirror"
         ) from None
 
 
@@ -226,22 +288,23 @@ def _append(url: str, file: OfficialFile, part: Path) -> None:
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         held = part.stat().st_size if part.exists() else 0
-        if held >= file.bytes:
-            part.unlink()
+        if held >= file.bytes:  # nothing is continued whose whole size is unknown
+            part.unlink(missing_ok=True)
             held = 0
         request = urllib.request.Request(url, headers={"Range": f"bytes={held}-"} if held else {})
         with urllib.request.urlopen(request, timeout=30) as answer:
             # A server that ignores the range sends everything.
             kept = held if answer.status == 206 else 0
+            whole = file.bytes or answer.length or 0
             with part.open("ab" if kept else "wb") as written:
                 while block := answer.read(BLOCK):
                     kept += len(block)
-                    if kept > file.bytes:
-                        raise ConnectionError(f"more than {file.bytes} bytes come")
+                    if kept > whole > 0:
+                        raise ConnectionError(f"more than {whole} bytes come")
                     written.write(block)
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError):
         raise
     except OSError as error:
         raise unwritable(part, error, "out") from None
-    if part.stat().st_size < file.bytes:
-        raise ConnectionError(f"{part.stat().st_size} of {file.bytes} bytes came")
+    if kept < whole:
+        raise ConnectionError(f"{kept} of {whole} bytes came")

@@ -6,27 +6,34 @@ from collections.abc import Callable
 
 from prompt_optimization.tasks.examples import Splits, Table, read_table, split_rows
 from prompt_optimization.tasks.settings import TaskSettings
+from prompt_optimization.tasks.splits import repeated
 
 
 def read_task(
     settings: TaskSettings, warn: Callable[[str], None]
 ) -> tuple[dict[str, Table], Splits]:
-    """The task files, ``train`` and perhaps ``test``, and the rows that are cut from them.
+    """The task files, ``train`` and perhaps ``dev`` and ``test``, and the rows that are cut from
+    them.
 
     Args:
-        warn: told what was read in another way than it stands in the files, and where a split is
-            smaller than it was asked to be.
+        warn: told what was read in another way than it stands in the files, which files repeat
+            questions of splits before theirs, and where a split is smaller than it was asked to be.
 
     Raises:
         InputError: a file cannot be used, or has too few rows.
     """
-    files = {"train": settings.train_data, "test": settings.test_data}
+    files = {
+        "train": settings.train_data,
+        "dev": settings.dev_data,
+        "test": settings.test_data,
+    }
     tables = {name: read_table(file, key=f"{name}_data") for name, file in files.items() if file}
     for note in dict.fromkeys(note for table in tables.values() for note in table.notes):
         warn(note)
     splits = split_rows(
         tables["train"],
         tables.get("test"),
+        dev=tables.get("dev"),
         offset=settings.data_offset,
         n_train=settings.n_train_data,
         n_dev=settings.n_dev_data,
@@ -34,4 +41,10 @@ def read_task(
     )
     if len(splits.dev) < settings.n_dev_data:
         warn(f"dev has {len(splits.dev)} rows: the task has no more")
+    for name in ("dev", "test"):
+        own = tables.get(name, tables["train"])
+        if own.sha256 != tables["train"].sha256 and (n := repeated(own.examples, splits, name)):
+            warn(
+                f"{name} leaves out {n} of the rows of '{own.path}': they ask what the search sees"
+            )
     return tables, splits

@@ -1,4 +1,5 @@
-"""The tasks of the paper: in what form each one's answer is asked for, and how it is split.
+"""The tasks of the paper and of GPO: in what form each one's answer is asked for, and how it is
+split.
 
 An extractor ends in the middle of the answer's form, so that the answer's own tokens come next.
 Two styles, because models were taught to mark answers differently: ``$`` in front, or ``**`` round
@@ -8,6 +9,8 @@ about.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from prompt_optimization.tasks.splits import ALL
 
 STYLES = ("dollar", "stars")
 
@@ -34,10 +37,11 @@ class Task:
 
     Attributes:
         name: as in its file's name.
-        benchmark: ``bbh``, ``gsm8k`` or ``folio``; ``ours`` is the demo's.
-        answer: the form of its answers; ``plain`` says nothing about it.
-        train, dev, test: rows per split (paper, section 4.1).
-        test_file: beside the training file, where the authors publish a split of their own.
+        benchmark: as ``fetch-data`` calls it; ``ours`` is the demo's.
+        answer: the form of its answers; ``plain`` says nothing about it, ``text`` is free text.
+        train, dev, test: rows per split (paper, section 4.1), or ``ALL`` of its file.
+        dev_file, test_file: beside the training file, where the authors publish a split of their
+            own.
     """
 
     name: str
@@ -46,15 +50,19 @@ class Task:
     train: int = 50
     dev: int = 100
     test: int = 100
+    dev_file: str = ""
     test_file: str = ""
 
     def extractor(self, style: str) -> str:
-        """The text after the reasoning that asks for the answer.
+        """The text after the reasoning that asks for the answer; empty for free text, which is the
+        answer itself.
 
         Args:
             style: one of ``STYLES``.
         """
         assert style in STYLES, style
+        if self.answer == "text":
+            return ""
         before, after = ("$", "$") if style == "dollar" else ("**", "**")
         if self.answer == "plain":
             return f"Therefore, the final answer is {before}"
@@ -113,6 +121,36 @@ _LEFT_OUT = {
     "word_sorting",
 }
 
+_MMLU = """
+    abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology
+    college_chemistry college_computer_science college_mathematics college_medicine college_physics
+    computer_security conceptual_physics econometrics electrical_engineering elementary_mathematics
+    formal_logic global_facts high_school_biology high_school_chemistry
+    high_school_computer_science high_school_european_history high_school_geography
+    high_school_government_and_politics high_school_macroeconomics high_school_mathematics
+    high_school_microeconomics high_school_physics high_school_psychology high_school_statistics
+    high_school_us_history high_school_world_history human_aging human_sexuality international_law
+    jurisprudence logical_fallacies machine_learning management marketing medical_genetics
+    miscellaneous moral_disputes moral_scenarios nutrition philosophy prehistory
+    professional_accounting professional_law professional_medicine professional_psychology
+    public_relations security_studies sociology us_foreign_policy virology world_religions
+""".split()
+
+
+def _of_gpo(name: str, benchmark: str, answer: str) -> Task:
+    """A task that GPO's authors cut into three files, each of which is a whole split."""
+    dev, test = (f"{name}_{split}.jsonl" for split in ("dev", "test"))
+    return Task(name, benchmark, answer, ALL, ALL, ALL, dev_file=dev, test_file=test)
+
+
+_GPO = (
+    *(_of_gpo(f"gpo_bbh_{name}", "gpo_bbh", answer) for name, answer in _BBH.items()),
+    *(_of_gpo(f"mmlu_{name}", "mmlu", "letter") for name in _MMLU),
+    _of_gpo("gpo_gsm8k", "gpo_gsm8k", "integer"),
+    _of_gpo("webnlg", "webnlg", "text"),
+    _of_gpo("wsc", "wsc", "letter"),
+)
+
 TASKS: dict[str, Task] = {
     **{name: Task(name, "bbh", answer) for name, answer in _BBH.items()},
     # 146 rows in all.
@@ -121,6 +159,7 @@ TASKS: dict[str, Task] = {
     # A longer extractor only confuses a model this small (docs/lab_notes.md).
     "one_step_arithmetic": Task("one_step_arithmetic", "ours", "plain"),
     "folio": Task("folio", "folio", "True/False/Uncertain", test=204, test_file="folio_test.json"),
+    **{task.name: task for task in _GPO},
 }
 
 TABLE_1_BBH: tuple[str, ...] = tuple(name for name in _BBH if name not in _LEFT_OUT)
@@ -128,7 +167,7 @@ TABLE_1_BBH: tuple[str, ...] = tuple(name for name in _BBH if name not in _LEFT_
 
 def task_of(file_stem: str) -> Task | None:
     """The task that a file's name stands for: ``gsm8k_train`` is ``gsm8k``."""
-    for suffix in ("", "_train", "_test"):
+    for suffix in ("", "_train", "_dev", "_test"):
         if file_stem.endswith(suffix) and (task := TASKS.get(file_stem.removesuffix(suffix))):
             return task
     return None

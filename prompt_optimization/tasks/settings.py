@@ -17,11 +17,14 @@ class TaskSettings(Settings, group="task"):
 
     train_data: str = key(
         "",
-        "task file; dev and test rows are cut from it after the training rows unless test_data is "
-        "given",
+        "task file; dev and test rows are cut from it after the training rows unless dev_data or "
+        "test_data is given",
         flat="train_data",
         variant=False,
         of_task=True,
+    )
+    dev_data: str = key(
+        "", "task file of the dev rows", flat="dev_data", variant=False, of_task=True
     )
     test_data: str = key(
         "", "task file of the test rows", flat="test_data", variant=False, of_task=True
@@ -78,6 +81,7 @@ class TaskSettings(Settings, group="task"):
         ". Use",
         "text between question and prompt",
         flat="connector",
+        by_method=True,
         source="paper",
         variant=False,
         of_task=True,
@@ -87,13 +91,18 @@ class TaskSettings(Settings, group="task"):
         "the prompt to begin with; llm-attacks calls it the control",
         flat="control_init",
         library="the prompt",
+        by_method=True,
         source="paper",
         variant=False,
         of_task=True,
     )
 
     max_prompt_tokens: int = key(
-        64, "the prompt does not grow beyond this", flat="max_prompt_tokens", low=2
+        64,
+        "the prompt does not grow beyond this",
+        flat="max_prompt_tokens",
+        low=2,
+        by_method=True,
     )
 
     def check(self) -> None:

@@ -9,6 +9,8 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.table import Example, Table, question_key
 
 SPLITS = ("train", "dev", "test")
+# As a split's size: every row of the file that is its own.
+ALL = -1
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,26 @@ def split_rows(
     train: Table,
     test: Table | None,
     *,
+    dev: Table | None = None,
     offset: int,
     n_train: int,
     n_dev: int,
     n_test: int,
 ) -> Splits:
-    """Cut train, dev and test out of one or two tables without sharing a question.
+    """Cut train, dev and test out of one to three tables without sharing a question.
 
-    Train takes ``n_train`` rows from ``offset`` on. Dev, and test when there is no second table,
-    take the rows after those. A held-out question that also stands among the training rows is
-    passed over; ``question_key`` says which questions are the same. Dev is the one split that may
-    come out smaller than asked, down to one row: it only chooses between prompts, and some
-    published tasks have 146 rows in all.
+    Train takes ``n_train`` rows from ``offset`` on. Dev and test take the first rows of a table of
+    their own, or else rows after those. A held-out question that also stands among the rows of a
+    split before it is passed over; ``question_key`` says which questions are the same. Dev is the
+    one split that may come out smaller than asked, down to one row: it only chooses between
+    prompts, and some published tasks have 146 rows in all. ``ALL`` is a size for splits with
+    tables of their own.
 
     Raises:
         InputError: a split is larger than the rows there are for it.
     """
+    if n_train == ALL:  # one, so that an offset beyond the end is refused
+        n_train = max(1, len(train.examples) - offset)
     wanted = offset + n_train
     if wanted > len(train.examples):
         raise InputError(
@@ -54,30 +60,41 @@ def split_rows(
         )
     train_rows = train.examples[offset:wanted]
     rest = _without(train.examples[wanted:], train_rows)
-    if test is None or test.sha256 == train.sha256:
+    dev_pool = _without(dev.examples, train_rows) if dev else rest
+    if n_dev == ALL:
+        n_dev = max(1, len(dev_pool))
+    if dev is None and (test is None or test.sha256 == train.sha256):
         source, pool = train, rest
         n_dev = min(n_dev, max(1, len(pool) - n_test)) if n_dev else 0
         # A question that comes again after dev is lost to test.
         while n_dev > 1 and len(_without(pool[n_dev:], pool[:n_dev])) < n_test:
             n_dev -= 1
-        dev, test_pool = pool[:n_dev], pool[n_dev:]
+        dev_rows, test_pool = pool[:n_dev], pool[n_dev:]
     else:
-        source, test_pool = test, test.examples
-        dev = rest[:n_dev]
-    test_pool = _without(test_pool, (*train_rows, *dev))
-    if n_dev and not dev:
+        source, test_pool = (test, test.examples) if test else (train, rest)
+        dev_rows = dev_pool[:n_dev]
+    test_pool = _without(test_pool, (*train_rows, *dev_rows))
+    if n_dev and not dev_rows:
         raise InputError(
-            f"'{train.path}' has no rows left for the dev split after {n_train} training rows "
-            f"from row {offset}; train on fewer, or set the dev rows to 0",
+            f"'{(dev or train).path}' has no rows left for the dev split after {n_train} training "
+            f"rows from row {offset}; train on fewer, or set the dev rows to 0",
             key=("n_train_data", "n_dev_data"),
         )
+    if n_test == ALL:
+        n_test = max(1, len(test_pool))
     if len(test_pool) < n_test:
         raise InputError(
             f"'{source.path}' has {len(test_pool)} rows left for testing that the search does not "
             f"see, but {n_test} were asked for; test on fewer",
             key="n_test_data",
         )
-    return Splits(train=train_rows, dev=dev, test=test_pool[:n_test])
+    return Splits(train=train_rows, dev=dev_rows, test=test_pool[:n_test])
+
+
+def repeated(examples: Sequence[Example], splits: Splits, name: str) -> int:
+    """How many of ``examples`` ask what a split before ``name`` asks."""
+    before = [row for each in SPLITS[: SPLITS.index(name)] for row in getattr(splits, each)]
+    return len(examples) - len(_without(tuple(examples), tuple(before)))
 
 
 def _without(examples: tuple[Example, ...], others: tuple[Example, ...]) -> tuple[Example, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from transformers import (
     BertConfig,
@@ -35,6 +36,7 @@ from GReaTer import (
 from prompt_optimization.models.model import Model
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from tests.conftest import tiny_model
+from tests.devices import lay_on_both
 from tests.library.conftest import EXTRACTOR, PROMPT, entries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -564,6 +566,9 @@ def test_models_that_cannot_be_used(model: Any, tokenizers: Any, tmp_path: Path)
     stranger = tiny_model("llama-3", len(tokenizer), 300, torch.float32)
     with pytest.raises(InputError, match=r"ends its texts with token 300, which is"):
         GreaterOptimizer(stranger, tokenizer)
+    lora = LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")
+    with pytest.raises(InputError, match=r"keeps its adapter apart; give model.merge_and_unload"):
+        GreaterOptimizer(get_peft_model(copy.deepcopy(model), lora), tokenizer)
     with pytest.raises(InputError, match="has weights on the meta device"):
         GreaterOptimizer(copy.deepcopy(model).to("meta"), tokenizer)
 
@@ -576,8 +581,20 @@ def test_models_that_cannot_be_used(model: Any, tokenizers: Any, tmp_path: Path)
 
     spread = copy.deepcopy(model)
     spread.__class__ = Spread
-    with pytest.raises(InputError, match=r"spread over cpu, cuda:0; .* device_map='cuda:0'"):
+    with pytest.raises(InputError, match=r"spread over cpu, cuda:0, .* device_map='auto'"):
         GreaterOptimizer(spread, tokenizer)
+
+
+def test_a_model_on_several_devices(model: Any, tokenizers: Any) -> None:
+    config = {"generate_config": {"max_new_tokens": 4}}
+    call = {"inputs": entries(3), "p_extractor": EXTRACTOR, "rounds": 2, "progress": False}
+    alone, parted = (
+        GreaterOptimizer(each, tokenizers["llama-3"], config).optimize(**call)
+        for each in (model, lay_on_both(copy.deepcopy(model)))
+    )
+    assert [step.tried for step in parted.history] == [step.tried for step in alone.history]
+    assert parted.best == alone.best
+    assert parted.best_prompt.loss == pytest.approx(alone.best_prompt.loss, abs=1e-4)
 
 
 def test_one_prompt_for_two_models(model: Any, tokenizers: Any) -> None:

@@ -219,7 +219,7 @@ def test_the_pool_fits_the_free_memory(
         samples.pool_rows = None
         seen.clear()
         got = Engine(model).run(samples, prompts_of(samples), Decoding(6))
-        cost = samples.prefix.kv.column_bytes
+        cost = samples.prefix.kv.column_bytes.total()
         pools.append(max(rows for rows, _ in seen))
         assert all(rows == 1 or rows * columns * cost <= free for rows, columns in seen)
         assert [[o.reasoning for o in row] for row in got] == [
@@ -237,7 +237,7 @@ def test_a_column_costs_what_it_takes(family: str, make_model: Any, make_samples
         for layer in kv.cache.layers
         for buffer in (layer.keys, layer.values)
     )
-    assert kv.column_bytes * kv.rows * kv.columns == held
+    assert kv.column_bytes.total() * kv.rows * kv.columns == held
 
 
 def test_budget_halves_for_good() -> None:

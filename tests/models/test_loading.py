@@ -18,16 +18,17 @@ import torch
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.loading import (
     load_language_model,
-    resolve_device,
     resolve_dtype,
 )
+from prompt_optimization.models.placement import resolve_device
+from prompt_optimization.models.settings import BUNDLED_NAME, ModelSettings
 from tests.conftest import tiny_model
 
 CPU = torch.device("cpu")
 
 
 def load(name: str, **arguments: Any) -> Any:
-    return load_language_model(name, device=CPU, dtype=torch.float32, **arguments)
+    return load_language_model(ModelSettings(name, device="cpu", dtype="float32", **arguments))
 
 
 def test_local_folder(saved_model: Path) -> None:
@@ -52,7 +53,7 @@ def test_missing_path(name: str) -> None:
 
 def test_the_embedded_model_misspelt() -> None:
     with pytest.raises(InputError, match="did you mean 'smollm2-135m-instruct'"):
-        load_language_model("smollm2-135m-instuct", device=torch.device("cpu"), dtype=torch.float32)
+        load("smollm2-135m-instuct")
 
 
 def test_folder_without_model(tmp_path: Path) -> None:
@@ -72,18 +73,20 @@ def test_foreign_tokenizer(tmp_path: Path, saved_model: Path) -> None:
     small = tiny_model("llama-3", 50, 1, torch.float32)
     small.save_pretrained(tmp_path / "small")
     with pytest.raises(InputError, match=r"has \d+ tokens but model"):
-        load(str(tmp_path / "small"), tokenizer_name=str(saved_model))
+        load(str(tmp_path / "small"), tokenizer=str(saved_model))
 
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    """A hub on loopback where one repository is gated and no other exists."""
+    """A hub on loopback where one repository is gated, one exists, without the revision that is
+    asked for, and no other does."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            gated = "gated" in self.path
+            gated, known = "gated" in self.path, "/known" in self.path
+            code = "GatedRepo" if gated else "RevisionNotFound" if known else "RepoNotFound"
             self.send_response(403 if gated else 404)
-            self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+            self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -106,13 +109,15 @@ def hub() -> Iterator[str]:
     [
         ("some/gated-model", "is gated: accept its terms on its hub page and log in"),
         ("some/unknown-model", "is not known to the hub"),
+        ("some/known-model", "has no revision 'v9'; its hub page lists"),
     ],
 )
 def test_hub_refusals(hub: str, name: str, message: str, tmp_path: Path) -> None:
     code = (
-        "import torch; from prompt_optimization.models.loading import load_language_model;"
+        "from prompt_optimization.models.loading import load_language_model;"
+        "from prompt_optimization.models.settings import BUNDLED_NAME, ModelSettings;"
         "from prompt_optimization.errors import InputError\n"
-        f"try: load_language_model({name!r}, device=torch.device('cpu'), dtype=torch.float32)\n"
+        f"try: load_language_model(ModelSettings({name!r}, device='cpu', revision='v9'))\n"
         "except InputError as error: print(error)"
     )
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path)}
@@ -121,6 +126,59 @@ def test_hub_refusals(hub: str, name: str, message: str, tmp_path: Path) -> None
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.startswith(f"model '{name}' {message}")
+
+
+@pytest.fixture
+def fetched(tokenizers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What lies in a hub cache: two revisions of some/model, and a smaller one in a subfolder of
+    the second. As arguments of ``load``."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository, tokenizer = tmp_path / "models--some--model", tokenizers["llama-3"]
+    (repository / "refs").mkdir(parents=True)
+    for seed, (revision, commit) in enumerate((("main", "a" * 40), ("v2", "b" * 40))):
+        (repository / "refs" / revision).write_text(commit)
+        folder = repository / "snapshots" / commit
+        model = tiny_model("llama-3", len(tokenizer), 1, torch.float32, seed)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    model.model.layers = model.model.layers[:2]
+    model.config.num_hidden_layers = 2
+    model.save_pretrained(folder / "small")
+    reached = {"cache_dir": str(tmp_path)}
+    return {"name": "some/model", "model_arguments": reached, "tokenizer_arguments": reached}
+
+
+def test_a_revision_and_a_subfolder(fetched: dict[str, Any], tmp_path: Path) -> None:
+    main, second = load(**fetched), load(**fetched, revision="v2")
+    assert (main.name, second.name) == ("some/model", "some/model@v2")
+    for seed, model in enumerate((main, second)):
+        weight = tiny_model("llama-3", 420, 1, torch.float32, seed).lm_head.weight
+        assert torch.equal(model.model.lm_head.weight, weight)
+    small = load(**fetched, revision="v2", subfolder="small")
+    assert small.name == "some/model/small@v2" and len(small.model.model.layers) == 2
+    folder = tmp_path / "models--some--model" / "snapshots" / ("b" * 40)
+    assert len(load(str(folder), subfolder="small").model.model.layers) == 2
+
+
+def test_no_such_revision_or_subfolder(
+    fetched: dict[str, Any], saved_model: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "top" / "empty"
+    empty.mkdir(parents=True)
+    (empty / "config.json").write_bytes((saved_model / "config.json").read_bytes())
+    local = {"name": str(saved_model)}
+    for given, words in (
+        (fetched | {"revision": "v2", "subfolder": "no"}, r"some/model/no' .* model\.subfolders"),
+        (local | {"subfolder": "no"}, r"no' holds no model .* model\.subfolders"),
+        (local | {"revision": "v2"}, r"only hub names have revisions .* model\.revisions"),
+        ({"name": BUNDLED_NAME, "revision": "v2"}, "only hub names have revisions"),
+        (
+            {"name": str(empty.parent), "subfolder": "empty", "tokenizer": str(saved_model)},
+            r"empty' cannot be loaded: .* model\.subfolders",
+        ),
+    ):
+        with pytest.raises(InputError, match=words):
+            load(**given)
 
 
 def test_devices_and_dtypes() -> None:
@@ -132,3 +190,12 @@ def test_devices_and_dtypes() -> None:
     assert resolve_dtype("auto", CPU) in (torch.bfloat16, torch.float32)
     with pytest.raises(InputError, match="dtype 'int3' is unknown"):
         resolve_dtype("int3", CPU)
+
+
+def test_a_dtype_that_the_device_does_not_compute_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_implemented(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(f"not implemented for {one.dtype}")
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", not_implemented)
+    with pytest.raises(InputError, match=r"device 'cpu' does not compute in float16; .* dtype"):
+        resolve_dtype("float16", CPU)

@@ -106,7 +106,16 @@ def test_addresses_and_devices_that_are_none(
     cluster: Any, small_run: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="the workers need 2 GPUs and the Ray cluster has 0"):
-        executors.check_room(2, 2)
+        carry_out(
+            small_run
+            | {
+                "workers": "ray",
+                "devices": ("cuda:1+cuda:3", "cpu"),
+                "n_dev_data": 0,
+                "n_test_data": 6,
+                "result_prefix": tmp_path / "run",
+            }
+        )
     with pytest.raises(InputError, match="device 'banana' is unknown to a cluster"):
         carry_out(
             small_run

@@ -16,6 +16,7 @@ from prompt_optimization.optimizers.base import Optimizer, optimizer_class
 from prompt_optimization.optimizers.registry import about, method_names, settings_class
 from prompt_optimization.runs.store.log import read_log
 from tests.runs.harness import carry_out, die_at_write, outcome, session, without_times
+from tests.writers import script_writers
 
 # What a method cannot do without. Only settings that have no default belong here.
 NEEDED: dict[str, dict[str, Any]] = {
@@ -36,7 +37,14 @@ METHODS = method_names()
 
 
 @pytest.fixture(params=METHODS)
-def flags(request: pytest.FixtureRequest, small_run: dict[str, Any], tmp_path: Path) -> Any:
+def flags(
+    request: pytest.FixtureRequest,
+    small_run: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
+    # Methods that write ask a script; the processes that are killed inherit it.
+    script_writers(monkeypatch)
     return (
         small_run
         | NEEDED.get(request.param, {})
@@ -72,7 +80,19 @@ def test_same_seed_same_run(flags: dict[str, Any]) -> None:
     assert without_times(logs[0]) == without_times(logs[1])
 
 
-def test_killed_after_every_write_it_goes_on_as_if_nothing_had_been(flags: dict[str, Any]) -> None:
+def written(prefix: Path) -> list[dict[str, Any]]:
+    """What the writer of the run with this prefix was asked and answered, if it has one."""
+    lines = [
+        json.loads(line)
+        for path in prefix.parent.glob(f"{prefix.name}_*.replies.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    return [{name: each[name] for name in each if name != "seconds"} for each in lines]
+
+
+def test_killed_after_every_write_it_goes_on_as_if_nothing_had_been(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
     whole = carry_out(flags | {"result_prefix": f"{flags['result_prefix']}-whole"}).data
     killed = 0
     # A session dies at one of its first seven writes: before it, halfway through, or after it.
@@ -80,6 +100,8 @@ def test_killed_after_every_write_it_goes_on_as_if_nothing_had_been(flags: dict[
         assert code == -signal.SIGKILL
         killed += 1
     assert killed > len(whole["steps"])
+    # What had been answered was not asked again.
+    assert written(tmp_path / "run") == written(tmp_path / "run-whole")
     assert without_times(the_log(flags)) == without_times(
         json.loads(json.dumps(whole, default=str))
     )
@@ -167,5 +189,6 @@ def test_every_objective(flags: dict[str, Any], objective: str) -> None:
     log = carry_out(flags | {"objective": objective, "n_steps": 2}).data
     initial = log["initial"]
     share = {"answers": "wrong_answers"}.get(objective, objective)
-    assert initial["objective"] == pytest.approx(initial[share] + 0.02 * initial["nll"])
+    weight = log["params"]["selection_control_weight"]
+    assert initial["objective"] == pytest.approx(initial[share] + weight * initial["nll"])
     assert log["best"][0]["objective"] <= initial["objective"]

@@ -27,6 +27,7 @@ from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.loading import load_language_model
 from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.optimizers.greater.differentiate import (
     LossWeights,
     aggregate,
@@ -70,7 +71,7 @@ def steps() -> list[Any]:
 
 @lru_cache
 def language_model() -> Any:
-    return load_language_model(BUNDLED_NAME, device=torch.device("cpu"), dtype=torch.float32)
+    return load_language_model(ModelSettings(BUNDLED_NAME, device="cpu", dtype="float32"))
 
 
 @lru_cache(maxsize=2)

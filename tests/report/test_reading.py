@@ -284,3 +284,13 @@ def test_evaluations_of_other_versions(tmp_path: Path) -> None:
         read_evaluation(tmp_path / "1.evaluation.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_evaluation(tmp_path / "none.evaluation.json")
+
+
+def test_the_tokenizer_parts_runs(tmp_path: Path) -> None:
+    runs = [log("a"), log("a"), log("b")]
+    for run, tokenizer in zip(runs, ("1" * 64, "2" * 64, "1" * 64), strict=True):
+        run["environment"]["tokenizer"] = tokenizer
+        run["sessions"][0]["run"] = f"{run['params']['seed']} {tokenizer}"
+    found = read_results(folder_of(tmp_path, *runs)).measurements
+    searched = [m.label for m in found if m.method == "greater"]
+    assert sorted(searched) == ["tokenizer=111111", "tokenizer=111111", "tokenizer=222222"]

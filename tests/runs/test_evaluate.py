@@ -386,3 +386,18 @@ def test_a_task_of_the_paper_is_asked_in_the_reader_s_own_style(
     (result,) = stars["results"]
     assert result["task"] == "object_counting" and result["extractor"].endswith("**")
     assert run.data["params"]["extractor_text"].endswith("$")
+
+
+def test_dev_rows_of_another_file_are_not_mistaken_for_test_rows(
+    flags: dict[str, Any], task_file: Path, tmp_path: Path
+) -> None:
+    dev = tmp_path / "dev.jsonl"
+    dev.write_text("".join(f'{{"question": "Dev {i}?", "answer": "2"}}\n' for i in range(12)))
+    given = flags | {"dev_data": dev, "n_dev_data": 12, "n_steps": 1}
+    run = carry_out(given | {"result_prefix": tmp_path / "runs" / "run"}).data
+    rows, data = run["environment"]["rows"], run["environment"]["data"]
+    assert rows["dev"] == list(range(12)) and rows["test"] == list(range(6, 16))
+    assert list(data) == ["train", "dev"] and data["dev"]["rows"] == 12
+    report = judge(flags, tmp_path, logs=(tmp_path / "runs" / "run",))
+    (result,) = report["results"]
+    assert result["hits"] == run["evaluation"]["test"]["best"]["hits"]

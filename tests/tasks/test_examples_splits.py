@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.examples import Example, Table, question_key, split_rows
+from prompt_optimization.tasks.splits import ALL, repeated
 
 
 def made(questions: list[str], sha256: str = "one") -> Table:
@@ -21,18 +22,18 @@ def made(questions: list[str], sha256: str = "one") -> Table:
 @given(data=st.data())
 def test_splits_share_no_question(data: st.DataObject) -> None:
     names = st.text("aBe\u0301\u00e9 \n", min_size=1, max_size=5)
-    first = made(data.draw(st.lists(names, min_size=4, max_size=30)))
-    second = data.draw(
-        st.none()
-        | st.lists(names, min_size=4, max_size=30).map(lambda questions: made(questions, "two"))
-    )
-    size = st.integers(0, 6)
+    asked = st.lists(names, min_size=4, max_size=30)
+    first = made(data.draw(asked))
+    second = data.draw(st.none() | st.builds(made, asked, st.just("two")))
+    third = data.draw(st.none() | st.builds(made, asked, st.just("three")))
+    size = st.integers(ALL, 6)
     try:
         splits = split_rows(
             first,
             second,
-            offset=data.draw(size),
-            n_train=data.draw(st.integers(1, 6)),
+            dev=third,
+            offset=data.draw(st.integers(0, 6)),
+            n_train=data.draw(size.filter(bool)),
             n_dev=data.draw(size),
             n_test=data.draw(size),
         )
@@ -87,6 +88,22 @@ def test_sizes() -> None:
     with pytest.raises(InputError, match="no rows left for the dev split") as caught:
         split_rows(table, None, offset=0, n_train=100, n_dev=1, n_test=0)
     assert caught.value.keys == ("n_train_data", "n_dev_data")
+
+
+def test_splits_with_tables_of_their_own() -> None:
+    train, dev, test = made(["a", "b"], "1"), made(["c", "B ", "d"], "2"), made(["e", "D", "a"])
+    splits = split_rows(train, test, dev=dev, offset=0, n_train=ALL, n_dev=ALL, n_test=ALL)
+    assert [[row.question for row in rows] for rows in splits.named().values()] == [
+        ["a", "b"], ["c", "d"], ["e"],
+    ]  # fmt: skip
+    assert repeated(dev.examples, splits, "dev") == 1
+    assert repeated(test.examples, splits, "test") == 2
+    with pytest.raises(InputError, match=r"1 rows left for testing .* 2 were asked for"):
+        split_rows(train, test, dev=dev, offset=0, n_train=ALL, n_dev=ALL, n_test=2)
+    with pytest.raises(InputError, match="0 rows left for testing"):
+        split_rows(train, train, dev=dev, offset=0, n_train=ALL, n_dev=1, n_test=ALL)
+    with pytest.raises(InputError, match="2 rows, but 1 training rows from row 2"):
+        split_rows(train, test, dev=dev, offset=2, n_train=ALL, n_dev=ALL, n_test=ALL)
 
 
 def test_a_question_that_comes_again_costs_dev_a_row_and_not_test() -> None:

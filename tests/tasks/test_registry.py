@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prompt_optimization.configs.template import get_config
+from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import resolve_chat_format
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.config import plan, values_of
 from prompt_optimization.tasks.answers import flexible_match, strict_match
 from prompt_optimization.tasks.examples import Example, read_table, split_rows
 from prompt_optimization.tasks.official import fetch, official_files
+from prompt_optimization.tasks.open import read_task
 from prompt_optimization.tasks.registry import STYLES, TABLE_1_BBH, TASKS, task_of
+from prompt_optimization.tasks.settings import TaskSettings
 
 # Real answers of each form, and wrong ones that look much like them.
 ANSWERS = {
@@ -34,20 +39,25 @@ ANSWERS = {
 
 
 def test_the_paper_s_tasks() -> None:
-    assert len([task for task in TASKS.values() if task.benchmark != "ours"]) == 29
+    sizes = Counter(task.benchmark for task in TASKS.values())
+    assert sizes == {
+        "bbh": 27, "gsm8k": 1, "folio": 1, "ours": 1,
+        "gpo_bbh": 27, "gpo_gsm8k": 1, "mmlu": 57, "webnlg": 1, "wsc": 1,
+    }  # fmt: skip
     assert len(TABLE_1_BBH) == 21
     published = {Path(file.path).stem for file in official_files(["bbh"])}
     assert published == {name for name, task in TASKS.items() if task.benchmark == "bbh"}
     assert task_of("gsm8k_train") == TASKS["gsm8k"] and task_of("object") is None
-    assert {task.answer for task in TASKS.values()} == set(ANSWERS)
+    assert {task.answer for task in TASKS.values()} == {*ANSWERS, "text"}
+    assert {TASKS["webnlg"].extractor(style) for style in STYLES} == {""}
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("form", ANSWERS)
 def test_an_extractor_ends_where_the_answer_begins(
-    name: str, style: str, family: str, tokenizers: dict[str, Any]
+    form: str, style: str, family: str, tokenizers: dict[str, Any]
 ) -> None:
-    task = TASKS[name]
+    task = next(task for task in TASKS.values() if task.answer == form)
     right, wrong = ANSWERS[task.answer]
     tokenizer = tokenizers[family]
     layout = Layout(tokenizer, resolve_chat_format(tokenizer), extractor=task.extractor(style))
@@ -65,6 +75,33 @@ def test_right_scores_and_wrong_does_not(form: str) -> None:
         for match in (strict_match, flexible_match):
             assert match(f" {right}{closing}", right), (match, closing)
             assert not match(f" {wrong}{closing}", right), (match, closing)
+
+
+def planned(folder: Path, **settings: Any) -> TaskSettings:
+    config = get_config()
+    config.train_data = str(folder / "wsc_train.jsonl")
+    config.update(settings)
+    return plan(values_of(config)).task
+
+
+def test_each_split_of_gpo_s_is_a_file_and_questions_that_repeat_are_named(tmp_path: Path) -> None:
+    asked = {"train": "abc", "dev": "de", "test": "fgEh"}
+    for split, questions in asked.items():
+        lines = (json.dumps({"goal": f"{each}?", "final_target": "A"}) for each in questions)
+        (tmp_path / f"wsc_{split}.jsonl").write_text("\n".join(lines))
+    said: list[str] = []
+    tables, splits = read_task(planned(tmp_path), said.append)
+    assert {name: len(rows) for name, rows in splits.named().items()} == {
+        "train": 3, "dev": 2, "test": 3,
+    }  # fmt: skip
+    assert list(tables) == ["train", "dev", "test"]
+    (warning,) = said
+    assert warning.startswith("test leaves out 1 of the rows") and "wsc_test.jsonl" in warning
+    (tmp_path / "wsc_dev.jsonl").unlink()
+    with pytest.raises(InputError, match="which is not beside it; fetch it") as caught:
+        planned(tmp_path)
+    assert caught.value.keys == ("dev_data",)
+    assert not planned(tmp_path, n_dev_data=0).dev_data
 
 
 @pytest.mark.skipif("GREATER_OFFICIAL" not in os.environ, reason="needs the official data")

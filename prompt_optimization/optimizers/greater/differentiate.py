@@ -26,7 +26,7 @@ from prompt_optimization.models.answer_loss import AnswerLoss, own_loss
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.language_model import LanguageModel, at_least_float32, pad_right
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.memory import RowBudget, is_out_of_memory
 from prompt_optimization.models.worker import Worker
 
 
@@ -65,7 +65,8 @@ def token_gradients(
 
     Raises:
         FloatingPointError: a gradient is not finite.
-        InputError: the user's own loss cannot be differentiated; see ``own_loss``.
+        InputError: the user's own loss, or a quantised model, cannot be differentiated; see
+            ``own_loss``.
     """
     samples.prefix.reach(prompt[:position])
     rows = budget.map(
@@ -158,7 +159,17 @@ def _input_gradients(
             own = _own_losses(weights.answer_loss, logits, tokens, answers)
             total = total + weights.answer * own
         # Rows do not touch each other, so the gradient of the sum holds every row's own.
-        (gradient,) = torch.autograd.grad(total, edited)
+        try:
+            (gradient,) = torch.autograd.grad(total, edited)
+        except RuntimeError as error:
+            if not model.quantised or is_out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"no gradient passes the quantised layers of model '{model.name}' ({reason}); give "
+                "a model that is not quantised, or choose a method without gradients",
+                key=("model_paths", "method"),
+            ) from None
     return gradient[:, 0]
 
 

@@ -58,4 +58,5 @@ def _settings(log: dict[str, Any]) -> str:
     free = {name for name, each in all_keys().items() if each.free} - {"n_steps"}
     kept = {key: value for key, value in log["params"].items() if key not in free}
     environment = log["environment"]
-    return json.dumps([kept, environment["weights"], environment["data"]], sort_keys=True)
+    made = [environment["weights"], environment.get("tokenizer"), environment["data"]]
+    return json.dumps([kept, *made], sort_keys=True)

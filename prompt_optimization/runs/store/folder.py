@@ -11,6 +11,7 @@ from typing import Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.model import Model
+from prompt_optimization.models.writers import Writer
 from prompt_optimization.runs.config import Plan
 from prompt_optimization.runs.environment import describe_run
 from prompt_optimization.runs.store.identity import MODEL
@@ -58,12 +59,14 @@ class Folder:
         models: Sequence[Model],
         rows: Mapping[str, Sequence[Example]],
         warn: Callable[[str], None],
+        writer: Writer | None = None,
     ) -> Store:
         """The store of a search: a new one, or where it stood.
 
         Args:
             extra: what the search depends on besides its settings.
             rows: by split, ``train`` among them.
+            writer: of the search, if it has one.
 
         Raises:
             InputError: the search there was another one, or cannot be continued.
@@ -76,7 +79,7 @@ class Folder:
             for name, some in rows.items()
             if name != "dev"
         }
-        environment = describe_run(models, tables, rows, plan.run.seed)
+        environment = describe_run(models, tables, rows, plan.run.seed, writer)
         training = tables["train"]
         environment["training"] = f"{len(training.examples)} rows, sha256 {training.sha256}"
         log = self.path / f"{number}.json"

@@ -20,10 +20,12 @@ from prompt_optimization.runs.store.log import PLACE, log_path, logs_of, read_lo
 MODEL = {
     "model": "the model's name",
     "weights": "the model's weights",
+    "tokenizer": "the tokenizer",
     "dtype": "the model's precision",
     "stop_ids": "the tokens that end a reasoning",
     "chat_template": "the chat template",
     "other_models": "the other models",
+    "writer": "the writer",
 }
 TASK = {
     "data": "the task file",
@@ -175,7 +177,10 @@ def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new} - {"file", "official"}):
             yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
-    else:
+    elif name == "other_models" and old and new and len(old) == len(new):
+        for number, pair in enumerate(zip(old, new, strict=True)):
+            yield from _leaves(f"{name}.{number}", *pair)
+    elif old is not None or not name.endswith("tokenizer"):  # older logs have no hash of it
         yield name, old, new
 
 

@@ -19,6 +19,7 @@ from prompt_optimization.runs.store.checkpoint import (
 )
 from prompt_optimization.runs.store.identity import MODEL, TASK, differences
 from prompt_optimization.runs.store.log import RunLog
+from prompt_optimization.runs.store.replies import ReplyLog, replies_path
 from prompt_optimization.signals import shielded
 
 Say = Callable[[str], None]
@@ -56,6 +57,7 @@ class Store:
         """
         if path is not None:
             checkpoint_path(path).unlink(missing_ok=True)
+            replies_path(path).unlink(missing_ok=True)
         return cls(RunLog.create(path, params, environment), None, keep=keep)
 
     @classmethod
@@ -115,6 +117,14 @@ class Store:
         else:
             data["params"] |= {key: params[key] for key in free & params.keys()}
         return cls(RunLog.resume(path, data, steps, different), saved, changed, keep)
+
+    def replies(self) -> ReplyLog:
+        """What the run's writer was asked and answered.
+
+        Raises:
+            InputError: see ``ReplyLog``.
+        """
+        return ReplyLog(self.log.path, self.changed)
 
     def step(
         self,

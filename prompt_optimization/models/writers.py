@@ -1,0 +1,207 @@
+"""Writers: models that are asked for a text, such as a better prompt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
+
+import torch
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.chat import ChatFormat
+from prompt_optimization.models.decode import decode
+from prompt_optimization.models.kv import KVRows
+from prompt_optimization.models.language_model import LanguageModel, pad_left
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.model import Model
+from prompt_optimization.models.sampling import Sampling
+from prompt_optimization.models.spans import tokenise
+from prompt_optimization.models.worker import Worker
+
+# Replies that are written side by side at most; requests are much longer than questions.
+REPLIES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a writer is asked, once or several times.
+
+    Attributes:
+        user: what the user says.
+        system: what the system says before; empty for nothing.
+        draws: how many replies are wanted.
+        temperature: divides the logits; 0 takes the likeliest token.
+        top_p: only the likeliest tokens that together have this probability; 1 is all.
+        max_tokens: longest reply, in tokens.
+        seed: of the draws, where the writer is local: the same request with another seed gets
+            other replies.
+    """
+
+    user: str
+    system: str = ""
+    draws: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a writer answered.
+
+    Attributes:
+        text: as it was written, thinking included.
+        asked: tokens that were read for it; those that several replies share count once.
+        written: tokens that were written.
+        cut: it was ended by the limit.
+    """
+
+    text: str
+    asked: int
+    written: int
+    cut: bool
+
+
+# (number of a request, its replies); called as soon as they are there.
+Answered = Callable[[int, list[Reply]], None]
+
+
+class Writer(Protocol):
+    """A model that answers requests.
+
+    Attributes:
+        name: the model, for logs; with the request it decides what is answered.
+    """
+
+    name: str
+
+    def write(self, requests: Sequence[Request], answered: Answered) -> None:
+        """Answer all of ``requests``, each with ``draws`` replies.
+
+        Raises:
+            InputError: a request cannot be answered. Those that were answered have been handed to
+                ``answered``.
+        """
+
+
+class LocalWriter:
+    """A model that is loaded here, wherever its copies are."""
+
+    def __init__(self, model: Model) -> None:
+        self.name = model.info.name
+        self.model = model
+
+    def write(self, requests: Sequence[Request], answered: Answered) -> None:
+        """All requests are answered together, pooled over the model's workers.
+
+        A reply depends on its request and on its number alone.
+
+        Raises:
+            InputError: a request does not fit the model.
+            FloatingPointError: the model's logits are not finite.
+        """
+        draws = [
+            Draw(ids, request, number)
+            for request, ids in zip(requests, self._ids(requests), strict=True)
+            for number in range(request.draws)
+        ]
+        costs = [float(draw.request.max_tokens) for draw in draws]
+        replies = iter(self.model.submit_each(write, draws, costs, (), pieces=1).result())
+        for index, request in enumerate(requests):
+            answered(index, [next(replies) for _ in range(request.draws)])
+
+    def _ids(self, requests: Sequence[Request]) -> list[Ids]:
+        chat, info = self.model.chat, self.model.info
+        texts = [_turn(chat, request) for request in requests]
+        found = [chat.start + each.ids for each in tokenise(self.model.tokenizer, texts)]
+        for ids, request in zip(found, requests, strict=True):
+            needed = len(ids) + request.max_tokens
+            if info.context is not None and needed > info.context:
+                raise InputError(
+                    f"a request needs {needed} tokens with its reply, more than the "
+                    f"{info.context} of the writer {info.name}; allow shorter replies, show it "
+                    "less, or choose another writer",
+                    key=("writer.max_tokens", "writer.model"),
+                )
+        return found
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A reply that is wanted: the request, as ids too, and which of its replies it is."""
+
+    ids: Ids
+    request: Request
+    number: int
+
+    @property
+    def decoding(self) -> tuple[float, float, int]:
+        """What replies share that are written side by side."""
+        return self.request.temperature, self.request.top_p, self.request.max_tokens
+
+    @property
+    def key(self) -> str:
+        """What its luck depends on."""
+        request = self.request
+        return f"{request.seed} {self.number} {request.system}\n{request.user}"
+
+
+def write(worker: Worker, draws: Sequence[Draw]) -> list[Reply]:
+    """A worker's job: the replies of ``draws``, in order."""
+    model = worker.model
+    # The ledger has other columns for what a writer reads and writes.
+    counted = Counter(model.counts)
+    order = sorted(range(len(draws)), key=lambda i: draws[i].decoding)
+    found: dict[int, Reply] = {}
+    budget = RowBudget(min(REPLIES_AT_ONCE, worker.engine.budget.rows))
+    for _, numbers in groupby(order, key=lambda i: draws[i].decoding):
+        group = list(numbers)
+
+        def pool(some: Sequence[int]) -> list[Reply]:
+            def on_step(step: int) -> None:
+                written = len(found) + len(some) * step // draws[some[0]].request.max_tokens
+                worker.engine.progress(written, len(draws))
+
+            return _write_pool(model, [draws[i] for i in some], on_step)
+
+        found.update(zip(group, budget.map(group, pool), strict=True))
+    model.counts = counted
+    return [found[i] for i in range(len(draws))]
+
+
+@torch.no_grad()
+def _write_pool(
+    model: LanguageModel, draws: Sequence[Draw], on_step: Callable[[int], None]
+) -> list[Reply]:
+    """Replies that are drawn in the same way; a request is read once."""
+    temperature, top_p, limit = draws[0].decoding
+    different = list(dict.fromkeys(draw.ids for draw in draws))
+    ids, valid = pad_left(different, model.filler, model.device)
+    kv = KVRows.empty(len(different), model.device)
+    logits, _ = model.read(kv, ids, valid=valid)
+    which = torch.tensor([different.index(draw.ids) for draw in draws], device=model.device)
+    choice = None
+    if temperature:
+        sampling = Sampling(temperature, top_p=top_p)
+        choice = sampling.choice([draw.key for draw in draws], model.device)
+    written, _ = decode(
+        model, kv.select(which, spare=limit), logits[which], limit, choice=choice, on_step=on_step
+    )
+    texts: list[str] = model.tokenizer.batch_decode(
+        [list(ids) for ids in written], skip_special_tokens=True
+    )
+    return [
+        Reply(text, 0 if draw.number else len(draw.ids), len(ids), len(ids) == limit)
+        for text, draw, ids in zip(texts, draws, written, strict=True)
+    ]
+
+
+def _turn(chat: ChatFormat, request: Request) -> str:
+    """The conversation up to the reply. The system's words open the user's turn, which every chat
+    template has."""
+    return chat.render("\n\n".join(text for text in (request.system, request.user) if text))

@@ -1,0 +1,88 @@
+"""OPRO (Yang et al., ICLR 2024): optimisation by prompting with a trajectory of scored prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prompt_optimization.optimizers.base import Step, Tools
+from prompt_optimization.optimizers.opro.settings import OproSettings
+from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
+from prompt_optimization.optimizers.text.trajectory import Attempt, Trajectory
+from prompt_optimization.scoring.scorer import Scored, Scorer
+
+# Stands for the instruction in an exemplar.
+PLACEHOLDER = "<instruction>"
+
+
+class Opro(TextOptimizer):
+    """A step shows the writer the best prompts so far and scores what it proposes."""
+
+    settings: OproSettings
+
+    def __init__(self, settings: OproSettings, scorer: Scorer, tools: Tools) -> None:
+        super().__init__(settings, scorer, tools)
+        self.trajectory = Trajectory()
+
+    def start(self, prompt: str) -> Scored:
+        scored = super().start(prompt)
+        self._show(scored, -1)
+        return scored
+
+    def _step(self) -> Step | None:
+        user = self.metaprompts["meta_prompt"].fill(
+            trajectory=self._attempts(), exemplars=self._exemplars()
+        )
+        request = self.request(user, draws=self.settings.proposals, temperature=1.0, max_tokens=512)
+        proposals = self.propose([Ask(request, "propose")])
+        scores = self.score([proposal.text for proposal in proposals])
+        for scored in scores:
+            self._show(scored, self.steps)
+        return self.made(proposals, scores, self.accept(scores))
+
+    def problem(self, text: str) -> str | None:
+        limit = self.settings.max_characters
+        if limit and len(text.strip()) > limit:
+            return "long"
+        if self.settings.drop_digits and any(character.isdigit() for character in text):
+            return "digits"
+        return super().problem(text)
+
+    def _attempts(self) -> str:
+        shown = self.trajectory.best(self.settings.keep, self.settings.threshold or 0.0)
+        scale = self.settings.score_scale
+        return "\n\n".join(
+            f"Instruction: {each.text.strip()}\nScore: {round(scale * each.score)}"
+            for each in shown
+        )
+
+    def _exemplars(self) -> str:
+        examples, rng = self.scorer.examples, self.tools.rng
+        numbers = list(range(len(examples)))
+        if self.settings.exemplar_rule == "wrong":
+            costs = self.scorer.costs(self.incumbent.text, self.scorer.rows(models=1))
+            numbers = [i for i in numbers if costs[i] >= 0.5] or numbers
+        chosen = rng.sample(numbers, min(self.settings.exemplars, len(numbers)))
+        connector = self.scorer.encoded.layout.connector
+        return "\n\n".join(
+            f"Question: {examples[i].question}{connector} {PLACEHOLDER}\n"
+            f"Right answer: {examples[i].answer}"
+            for i in chosen
+        )
+
+    def _show(self, scored: Scored, step: int) -> None:
+        self.trajectory.add([Attempt(scored.text, self.goodness(scored), step)])
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"trajectory": self.trajectory.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.trajectory.load_state_dict(state["trajectory"])
+
+    def carry_over(self, state: dict[str, Any]) -> None:
+        super().carry_over(state)
+        for entry in self.leaderboard.entries:
+            self._show(entry.scored, entry.step)
+
+
+OPTIMIZER = Opro

@@ -1,0 +1,330 @@
+"""The base class of the methods that ask a writer: requests in waves, replies read, prompts scored.
+
+A method of this kind says what it asks and what becomes of the answers. Everything else is here:
+tags, duplicates, repeated requests, what is dropped and why, acceptance, and the step's details.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.layout import Layout
+from prompt_optimization.models.writers import Reply, Request
+from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
+from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
+from prompt_optimization.optimizers.text.parse import (
+    UNREADABLE,
+    Drop,
+    copies,
+    read_prompt,
+    without_thinking,
+)
+from prompt_optimization.optimizers.text.racing import Race
+from prompt_optimization.optimizers.text.settings import TextSettings
+from prompt_optimization.scoring.scorer import Row, Scored, Scorer
+
+# What prompts stand between in a reply; meta-prompts ask for it.
+TAG = "prompt"
+
+# Replies that are drawn anew are drawn at least as hot, because the same would come again.
+RETRY_TEMPERATURE = 0.7
+
+# Steps without one usable reply after which a search ends.
+PATIENCE = 5
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request for prompts, and where they come from.
+
+    Attributes:
+        operator: what the writer is to do, in a word.
+        parents: the prompts that it is shown to change.
+    """
+
+    request: Request
+    operator: str
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A prompt that the writer proposed, in ``Layout.normalise``'s form."""
+
+    text: str
+    operator: str
+    parents: tuple[str, ...]
+
+
+class TextOptimizer(Optimizer):
+    """A method that asks a writer.
+
+    Attributes:
+        known: every prompt that was scored, in order; none is proposed twice.
+        metaprompts: those of the settings, as they were when the search began.
+    """
+
+    settings: TextSettings
+
+    def __init__(self, settings: TextSettings, scorer: Scorer, tools: Tools) -> None:
+        super().__init__(settings, scorer, tools)
+        assert tools.writer is not None, "a method that writes needs a writer"
+        self.writer = tools.writer
+        self.metaprompts: dict[str, MetaPrompt] = settings.texts()
+        self.known: dict[str, None] = {}
+        self._dropped: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._barren = 0
+        self._wave = 0
+
+    def start(self, prompt: str) -> Scored:
+        scored = super().start(prompt)
+        self.known[prompt] = None
+        return scored
+
+    def step(self) -> Step | None:
+        """As ``Optimizer.step``.
+
+        Raises:
+            InputError: the writer has given no usable reply for too long.
+        """
+        self._wave = 0
+        self._dropped.clear()
+        made = super().step()
+        if made is None:
+            return None
+        self._lost += self._dropped
+        self._barren += 1
+        if made.tried:
+            self._lost.clear()
+            self._barren = 0
+        if self._barren < PATIENCE:
+            return made
+        if not self._lost.keys() - {"same"}:
+            return None  # The writer has nothing new to say.
+        raise InputError(
+            f"the writer '{self.writer.name}' has given no usable reply in {PATIENCE} steps "
+            f"({counted(self._lost)}); choose a larger one, allow longer replies, or accept "
+            "replies as they are",
+            key=("writer.model", "writer.max_tokens", "writer.accept_raw"),
+        )
+
+    def request(
+        self,
+        user: str,
+        *,
+        draws: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 512,
+        system: str = "",
+    ) -> Request:
+        """A request with the method's own temperature and length, where the user gave no other."""
+        own = self.writer.settings
+        return Request(
+            user,
+            system,
+            draws,
+            temperature if own.temperature < 0 else own.temperature,
+            own.top_p,
+            own.max_tokens or max_tokens,
+            seed=self.tools.rng.getrandbits(32),
+        )
+
+    def write(self, requests: Sequence[Request]) -> list[list[str]]:
+        """A wave of requests for texts that are no prompts, such as feedback: their replies,
+        without thinking."""
+        return [
+            [without_thinking(reply.text).strip() for reply in replies]
+            for replies in self._ask(requests)
+        ]
+
+    def propose(self, asks: Sequence[Ask]) -> list[Proposal]:
+        """A wave of requests for prompts: those that are new and can be scored, in order.
+
+        A request is repeated, up to ``writer.parse_retries`` times, for the replies that held no
+        prompt. What is dropped is counted by reason in the step's details.
+        """
+        found: dict[str, Proposal] = {}
+        for attempt in range(1 + self.writer.settings.parse_retries):
+            wave = self._ask([ask.request for ask in asks])
+            again = []
+            for ask, replies in zip(asks, wave, strict=True):
+                reasons = [self._take(ask, reply, found) for reply in replies]
+                self._dropped.update(reason for reason in reasons if reason)
+                if unread := sum(reason in UNREADABLE for reason in reasons):
+                    again.append((ask, unread))
+            if not again or attempt == self.writer.settings.parse_retries:
+                break
+            asks = [self._repeated(ask, draws) for ask, draws in again]
+        return list(found.values())
+
+    def score(self, texts: Sequence[str]) -> list[Scored]:
+        """Score prompts on all rows. They are known from now on."""
+        with self.scorer.activity.phase("score"):
+            scores = self.scorer.score(texts)
+        self._scored(scores)
+        return scores
+
+    def race(self, texts: Sequence[str], kind: Callable[[Race], list[int]]) -> list[Scored]:
+        """Race prompts and the incumbent over the rows in an order that is drawn; the scores of
+        those that ran on all rows, best first. All of them are known from now on.
+
+        Args:
+            kind: one of the races in ``racing``.
+        """
+        racers = list(dict.fromkeys([self.incumbent.text, *texts]))
+        rows = self.scorer.rows()
+        self.tools.rng.shuffle(rows)
+
+        def pull(prompts: Sequence[int], first: int, last: int) -> list[list[float]]:
+            some: list[Row] = rows[first:last]
+            running = [racers[i] for i in prompts]
+            self.scorer.score(running, some)  # Side by side; what follows is known then.
+            return [self.scorer.costs(text, some) for text in running]
+
+        with self.scorer.activity.phase("race"):
+            chosen = kind(Race(len(racers), len(rows), pull, incumbent=0))
+            scores = self.scorer.score([racers[i] for i in chosen])
+        self._scored(scores)
+        self.known.update(dict.fromkeys(racers))
+        return scores
+
+    def accept(self, scores: Sequence[Scored]) -> bool:
+        """Let the best of ``scores`` be the incumbent if it is better; whether it is."""
+        best = min(scores, key=lambda scored: scored.order, default=None)
+        if best is None or best.order >= self.incumbent.scored.order:
+            return False
+        self.incumbent = Entry(best, self.steps)
+        return True
+
+    def goodness(self, scored: Scored) -> float:
+        """A score as a writer is shown it: the share of rows that are right, or under the
+        objective ``loss`` how likely right answers are; from 0 to 1."""
+        costs = self.scorer.costs(scored.text, self.scorer.rows())
+        return 1 - sum(costs) / len(costs)
+
+    def made(
+        self,
+        proposals: Sequence[Proposal],
+        scores: Sequence[Scored],
+        accepted: bool,
+        events: Sequence[str] = (),
+        **details: Any,
+    ) -> Step:
+        """The step that tried ``proposals``, of which those in ``scores`` ran on all rows.
+
+        Args:
+            details: the method's own.
+        """
+        whole = {scored.text for scored in scores}
+        fates = {text: "scored" for text in whole} | (
+            {self.incumbent.text: "accepted"} if accepted else {}
+        )
+        operators = {proposal.text: proposal.operator for proposal in proposals}
+        if not proposals and self._dropped:
+            events = [*events, f"no usable reply ({counted(self._dropped)})"]
+        return Step(
+            tried=tuple(
+                Tried(f"{operators[scored.text]}: {scored.text.strip()}", scored)
+                for scored in scores
+                if scored.text in operators
+            ),
+            incumbent=self.incumbent,
+            accepted=accepted,
+            events=tuple(events),
+            details={
+                "proposals": [
+                    {
+                        "prompt": proposal.text,
+                        "operator": proposal.operator,
+                        "parents": list(proposal.parents),
+                        "fate": fates.get(proposal.text, "lost"),
+                    }
+                    for proposal in proposals
+                ],
+                "dropped": dict(sorted(self._dropped.items())),
+                "waves": self._wave,
+                **details,
+            },
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {
+            "known": list(self.known),
+            # The files may have changed since.
+            "metaprompts": {name: each.text for name, each in self.metaprompts.items()},
+            "lost": dict(self._lost),
+            "barren": self._barren,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.known = dict.fromkeys(state["known"])
+        for name, text in state["metaprompts"].items():
+            self.metaprompts[name] = replace(self.metaprompts[name], text=text)
+        self._lost = Counter(state["lost"])
+        self._barren = state["barren"]
+
+    def carry_over(self, state: dict[str, Any]) -> None:
+        super().carry_over(state)
+        self.known.update(dict.fromkeys(entry.text for entry in self.leaderboard.entries))
+
+    def _ask(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        wave, self._wave = self._wave, self._wave + 1
+        return self.writer.write(requests, self.steps, wave)
+
+    def _take(self, ask: Ask, reply: Reply, found: dict[str, Proposal]) -> str | None:
+        """Put the prompt that ``reply`` holds into ``found``; the reason when that is not
+        possible."""
+        raw = self.writer.settings.accept_raw
+        prompt = read_prompt(reply.text, TAG, cut=reply.cut, raw=raw)
+        if isinstance(prompt, Drop):
+            return prompt.reason
+        text = Layout.normalise(prompt)
+        if text in found or text in self.known:
+            return "same"
+        if reason := self.problem(text):
+            return reason
+        found[text] = Proposal(text, ask.operator, ask.parents)
+        return None
+
+    def problem(self, text: str) -> str | None:
+        """Why a new prompt is dropped, in a word; None when it can be tried."""
+        slots = {slot for metaprompt in self.metaprompts.values() for slot in metaprompt.slots}
+        marks = [f"<{TAG}>", f"</{TAG}>", *(f"{{{slot}}}" for slot in slots)]
+        if any(mark in text.lower() for mark in marks):
+            return "marked"
+        if not all(character.isprintable() or character == "\n" for character in text):
+            return "unprintable"
+        if "\ufffd" in text:  # half a character
+            return "unprintable"
+        if self.scorer.problem(text):
+            return "boundary"
+        if len(self.scorer.ids(text)) > self.tools.max_prompt_tokens:
+            return "long"
+        if copies(text, [example.question for example in self.scorer.examples]):
+            return "copied"
+        return None
+
+    def _repeated(self, ask: Ask, draws: int) -> Ask:
+        request = replace(
+            ask.request,
+            draws=draws,
+            temperature=max(RETRY_TEMPERATURE, ask.request.temperature),
+            seed=self.tools.rng.getrandbits(32),
+        )
+        return replace(ask, request=request)
+
+    def _scored(self, scores: Sequence[Scored]) -> None:
+        self.leaderboard.add(Entry(scored, self.steps) for scored in scores)
+        self.known.update(dict.fromkeys(scored.text for scored in scores))
+
+
+def counted(dropped: Counter[str]) -> str:
+    """What was dropped, in words."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    return f"{sum(dropped.values())} dropped: {reasons}"

@@ -1,0 +1,148 @@
+"""Which of several prompts is the best, without running all of them on all rows.
+
+The rows have one order. A prompt always runs on the first ones of it, so that prompts are compared
+on the rows that they share. Only prompts that ran on all rows come out of a race. The incumbent
+takes part, is never dropped, and comes before its equals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+# (prompts by number, first row, row after the last) -> for each prompt the cost of each row.
+Pull = Callable[[Sequence[int], int, int], Sequence[Sequence[float]]]
+
+BLOCKS = 5
+SHARE = 0.6
+# The share of the full race's cost that `rejects` and `ucb` may spend.
+BUDGET = 0.5
+UCB_ROWS = 5
+PAIRED_ROWS = 10
+ALPHA = 0.05
+
+
+class Race:
+    """Prompts by number, and what their rows cost so far.
+
+    Attributes:
+        costs: of each prompt, its rows in their order.
+    """
+
+    def __init__(self, prompts: int, rows: int, pull: Pull, incumbent: int | None = None) -> None:
+        assert prompts and rows
+        self.rows = rows
+        self.incumbent = incumbent
+        self.costs: list[list[float]] = [[] for _ in range(prompts)]
+        self._pull = pull
+
+    @property
+    def prompts(self) -> list[int]:
+        return list(range(len(self.costs)))
+
+    def run(self, prompts: Sequence[int], rows: int) -> None:
+        """Have ``prompts`` run on the first ``rows`` rows."""
+        rows = min(rows, self.rows)
+        starts = sorted({len(self.costs[i]) for i in prompts if len(self.costs[i]) < rows})
+        for start in starts:
+            group = [i for i in prompts if len(self.costs[i]) == start]
+            for i, costs in zip(group, self._pull(group, start, rows), strict=True):
+                self.costs[i] += costs
+
+    def ranked(self, prompts: Sequence[int]) -> list[int]:
+        """``prompts`` by their mean cost over the rows that all of them ran on, best first."""
+        shared = min(len(self.costs[i]) for i in prompts)
+        return sorted(prompts, key=lambda i: (sum(self.costs[i][:shared]), i != self.incumbent, i))
+
+    def with_incumbent(self, prompts: Sequence[int]) -> list[int]:
+        """``prompts``, the incumbent among them."""
+        return sorted({*prompts} | ({self.incumbent} if self.incumbent is not None else set()))
+
+    def finished(self) -> list[int]:
+        """The prompts that ran on all rows, best first."""
+        return self.ranked([i for i in self.prompts if len(self.costs[i]) == self.rows])
+
+
+def full(race: Race) -> list[int]:
+    """Every prompt runs on every row."""
+    race.run(race.prompts, race.rows)
+    return race.finished()
+
+
+def phases(race: Race) -> list[int]:
+    """After each of five equal blocks of rows, the best three fifths go on."""
+    running = race.prompts
+    for block in range(1, BLOCKS + 1):
+        race.run(running, -(-race.rows * block // BLOCKS))
+        if block < BLOCKS:
+            kept = race.ranked(running)[: math.ceil(SHARE * len(running))]
+            running = race.with_incumbent(kept)
+    return race.finished()
+
+
+def rejects(race: Race) -> list[int]:
+    """Successive rejects (Audibert and Bubeck, COLT 2010): one prompt is dropped a phase. The
+    phases are as long as half of the full race's cost allows."""
+    running, count = race.prompts, len(race.costs)
+    budget = BUDGET * count * race.rows
+    share = 0.5 + sum(1 / i for i in range(2, count + 1))
+    for left in range(count, 1, -1):
+        race.run(running, max(1, math.ceil((budget - count) / (share * left))))
+        worst = [i for i in race.ranked(running) if i != race.incumbent][-1]
+        running = [i for i in running if i != worst]
+    race.run(running, race.rows)
+    return race.finished()
+
+
+def ucb(race: Race, c: float) -> list[int]:
+    """Upper confidence bounds: the prompt that may be the best runs on the next rows, until half
+    of the full race's cost is spent."""
+    race.run(race.prompts, UCB_ROWS)
+    pulls = [1] * len(race.costs)
+    budget = BUDGET * len(race.costs) * race.rows
+    while sum(map(len, race.costs)) < budget:
+        able = [i for i in race.prompts if len(race.costs[i]) < race.rows]
+        if not able:
+            break
+        total = math.log(sum(pulls))
+
+        def bound(i: int, total: float = total) -> float:
+            costs = race.costs[i]
+            return sum(costs) / len(costs) - c * math.sqrt(total / pulls[i])
+
+        chosen = min(able, key=lambda i: (bound(i), i))
+        race.run([chosen], len(race.costs[chosen]) + UCB_ROWS)
+        pulls[chosen] += 1
+    means = [sum(costs) / len(costs) for costs in race.costs]
+    best = min(race.prompts, key=lambda i: (means[i], i))
+    race.run(race.with_incumbent([best]), race.rows)
+    return race.finished()
+
+
+def paired(race: Race) -> list[int]:
+    """After every block of ten rows a prompt is out when another one beats it, by a one-sided
+    exact sign test on the rows where they differ, or when it cannot catch up any more."""
+    running = race.prompts
+    for rows in range(PAIRED_ROWS, race.rows + PAIRED_ROWS, PAIRED_ROWS):
+        race.run(running, rows)
+        left = race.rows - min(rows, race.rows)
+        if left:
+            out = {i for i in running for j in running if _beaten(race, i, j, left)}
+            running = race.with_incumbent([i for i in running if i not in out])
+    return race.finished()
+
+
+def _beaten(race: Race, one: int, other: int, left: int) -> bool:
+    """Whether prompt ``one`` is out because of ``other``, with ``left`` rows to come."""
+    differences = [a - b for a, b in zip(race.costs[one], race.costs[other], strict=True)]
+    if sum(differences) > left:  # A row costs one at most.
+        return True
+    losses = sum(difference > 0 for difference in differences)
+    return sign_test(losses, sum(difference < 0 for difference in differences)) <= ALPHA
+
+
+def sign_test(losses: int, wins: int) -> float:
+    """The probability of at least so many losses among the rows that differ, were both outcomes
+    equally likely."""
+    count = losses + wins
+    return sum(math.comb(count, k) for k in range(losses, count + 1)) / float(2**count)

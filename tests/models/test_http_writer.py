@@ -1,0 +1,231 @@
+"""A writer behind a server, against a small real one that misbehaves on request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.http_writer import HttpWriter
+from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.writers import Reply, Request
+from prompt_optimization.optimizers.text.parse import read_prompt
+
+KEY = "sk-very-secret"
+
+# (request's body, how many requests came before) -> status and body of the answer.
+Behaviour = Callable[[dict[str, Any], int], tuple[int, Any]]
+
+
+class Server:
+    """Answers as ``behaviour`` says, on a port of this machine."""
+
+    def __init__(self) -> None:
+        self.behaviour: Behaviour = lambda body, before: (200, completion(["hello"] * body["n"]))
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: set[str] = set()
+        self.at_once = self.most_at_once = 0
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with server._lock:
+                    before = len(server.bodies)
+                    server.bodies.append(body)
+                    server.keys.add(self.headers["Authorization"])
+                    server.at_once += 1
+                    server.most_at_once = max(server.most_at_once, server.at_once)
+                status, answer = server.behaviour(body, before)
+                with server._lock:
+                    server.at_once -= 1
+                sent = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(sent)))
+                self.send_header("Retry-After", "0.01")
+                self.end_headers()
+                self.wfile.write(sent)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        self._thread = threading.Thread(target=self._http.serve_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+def completion(texts: list[str | None], **more: Any) -> dict[str, Any]:
+    choices = [{"message": {"content": text}, "finish_reason": "stop"} for text in texts]
+    return {"choices": choices, "usage": {"prompt_tokens": 7, "completion_tokens": 3}} | more
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_writer(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., HttpWriter]:
+    monkeypatch.setenv("A_KEY", KEY)
+
+    def make(**changes: Any) -> HttpWriter:
+        own = {"base_url": server.url, "model": "m", "api_key_env": "A_KEY", "max_retries": 2}
+        return HttpWriter(WriterSettings.default(**(own | changes)))
+
+    return make
+
+
+def replies(writer: HttpWriter, *requests: Request) -> dict[int, list[Reply]]:
+    found: dict[int, list[Reply]] = {}
+    writer.write(requests, found.__setitem__)
+    return found
+
+
+def test_a_wave_is_asked_side_by_side_and_every_field_arrives(
+    server: Server, make_writer: Any
+) -> None:
+    def slow(body: dict[str, Any], before: int) -> tuple[int, Any]:
+        time.sleep(0.05)
+        return 200, completion([body["messages"][-1]["content"]] * body["n"])
+
+    server.behaviour = slow
+    requests = [Request(f"request {i}", "be brief", draws=2, temperature=0.5) for i in range(6)]
+    found = replies(make_writer(concurrency=3), *requests)
+    assert {i: [reply.text for reply in each] for i, each in found.items()} == {
+        i: [f"request {i}"] * 2 for i in range(6)
+    }
+    assert found[0] == [Reply("request 0", 7, 3, False), Reply("request 0", 0, 0, False)]
+    assert 1 < server.most_at_once <= 3 and server.keys == {f"Bearer {KEY}"}
+    assert server.bodies[0].keys() == {
+        "model", "messages", "n", "temperature", "top_p", "max_tokens",
+    }  # fmt: skip
+    assert server.bodies[0]["messages"][0] == {"role": "system", "content": "be brief"}
+
+
+def test_further_fields_are_added_replaced_and_left_out(server: Server, make_writer: Any) -> None:
+    extra = {"max_tokens": None, "max_completion_tokens": 9, "n": 1, "reasoning": {"effort": "low"}}
+    replies(make_writer(extra=extra), Request("hello"))
+    (body,) = server.bodies
+    assert "max_tokens" not in body and body["max_completion_tokens"] == 9
+    assert body["reasoning"] == {"effort": "low"}
+
+
+def test_a_server_that_gives_fewer_choices_is_asked_for_the_rest(
+    server: Server, make_writer: Any
+) -> None:
+    server.behaviour = lambda body, before: (200, completion([f"reply {before}"]))
+    found = replies(make_writer(), Request("hello", draws=4))
+    assert sorted(reply.text for reply in found[0]) == [f"reply {i}" for i in range(4)]
+    assert [body["n"] for body in server.bodies] == [4, 1, 1, 1]
+    assert sum(reply.asked for reply in found[0]) == 4 * 7
+
+
+def test_a_reply_may_be_empty_cut_thought_or_half_a_character(
+    server: Server, make_writer: Any
+) -> None:
+    texts = [None, "<think>hm</think><prompt>count</prompt>", "caf\u00e9 \ud83d"]
+    answer = completion(texts)
+    answer["choices"][2]["finish_reason"] = "length"
+    server.behaviour = lambda body, before: (200, answer)
+    empty, thought, half = replies(make_writer(), Request("hello", draws=3))[0]
+    assert (empty.text, empty.cut) == ("", False)
+    assert read_prompt(thought.text, "prompt") == "count"
+    assert (half.text, half.cut) == ("caf\u00e9 ?", True)
+    assert half.text.encode()
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_what_may_pass_is_asked_again(server: Server, make_writer: Any, status: int) -> None:
+    server.behaviour = lambda body, before: (
+        (status, {}) if before < 2 else (200, completion(["at last"]))
+    )
+    assert replies(make_writer(), Request("hello"))[0][0].text == "at last"
+    assert len(server.bodies) == 3
+
+
+def test_what_does_not_pass_ends_in_one_sentence(server: Server, make_writer: Any) -> None:
+    server.behaviour = lambda body, before: (429, {"error": {"message": f"slow\ndown {KEY}"}})
+    with pytest.raises(InputError, match=r"cannot answer \(429.*after 2 further attempts") as found:
+        replies(make_writer(), Request("hello"))
+    assert len(server.bodies) == 3
+    assert KEY not in str(found.value) and "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_refusal_is_final(server: Server, make_writer: Any, status: int) -> None:
+    server.behaviour = lambda body, before: (status, {"error": {"message": f"no {KEY}"}})
+    with pytest.raises(InputError) as found:
+        replies(make_writer(concurrency=1), *[Request(f"hello {i}") for i in range(4)])
+    assert len(server.bodies) == 1
+    assert str(status) in str(found.value) and KEY not in str(found.value)
+    assert ("A_KEY holds a wrong one" in str(found.value)) == (status in (401, 403))
+
+
+def test_a_key_that_is_not_set_is_named(
+    server: Server, make_writer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("A_KEY")
+    server.behaviour = lambda body, before: (401, {})
+    with pytest.raises(InputError, match="environment variable A_KEY is not set"):
+        replies(make_writer(), Request("hello"))
+
+
+def test_a_server_that_is_too_slow_or_gone(server: Server, make_writer: Any) -> None:
+    def slow(body: dict[str, Any], before: int) -> tuple[int, Any]:
+        time.sleep(0.2)
+        return 200, completion(["late"])
+
+    server.behaviour = slow
+    with pytest.raises(InputError, match="does not answer in time, after 0 further attempts"):
+        replies(make_writer(timeout=0.05, max_retries=0), Request("hello"))
+    with pytest.raises(InputError, match="does not answer at all"):
+        gone = {"base_url": "http://127.0.0.1:9/v1", "max_retries": 0}
+        replies(make_writer(**gone), Request("hello"))
+
+
+def test_what_was_begun_is_finished_when_another_request_fails(
+    server: Server, make_writer: Any
+) -> None:
+    def behaviour(body: dict[str, Any], before: int) -> tuple[int, Any]:
+        if body["messages"][-1]["content"] == "bad":
+            return 400, {}
+        time.sleep(0.1)
+        return 200, completion(["good"])
+
+    server.behaviour = behaviour
+    found: dict[int, list[Reply]] = {}
+    requests = [Request("good"), Request("bad"), Request("never asked")]
+    with pytest.raises(InputError, match="400"):
+        make_writer(concurrency=2).write(requests, found.__setitem__)
+    assert found.keys() == {0} and len(server.bodies) == 2
+
+
+@pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{}]}, [], b"<html>hello"])
+def test_an_answer_that_is_no_completion(server: Server, make_writer: Any, answer: Any) -> None:
+    server.behaviour = lambda body, before: (200, answer)
+    with pytest.raises(InputError, match="gave no chat completion"):
+        replies(make_writer(), Request("hello"))
+
+
+def test_it_works_where_a_loop_is_running(make_writer: Any) -> None:
+    async def notebook() -> dict[int, list[Reply]]:
+        return replies(make_writer(), Request("hello"))
+
+    assert asyncio.run(notebook())[0][0].text == "hello"

@@ -1,0 +1,81 @@
+"""The model as a writer: a reply depends on its request alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.models.writers import LocalWriter, Reply, Request
+from tests.plain import logits
+
+REQUESTS = (
+    Request("Use careful thought.", draws=3, max_tokens=6, seed=1),
+    Request("How many apples and pears do I have?", draws=2, max_tokens=6, seed=2),
+    Request("Tom has 7 apples.", system="Count.", max_tokens=9, temperature=0.0),
+    Request("Use careful thought.", draws=2, max_tokens=6, temperature=0.5, top_p=0.9),
+)
+
+
+def replies(writer: LocalWriter, *requests: Request) -> list[list[Reply]]:
+    found: dict[int, list[Reply]] = {}
+    writer.write(requests, found.__setitem__)
+    return [found[index] for index in range(len(requests))]
+
+
+@pytest.fixture
+def writer(make_model: Any, make_answerer: Any, family: str) -> LocalWriter:
+    return LocalWriter(make_answerer(make_model(family)))
+
+
+def test_pooled_and_one_by_one_are_the_same(writer: LocalWriter) -> None:
+    pooled = replies(writer, *REQUESTS)
+    assert [len(each) for each in pooled] == [request.draws for request in REQUESTS]
+    assert pooled == [replies(writer, request)[0] for request in REQUESTS]
+    assert pooled == replies(writer, *REQUESTS[::-1])[::-1]
+
+
+def test_draws_and_seeds_differ_and_repeat(writer: LocalWriter) -> None:
+    (some,) = replies(writer, replace(REQUESTS[0], draws=8))
+    assert len({reply.text for reply in some}) > 1
+    # The first replies do not depend on how many are drawn.
+    (fewer,) = replies(writer, REQUESTS[0])
+    assert fewer == some[:3]
+    (other,) = replies(writer, replace(REQUESTS[0], draws=8, seed=9))
+    assert [reply.text for reply in other] != [reply.text for reply in some]
+
+
+def test_at_zero_the_likeliest_token_is_taken(writer: LocalWriter) -> None:
+    ((reply,),) = replies(writer, REQUESTS[2])
+    model, chat = writer.model.executor.worker.model, writer.model.chat  # type: ignore[attr-defined]
+    text = chat.render("Count.\n\nTom has 7 apples.")
+    ids = [*chat.start, *model.tokenizer(text, add_special_tokens=False)["input_ids"]]
+    asked, written = len(ids), []
+    while len(written) < 9:
+        token = int(logits(model, ids)[-1].argmax())
+        if token in model.stop_ids:
+            break
+        ids.append(token)
+        written.append(token)
+    assert reply.text == model.tokenizer.decode(written, skip_special_tokens=True)
+    assert (reply.asked, reply.written) == (asked, len(written))
+    assert reply.cut == (len(written) == 9)
+
+
+def test_what_is_read_for_several_replies_counts_once(writer: LocalWriter) -> None:
+    for each in replies(writer, *REQUESTS):
+        assert [reply.asked > 0 for reply in each] == [True] + [False] * (len(each) - 1)
+
+
+def test_the_model_s_own_ledger_is_left_alone(writer: LocalWriter) -> None:
+    before = Counter(writer.model.counts)
+    replies(writer, REQUESTS[0])
+    assert writer.model.counts == before
+
+
+def test_a_request_that_does_not_fit_is_refused(writer: LocalWriter) -> None:
+    with pytest.raises(InputError, match=r"needs \d+ tokens with its reply, more than the 512"):
+        replies(writer, Request("word " * 100, max_tokens=500))
