@@ -273,8 +273,9 @@ def values_of(row: Key) -> st.SearchStrategy[Any]:
     }[row.kind]
 
 
-# Workers in processes of their own take seconds to start; places are drawn elsewhere.
-FIXED = ("devices", "workers", "result_prefix", "logfile", "model_paths", "verbose")
+# Workers in processes of their own take seconds to start, a hub would be asked for models, and
+# places are drawn elsewhere.
+FIXED = "devices workers result_prefix logfile model_paths tokenizer_paths model.adapters".split()
 SETTING = st.sampled_from([row for row in ROWS if row.name not in FIXED]).flatmap(
     lambda row: st.tuples(st.just(row.name), values_of(row))
 )
