@@ -123,6 +123,9 @@ class Optimizer(ABC):
     #: The method calls ``Scorer.transcripts``, so every row has to write its answer.
     reads_answers = False
 
+    #: The method takes the gradient of the loss of the answers, so there has to be an extractor.
+    differentiates = False
+
     def __init__(self, settings: Any, scorer: Scorer, tools: Tools) -> None:
         self.settings = settings
         self.scorer = scorer
@@ -140,6 +143,17 @@ class Optimizer(ABC):
         Raises:
             InputError: it cannot.
         """
+
+    @classmethod
+    def first_round(cls, settings: Any, rows: int) -> int:
+        """The evaluations below which a budget leaves the method nothing to show: those of the
+        initial prompt, and of a first population where the method has one.
+
+        Args:
+            settings: the method's.
+            rows: of the training split, times the models that the prompt is optimised for.
+        """
+        return rows
 
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt, given in ``Layout.normalise``'s form."""
