@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.models.placement import resolve_device
 from prompt_optimization.models.settings import ENCODER_NAME, EmbedSettings
+from prompt_optimization.paths import user_path
 
 # Weights and tokenizer in a folder that transformers loads. The package itself is never imported:
 # all that its code adds is a loader by another library.
@@ -109,8 +111,8 @@ def _source(name: str) -> str:
         spec = find_spec(PACKAGE)
         assert spec is not None and spec.origin is not None, PACKAGE
         return str(Path(spec.origin).parent / "model")
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = user_path(name)
+    if os.path.isdir(path):
         return str(path)
     if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise InputError(

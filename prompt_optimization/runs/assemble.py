@@ -85,7 +85,13 @@ def decoding_of(settings: Plan, loss: AnswerLoss | None = None) -> Decoding:
     own, sampling = settings.reasoning, None
     if own.temperature > COLDEST:
         sampling = Sampling(own.temperature, own.top_k, own.top_p, settings.run.seed)
-    return Decoding(own.max_new_tokens, own.answer_tokens, sampling=sampling, answer_loss=loss)
+    return Decoding(
+        own.max_new_tokens,
+        own.answer_tokens,
+        sampling=sampling,
+        answer_loss=loss,
+        must_end=bool(settings.scoring.must_end),
+    )
 
 
 def held_out_of(settings: Plan, model: Model, loss: AnswerLoss | None = None) -> HeldOutScorer:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from prompt_optimization.errors import InputError, did_you_mean
+from prompt_optimization.paths import user_path
 
 ROLES = ("system", "user", "assistant")
 SLOTS = ("prompt", "question")
@@ -77,7 +78,7 @@ def resolved(template: str) -> str:
         return template
     text, where = template.strip(), "the template"
     if not text.startswith("["):
-        path = Path(template).expanduser()
+        path = user_path(template)
         text, where = _read(path).strip(), f"template '{path}'"
         if not text.startswith("["):
             text = json.dumps([{"role": "user", "content": text}])
