@@ -52,6 +52,7 @@ class Key:
             or ``measured`` (docs/lab_notes.md); otherwise it is our own choice.
         library: what the library calls it; empty where it is called the same.
         by_behaviour: the value that each behaviour of a method sets where none is given.
+        by_variant: the value that a variant of a method sets in its place.
         formerly: its value in logs from before there was the key, where that is not the default.
         by_method: where none is given, a method may bring its own (``Settings.defaults``).
         free: a resumed run may change it.
@@ -75,6 +76,7 @@ class Key:
     source: str = ""
     library: str = ""
     by_behaviour: Mapping[str, Any] = field(default_factory=dict)
+    by_variant: Mapping[str, Any] = field(default_factory=dict)
     formerly: Any = None
     by_method: bool = False
     free: bool = False
@@ -205,7 +207,8 @@ class Settings:
         behaviour = found.get("behaviour", values.get("behaviour", "sound"))
         for each in rows:
             if found[each.attribute] is None and each.by_behaviour:
-                found[each.attribute] = each.by_behaviour[behaviour]
+                own = each.by_behaviour[behaviour]
+                found[each.attribute] = each.by_variant.get(found.get("variant", ""), own)
         made = cls(**found)
         made.check()
         return made
