@@ -243,7 +243,7 @@ def before_models(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise InputError("so far")
 
-    monkeypatch.setattr(run_module, "open_models", refuse)
+    monkeypatch.setattr(run_module.run, "__defaults__", (refuse,))  # its ``opening``
 
 
 # --- Settings --------------------------------------------------------------------------------
