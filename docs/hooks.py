@@ -110,6 +110,8 @@ def _facts(each: Key, group: type[Settings]) -> str:
     if each.by_behaviour:
         values = (f"`{name}` sets {_value(value)}" for name, value in each.by_behaviour.items())
         facts.append(f"The behaviour {' and '.join(values)}.")
+    for name, value in each.by_variant.items():
+        facts.append(f"The variant `{name}` sets {_value(value)}.")
     if each.source:
         sources = [SOURCES[name] for name in each.source.split(", ")]
         facts.append(f"The default is from {' and '.join(sources)}.")

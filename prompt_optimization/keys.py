@@ -52,6 +52,7 @@ class Key:
             or ``measured`` (docs/lab_notes.md); otherwise it is our own choice.
         library: what the library calls it; empty where it is called the same.
         by_behaviour: the value that each behaviour of a method sets where none is given.
+        by_variant: the value that a variant of a method sets in its place.
         by_method: where none is given, a method may bring its own (``Settings.defaults``).
         free: a resumed run may change it.
         variant: two searches that differ in it are different variants in a report.
@@ -74,6 +75,7 @@ class Key:
     source: str = ""
     library: str = ""
     by_behaviour: Mapping[str, Any] = field(default_factory=dict)
+    by_variant: Mapping[str, Any] = field(default_factory=dict)
     by_method: bool = False
     free: bool = False
     variant: bool = True
@@ -194,7 +196,8 @@ class Settings:
         found = {each.attribute: each.check(values[each.name]) for each in rows}
         for each in rows:
             if found[each.attribute] is None and each.by_behaviour:
-                found[each.attribute] = each.by_behaviour[found["behaviour"]]
+                own = each.by_behaviour[found["behaviour"]]
+                found[each.attribute] = each.by_variant.get(found.get("variant", ""), own)
         made = cls(**found)
         made.check()
         return made

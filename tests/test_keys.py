@@ -135,7 +135,8 @@ def test_every_method_has_its_group() -> None:
 def test_defaults_pass_their_own_checks(row: Key) -> None:
     assert row.meaning and row.check(row.default) == row.default
     assert {*row.by_behaviour} <= {"sound", "published"}
-    for value in row.by_behaviour.values():
+    assert row.by_behaviour or not row.by_variant
+    for value in (*row.by_behaviour.values(), *row.by_variant.values()):
         assert row.check(value) == value
 
 

@@ -76,6 +76,7 @@ class TextOptimizer(Optimizer):
         self.writer = tools.writer
         self.metaprompts: dict[str, MetaPrompt] = settings.texts()
         self.known: dict[str, None] = {}
+        self._proposed: set[str] = set()
         self._dropped: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._barren = 0
@@ -94,20 +95,23 @@ class TextOptimizer(Optimizer):
         """
         self._wave = 0
         self._dropped.clear()
+        self._proposed.clear()
         made = super().step()
         if made is None:
-            return None
-        self._lost += self._dropped
-        self._barren += 1
-        if made.tried:
-            self._lost.clear()
-            self._barren = 0
-        if self._barren < PATIENCE:
+            hopeless = self._barren == self.steps  # Nothing was ever usable.
+        else:
+            self._lost += self._dropped
+            self._barren += 1
+            if self._proposed:
+                self._lost.clear()
+                self._barren = 0
+            hopeless = self._barren == PATIENCE
+        if not hopeless:
             return made
         if not self._lost.keys() - {"same"}:
             return None  # The writer has nothing new to say.
         raise InputError(
-            f"the writer '{self.writer.name}' has given no usable reply in {PATIENCE} steps "
+            f"the writer '{self.writer.name}' has given no usable reply in {self._barren} steps "
             f"({counted(self._lost)}); choose a larger one, allow longer replies, or accept "
             "replies as they are",
             key=("writer.model", "writer.max_tokens", "writer.accept_raw"),
@@ -160,7 +164,12 @@ class TextOptimizer(Optimizer):
             if not again or attempt == self.writer.settings.parse_retries:
                 break
             asks = [self._repeated(ask, draws) for ask, draws in again]
+        self._proposed.update(found)
         return list(found.values())
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count what the step does not use."""
+        self._dropped += Counter({reason: count})
 
     def score(self, texts: Sequence[str]) -> list[Scored]:
         """Score prompts on all rows. They are known from now on."""
@@ -169,12 +178,20 @@ class TextOptimizer(Optimizer):
         self._scored(scores)
         return scores
 
-    def race(self, texts: Sequence[str], kind: Callable[[Race], list[int]]) -> list[Scored]:
+    def race(
+        self,
+        texts: Sequence[str],
+        kind: Callable[[Race], list[int]],
+        *,
+        keep: int = 1,
+        budget: float = 0,
+    ) -> list[Scored]:
         """Race prompts and the incumbent over the rows in an order that is drawn; the scores of
         those that ran on all rows, best first. All of them are known from now on.
 
         Args:
             kind: one of the races in ``racing``.
+            keep, budget: as ``Race`` takes them.
         """
         racers = list(dict.fromkeys([self.incumbent.text, *texts]))
         rows = self.scorer.rows()
@@ -187,7 +204,7 @@ class TextOptimizer(Optimizer):
             return [self.scorer.costs(text, some) for text in running]
 
         with self.scorer.activity.phase("race"):
-            chosen = kind(Race(len(racers), len(rows), pull, incumbent=0))
+            chosen = kind(Race(len(racers), len(rows), pull, 0, keep=keep, budget=budget))
             scores = self.scorer.score([racers[i] for i in chosen])
         self._scored(scores)
         self.known.update(dict.fromkeys(racers))
@@ -274,6 +291,8 @@ class TextOptimizer(Optimizer):
         self.known.update(dict.fromkeys(entry.text for entry in self.leaderboard.entries))
 
     def _ask(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        if not requests:
+            return []
         wave, self._wave = self._wave, self._wave + 1
         return self.writer.write(requests, self.steps, wave)
 
@@ -285,7 +304,7 @@ class TextOptimizer(Optimizer):
         if isinstance(prompt, Drop):
             return prompt.reason
         text = Layout.normalise(prompt)
-        if text in found or text in self.known:
+        if text in found or text in self._proposed or text in self.known:
             return "same"
         if reason := self.problem(text):
             return reason

@@ -1,8 +1,8 @@
 """Which of several prompts is the best, without running all of them on all rows.
 
 The rows have one order. A prompt always runs on the first ones of it, so that prompts are compared
-on the rows that they share. Only prompts that ran on all rows come out of a race. The incumbent
-takes part, is never dropped, and comes before its equals.
+on the rows that they share. Only prompts that ran on all rows come out of a race, and at least as
+many as are to be kept. The incumbent takes part, is never dropped, and comes before its equals.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ SHARE = 0.6
 # The share of the full race's cost that `rejects` and `ucb` may spend.
 BUDGET = 0.5
 UCB_ROWS = 5
+EXPLORATION = 0.3
 PAIRED_ROWS = 10
 ALPHA = 0.05
 
@@ -27,12 +28,25 @@ class Race:
 
     Attributes:
         costs: of each prompt, its rows in their order.
+        keep: how many are to come out.
+        budget: rows that `rejects` and `ucb` may spend before those that are kept run on the rest.
     """
 
-    def __init__(self, prompts: int, rows: int, pull: Pull, incumbent: int | None = None) -> None:
-        assert prompts and rows
+    def __init__(
+        self,
+        prompts: int,
+        rows: int,
+        pull: Pull,
+        incumbent: int | None = None,
+        *,
+        keep: int = 1,
+        budget: float = 0,
+    ) -> None:
+        assert prompts and rows and keep
         self.rows = rows
         self.incumbent = incumbent
+        self.keep = keep
+        self.budget = budget or BUDGET * prompts * rows
         self.costs: list[list[float]] = [[] for _ in range(prompts)]
         self._pull = pull
 
@@ -75,32 +89,30 @@ def phases(race: Race) -> list[int]:
     for block in range(1, BLOCKS + 1):
         race.run(running, -(-race.rows * block // BLOCKS))
         if block < BLOCKS:
-            kept = race.ranked(running)[: math.ceil(SHARE * len(running))]
+            kept = race.ranked(running)[: max(race.keep, math.ceil(SHARE * len(running)))]
             running = race.with_incumbent(kept)
     return race.finished()
 
 
 def rejects(race: Race) -> list[int]:
     """Successive rejects (Audibert and Bubeck, COLT 2010): one prompt is dropped a phase. The
-    phases are as long as half of the full race's cost allows."""
+    phases are as long as the budget allows."""
     running, count = race.prompts, len(race.costs)
-    budget = BUDGET * count * race.rows
     share = 0.5 + sum(1 / i for i in range(2, count + 1))
-    for left in range(count, 1, -1):
-        race.run(running, max(1, math.ceil((budget - count) / (share * left))))
+    for left in range(count, race.keep, -1):
+        race.run(running, max(1, math.ceil((race.budget - count) / (share * left))))
         worst = [i for i in race.ranked(running) if i != race.incumbent][-1]
         running = [i for i in running if i != worst]
     race.run(running, race.rows)
     return race.finished()
 
 
-def ucb(race: Race, c: float) -> list[int]:
-    """Upper confidence bounds: the prompt that may be the best runs on the next rows, until half
-    of the full race's cost is spent."""
+def ucb(race: Race, c: float = EXPLORATION) -> list[int]:
+    """Upper confidence bounds: the prompt that may be the best runs on the next rows, until the
+    budget is spent."""
     race.run(race.prompts, UCB_ROWS)
     pulls = [1] * len(race.costs)
-    budget = BUDGET * len(race.costs) * race.rows
-    while sum(map(len, race.costs)) < budget:
+    while sum(map(len, race.costs)) < race.budget:
         able = [i for i in race.prompts if len(race.costs[i]) < race.rows]
         if not able:
             break
@@ -114,26 +126,26 @@ def ucb(race: Race, c: float) -> list[int]:
         race.run([chosen], len(race.costs[chosen]) + UCB_ROWS)
         pulls[chosen] += 1
     means = [sum(costs) / len(costs) for costs in race.costs]
-    best = min(race.prompts, key=lambda i: (means[i], i))
-    race.run(race.with_incumbent([best]), race.rows)
+    best = sorted(race.prompts, key=lambda i: (means[i], i))[: race.keep]
+    race.run(race.with_incumbent(best), race.rows)
     return race.finished()
 
 
 def paired(race: Race) -> list[int]:
-    """After every block of ten rows a prompt is out when another one beats it, by a one-sided
-    exact sign test on the rows where they differ, or when it cannot catch up any more."""
+    """After every block of ten rows a prompt is out when as many others as are to be kept beat it:
+    by a one-sided exact sign test on the rows where they differ, or because it cannot catch up."""
     running = race.prompts
     for rows in range(PAIRED_ROWS, race.rows + PAIRED_ROWS, PAIRED_ROWS):
         race.run(running, rows)
         left = race.rows - min(rows, race.rows)
         if left:
-            out = {i for i in running for j in running if _beaten(race, i, j, left)}
-            running = race.with_incumbent([i for i in running if i not in out])
+            beaten = {i: sum(_beaten(race, i, j, left) for j in running) for i in running}
+            running = race.with_incumbent([i for i in running if beaten[i] < race.keep])
     return race.finished()
 
 
 def _beaten(race: Race, one: int, other: int, left: int) -> bool:
-    """Whether prompt ``one`` is out because of ``other``, with ``left`` rows to come."""
+    """Whether prompt ``one`` is worse than ``other``, with ``left`` rows to come."""
     differences = [a - b for a, b in zip(race.costs[one], race.costs[other], strict=True)]
     if sum(differences) > left:  # A row costs one at most.
         return True
@@ -146,3 +158,12 @@ def sign_test(losses: int, wins: int) -> float:
     equally likely."""
     count = losses + wins
     return sum(math.comb(count, k) for k in range(losses, count + 1)) / float(2**count)
+
+
+RACES: dict[str, Callable[[Race], list[int]]] = {
+    "full": full,
+    "phases": phases,
+    "rejects": rejects,
+    "ucb": ucb,
+    "paired": paired,
+}

@@ -34,13 +34,15 @@ KINDS: dict[str, Kind] = {
 every = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
-def race_of(table: Sequence[Sequence[float]], incumbent: int | None = None) -> Race:
+def race_of(
+    table: Sequence[Sequence[float]], incumbent: int | None = None, **settings: float
+) -> Race:
     """A race of prompts whose rows cost what ``table`` says."""
 
     def pull(prompts: Sequence[int], first: int, last: int) -> list[list[float]]:
         return [list(table[i][first:last]) for i in prompts]
 
-    return Race(len(table), len(table[0]), pull, incumbent)
+    return Race(len(table), len(table[0]), pull, incumbent, **settings)
 
 
 def cost(race: Race) -> float:
@@ -101,11 +103,13 @@ tables = st.integers(1, 40).flatmap(
 @given(table=tables, data=st.data())
 def test_laws_of_every_race(kind: Kind, table: Any, data: Any) -> None:
     incumbent = data.draw(st.none() | st.integers(0, len(table) - 1))
-    race = race_of(table, incumbent)
+    keep = data.draw(st.integers(1, 4))
+    race = race_of(table, incumbent, keep=keep)
     ranked = kind(race)
     # Only prompts that ran on all rows come out, and the incumbent is among them.
     assert ranked and all(race.costs[i] == list(table[i]) for i in ranked)
     assert incumbent is None or incumbent in ranked
+    assert len(ranked) >= min(keep, len(table))
     sums = [sum(table[i]) for i in ranked]
     assert sums == sorted(sums)
     # The incumbent comes before its equals, the others in their order.
@@ -137,6 +141,14 @@ def test_costs_of_phases_and_of_rejects_are_as_planned() -> None:
         race = race_of(drawn(rng, 3, 15))
         rejects(race)
         assert cost(race) <= 0.5
+
+
+@pytest.mark.parametrize("name", ["rejects", "ucb"])
+@pytest.mark.parametrize("budget", [100, 300])
+def test_a_budget_is_kept_until_the_best_run_on_the_rest(name: str, budget: int) -> None:
+    race = race_of(drawn(random.Random(1), 3, 15), keep=3, budget=budget)
+    assert len(KINDS[name](race)) >= 3
+    assert sum(map(len, race.costs)) <= budget + 3 * 50
 
 
 def test_the_sign_test_is_exact() -> None:

@@ -1,0 +1,27 @@
+"""The demo's task with APE, the small model as its own writer.
+
+From `experiments/`::
+
+    python main.py --config=./configs/ape.py
+
+A model of 135 million parameters ignores the tags that it is asked for, so its replies are taken as
+they are. `--config.writer.base_url` and `--config.writer.model` name a better writer.
+`--config.ape.variant=paraphrase` is the APE of GReaTer's Table 1.
+"""
+
+from ml_collections import ConfigDict
+
+from prompt_optimization.configs.demo import get_config as demo_config
+
+
+def get_config() -> ConfigDict:
+    config = demo_config()
+    config.method = "ape"
+    config.ape.subsamples = 4
+    config.ape.draws = 4
+    config.ape.top = 3
+    config.ape.paraphrases = 3
+    config.writer.max_tokens = 64
+    config.writer.accept_raw = True
+    config.result_prefix = "results/ape"
+    return config

@@ -1,0 +1,1 @@
+"""APE: a writer guesses the instruction from questions and answers, then varies the best."""

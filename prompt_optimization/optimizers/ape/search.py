@@ -1,0 +1,99 @@
+"""APE (Zhou et al., ICLR 2023): instructions induced from questions and answers, then resampled."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from prompt_optimization.optimizers.ape.settings import ApeSettings
+from prompt_optimization.optimizers.base import Step, Tools
+from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
+from prompt_optimization.optimizers.text.racing import RACES, Race
+from prompt_optimization.scoring.scorer import Scored, Scorer
+
+# The temperature of the paper's code, and that of PE2's paraphrases.
+INDUCTION, RESAMPLING = 0.9, 0.7
+
+
+class Ape(TextOptimizer):
+    """The first step has the writer guess instructions from training questions; the others have it
+    paraphrase the best prompts so far. What is new is raced against these.
+
+    Attributes:
+        made_rounds: steps of this search, the first one included.
+        top: the best prompts so far, best first.
+    """
+
+    settings: ApeSettings
+
+    def __init__(self, settings: ApeSettings, scorer: Scorer, tools: Tools) -> None:
+        super().__init__(settings, scorer, tools)
+        self.made_rounds = 0
+        self.top: list[str] = []
+
+    def start(self, prompt: str) -> Scored:
+        scored = super().start(prompt)
+        self.top = [prompt]
+        return scored
+
+    def _step(self) -> Step | None:
+        settings = self.settings
+        induces = bool(settings.subsamples) and not self.made_rounds
+        if self.made_rounds == bool(settings.subsamples) + settings.rounds:
+            return None
+        proposals = self.propose(self._induction() if induces else self._resampling())
+        kind = RACES.get(settings.race, partial(sample, rows=settings.race_rows))
+        texts = [*self.top, *(proposal.text for proposal in proposals)]
+        scores = self.race(texts, kind, keep=settings.top)
+        self._keep_top(scores)
+        self.made_rounds += 1
+        return self.made(proposals, scores, self.accept(scores), top=list(self.top))
+
+    def _induction(self) -> list[Ask]:
+        """Requests that show training questions with their answers."""
+        examples, rng = self.scorer.examples, self.tools.rng
+        asks = []
+        for _ in range(self.settings.subsamples):
+            chosen = rng.sample(examples, min(self.settings.demos, len(examples)))
+            shown = "\n\n".join(
+                f"Question: {example.question}\nAnswer: {example.answer}" for example in chosen
+            )
+            user = self.metaprompts["induction"].fill(examples=shown)
+            request = self.request(user, draws=self.settings.draws, temperature=INDUCTION)
+            asks.append(Ask(request, "induce"))
+        return asks
+
+    def _resampling(self) -> list[Ask]:
+        """Requests that show one of the best prompts."""
+        asks = []
+        for prompt in self.top:
+            user = self.metaprompts["paraphrase"].fill(prompt=prompt.strip())
+            request = self.request(user, draws=self.settings.paraphrases, temperature=RESAMPLING)
+            asks.append(Ask(request, "paraphrase", (prompt,)))
+        return asks
+
+    def _keep_top(self, scores: list[Scored]) -> None:
+        ranked = sorted(scores, key=lambda scored: scored.order)
+        self.top = [scored.text for scored in ranked[: self.settings.top]]
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"made_rounds": self.made_rounds, "top": list(self.top)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.made_rounds, self.top = state["made_rounds"], list(state["top"])
+
+    def carry_over(self, state: dict[str, Any]) -> None:
+        """As ``TextOptimizer.carry_over``. The rounds begin anew."""
+        super().carry_over(state)
+        self._keep_top([entry.scored for entry in self.leaderboard.entries])
+
+
+def sample(race: Race, rows: int) -> list[int]:
+    """All prompts run on the first ``rows`` rows, and the best ones on the others too."""
+    race.run(race.prompts, rows)
+    race.run(race.with_incumbent(race.ranked(race.prompts)[: race.keep]), race.rows)
+    return race.finished()
+
+
+OPTIMIZER = Ape

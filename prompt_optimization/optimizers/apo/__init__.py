@@ -1,0 +1,1 @@
+"""APO (ProTeGi): a writer criticises prompts for what they got wrong, and edits them."""

@@ -1,0 +1,48 @@
+"""A real model, small as it is, answers the questions and writes the prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prompt_optimization.paths import data_folder
+from tests.runs.harness import carry_out, without_times
+
+FLAGS = {
+    "train_data": data_folder() / "BBH" / "one_step_arithmetic.json",
+    "devices": "cpu",
+    "dtype": "float32",
+    "n_train_data": 8,
+    "n_dev_data": 8,
+    "n_test_data": 12,
+    "max_new_tokens": 24,
+    "answer_tokens": 8,
+    "n_steps": 2,
+    "top_prompts": 2,
+    "writer.max_tokens": 32,
+    "writer.accept_raw": True,
+}
+
+# As small as still asks for everything.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ape": {"subsamples": 2, "demos": 2, "draws": 2, "top": 2, "paraphrases": 1},
+    "apo": {"beam": 2, "reasons": 2, "errors": 1},
+}
+
+
+@pytest.mark.smollm2
+@pytest.mark.parametrize("method", SETTINGS)
+def test_a_search(method: str, tmp_path: Path) -> None:
+    own = {f"{method}.{name}": value for name, value in SETTINGS[method].items()}
+    flags = FLAGS | own | {"method": method, "result_prefix": tmp_path / "run"}
+    log = carry_out(flags).data
+    assert log["status"] == "finished" and len(log["steps"]) == 2
+    assert any(step["tried"] for step in log["steps"])
+    assert log["best"][0]["objective"] <= log["initial"]["objective"]
+    dev = log["evaluation"]["dev"]
+    right = {each["prompt"]: each["accuracy"] for each in (dev["initial"], *dev["best"])}
+    assert right[log["evaluation"]["chosen"]] == max(right.values())
+    again = carry_out(flags | {"result_prefix": tmp_path / "again"}).data
+    assert without_times(again) == without_times(log)
