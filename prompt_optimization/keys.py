@@ -51,6 +51,8 @@ class Key:
         source: of the default: ``paper``, ``code`` (the authors' released scripts), ``llm-attacks``
             or ``measured`` (docs/lab_notes.md); otherwise it is our own choice.
         library: what the library calls it; empty where it is called the same.
+        aliases: further flat names, which published commands use.
+        spellings: how published commands spell some values.
         by_behaviour: the value that each behaviour of a method sets where none is given.
         by_variant: the value that a variant of a method sets in its place.
         by_method: where none is given, a method may bring its own (``Settings.defaults``).
@@ -74,6 +76,8 @@ class Key:
     choices: tuple[str, ...] = ()
     source: str = ""
     library: str = ""
+    aliases: tuple[str, ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
     by_behaviour: Mapping[str, Any] = field(default_factory=dict)
     by_variant: Mapping[str, Any] = field(default_factory=dict)
     by_method: bool = False
@@ -88,6 +92,11 @@ class Key:
     def path(self) -> str:
         """The key inside its group."""
         return f"{self.group}.{self.attribute}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that it is called."""
+        return tuple(dict.fromkeys((self.name, self.path, *self.aliases)))
 
     @property
     def unset(self) -> Any:
@@ -105,6 +114,8 @@ class Key:
         if self.limit and _plain(value, float) == math.inf:
             return self.kind(0)
         plain = self._of_kind(value, self.kind)
+        if self.kind is str:
+            plain = self.spellings.get(plain, plain)
         if self.item is not None:
             plain = tuple(self._of_kind(each, self.item) for each in plain)
         if self.choices and plain not in self.choices:
@@ -157,11 +168,14 @@ class Settings:
     Attributes:
         defaults: of a method, for keys of other groups that are ``by_method``, by name.
         writes: the method asks a writer.
+        elsewhere: names of the method's published code that are no settings here, each with what
+            to do in its place.
     """
 
     group: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]] = {}
     writes: ClassVar[bool] = False
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, group: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -230,6 +244,11 @@ class Settings:
         return frozenset()
 
     @property
+    def embeds(self) -> bool:
+        """Whether the method compares texts by a sentence encoder."""
+        return False
+
+    @property
     def warnings(self) -> list[str]:
         """What the user should know of values that have no effect."""
         return []
@@ -238,9 +257,11 @@ class Settings:
 def unique(groups: Iterable[type[Settings]]) -> dict[str, Key]:
     """All rows of ``groups`` by name."""
     found: dict[str, Key] = {}
+    taken: set[str] = set()
     for group in dict.fromkeys(groups):
         for each in group.rows():
-            assert each.name not in found, f"two settings are called {each.name}"
+            assert not taken.intersection(each.names), f"two settings are called {each.name}"
+            taken.update(each.names)
             found[each.name] = each
     return found
 

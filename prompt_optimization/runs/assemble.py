@@ -10,6 +10,7 @@ from importlib import import_module
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.answer_loss import AnswerLoss
+from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
@@ -132,6 +133,15 @@ def _local_writer(model: Model, settings: WriterSettings) -> LocalWriter:
     return LocalWriter(model)
 
 
+def open_embedder(settings: Plan) -> Embedder | None:
+    """The sentence encoder that ``settings`` ask for; None where the method compares no texts.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    return Embedder(settings.embed) if settings.method.embeds else None
+
+
 def make_session(
     settings: Plan,
     models: Sequence[Model],
@@ -141,6 +151,7 @@ def make_session(
     transfer: Transfer | None = None,
     loss: AnswerLoss | None = None,
     writer: Writer | None = None,
+    embedder: Embedder | None = None,
 ) -> Session:
     """The session that ``settings`` describe, on models that ``prepare`` has seen.
 
@@ -148,6 +159,7 @@ def make_session(
         splits: the held-out rows.
         loss: of an answer, in place of the mean cross-entropy.
         writer: for methods that ask one.
+        embedder: for methods that compare texts.
 
     Raises:
         InputError: what the writer has answered so far cannot be read.
@@ -168,6 +180,7 @@ def make_session(
         settings.run.top_prompts,
         settings.task.max_prompt_tokens,
         CountedWriter(writer, settings.writer, scorer, store.replies()) if writer else None,
+        embedder,
     )
     return Session(
         method(settings.method, scorer, tools),

@@ -14,7 +14,13 @@ from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.loading import load_tokenizer
 from prompt_optimization.models.open import check_same_tokenizer, open_models
-from prompt_optimization.runs.assemble import make_session, open_writer, prepare, template_of
+from prompt_optimization.runs.assemble import (
+    make_session,
+    open_embedder,
+    open_writer,
+    prepare,
+    template_of,
+)
 from prompt_optimization.runs.config import Plan, plan
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe_run
@@ -91,6 +97,7 @@ def _run(settings: Plan, existing: ExistingRun, locks: ExitStack, display: Displ
 
         opening_writer = open_writer(settings, models, display.note, display.warn)
         writer = opened.enter_context(opening_writer)
+        embedder = open_embedder(settings)
 
         # --- Log: a new one, or that of the run to continue ---
         environment = describe_run(models, tables, rows, settings.run.seed, writer)
@@ -107,7 +114,7 @@ def _run(settings: Plan, existing: ExistingRun, locks: ExitStack, display: Displ
         transfer = transfer_to(wanted[1:], settings, opened.close, display.note, display.warn)
         observers = Observers([display], display.warn)
         session = make_session(
-            settings, models, held_out, store, observers, transfer, writer=writer
+            settings, models, held_out, store, observers, transfer, writer=writer, embedder=embedder
         )
         session.run()
     return store.log

@@ -29,6 +29,7 @@ FLAGS = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "ape": {"subsamples": 2, "demos": 2, "draws": 2, "top": 2, "paraphrases": 1},
     "apo": {"beam": 2, "reasons": 2, "errors": 1},
+    "gpo": {"batch_size": 4, "proposals": 3, "initial_step_size": 20, "final_step_size": 4},
 }
 
 
