@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Shared by the run_*.sh sweeps: a queue of tasks over device slots, one process a task.
+# Shared by the run_*.sh sweeps: a queue of jobs over device slots, one process a job. A job is
+# a task, or METHOD/TASK: the place of its log below RESULTS.
 #
 # Settings, all from the environment:
 #   TASKS          names, by spaces; the sweep's own list when left out
+#   METHODS        names, by spaces: each task with each of them, with a folder of logs for each
+#                  below RESULTS; the config's method when left out
 #   CONFIG         config file, from experiments/; the sweep's own when left out
 #   DATA           folder of task files, from experiments/; data/official/BBH when it is there,
 #                  else data/BBH
@@ -105,18 +108,30 @@ sweep() {
     fi
 
     # --- Queue ---
-    local task
-    local -a queue=() missing=() skipped=()
+    local task method job
+    local -a queue=() missing=() skipped=() methods
+    read -ra methods <<<"${METHODS:-}"
+    # A method is a folder with a search, as in optimizers/registry.py.
+    local folder=$root/prompt_optimization/optimizers
+    for method in "${methods[@]}"; do
+        [ -f "$folder/$method/search.py" ] || fail "method '$method' is unknown; choose some of" \
+            "$(cd "$folder" && dirname ./*/search.py | sed 's|^\./||' | xargs)"
+    done
     for task in $TASKS; do
         if [ -z "$(task_file "$task")" ]; then
             [ -z "$asked" ] || fail "there is no file for task '$task' in '$DATA'; fetch it, or" \
                 "spell it as its file"
             missing+=("$task")
-        elif [ "$RESUME" = auto ] && finished "$task"; then
-            skipped+=("$task")
-        else
-            queue+=("$task")
+            continue
         fi
+        for method in "${methods[@]:-}"; do
+            job=${method:+$method/}$task
+            if [ "$RESUME" = auto ] && finished "$job"; then
+                skipped+=("$job")
+            else
+                queue+=("$job")
+            fi
+        done
     done
     [ ${#missing[@]} -eq 0 ] || echo "no file in $DATA for: ${missing[*]}"
     if [ ${#skipped[@]} -gt 0 ]; then
@@ -156,24 +171,25 @@ sweep() {
     if [ -z "${DRY_RUN:-}" ]; then
         "$PYTHON" -m prompt_optimization.report.summary "$RESULTS" || true
         # Without a finished run there is no page, which the table has just shown.
-        ! compgen -G "$RESULTS/*.json" >/dev/null ||
+        [ -z "$(find "$RESULTS" -name '*.json' -print -quit)" ] ||
             "$PYTHON" "$root/scripts/report.py" "$RESULTS" --format html || true
     fi
     [ $failed -eq 0 ] || echo "$failed of ${#queue[@]} tasks failed"
     exit $((failed < 125 ? failed : 125))
 }
 
-# start TASK DEVICES: in the background; its process id goes into the caller's pids[slot].
+# start JOB DEVICES: in the background; its process id goes into the caller's pids[slot].
 start() {
-    local task=$1 visible=$2
+    local job=$1 task=${1##*/} visible=$2
     local -a command extra=()
     [ -z "${EXTRA:-}" ] || mapfile -t extra < <(xargs -n 1 printf '%s\n' <<<"$EXTRA")
     command=(
         "$PYTHON" main.py "--config=$CONFIG"
         "--config.train_data=$(task_file "$task")" --config.extractor_text=
-        "--config.result_prefix=$RESULTS/$task" "--config.resume=$RESUME"
+        "--config.result_prefix=$RESULTS/$job" "--config.resume=$RESUME"
         "${extra[@]}"
     )
+    [ "$job" = "$task" ] || command+=("--config.method=${job%/*}")
     if [ "$visible" = cpu ]; then
         visible=
         command+=(--config.devices=cpu)
@@ -182,10 +198,11 @@ start() {
         echo "CUDA_VISIBLE_DEVICES=$visible ${command[*]@Q}"
         return
     fi
-    echo "start   $task on ${visible:-the CPU}"
-    CUDA_VISIBLE_DEVICES=$visible "${command[@]}" >"$RESULTS/$task.out" 2>&1 &
+    echo "start   $job on ${visible:-the CPU}"
+    mkdir -p "$(dirname "$RESULTS/$job")"
+    CUDA_VISIBLE_DEVICES=$visible "${command[@]}" >"$RESULTS/$job.out" 2>&1 &
     pids[slot]=$!
-    running[slot]=$task
+    running[slot]=$job
 }
 
 stop_children() {

@@ -26,7 +26,7 @@ SHOWN = 40
 
 
 def execute(
-    main: Callable[[Sequence[str]], None],
+    main: Callable[[Sequence[str]], int | None],
     arguments: Sequence[str],
     program: str,
     about: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -23,6 +23,11 @@ from prompt_optimization.models.settings import ComputeSettings, ModelSettings
 from prompt_optimization.models.worker import Worker
 
 Say = Callable[[str], None]
+
+# What ``open_models`` is, and what may stand in its place.
+Opening = Callable[
+    [Sequence[ModelSettings], ComputeSettings, Say, Say], AbstractContextManager[list[Model]]
+]
 
 
 @contextmanager

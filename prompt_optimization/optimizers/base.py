@@ -144,6 +144,17 @@ class Optimizer(ABC):
             InputError: it cannot.
         """
 
+    @classmethod
+    def first_round(cls, settings: Any, rows: int) -> int:
+        """The evaluations below which a budget leaves the method nothing to show: those of the
+        initial prompt, and of a first population where the method has one.
+
+        Args:
+            settings: the method's.
+            rows: of the training split, times the models that the prompt is optimised for.
+        """
+        return rows
+
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt, given in ``Layout.normalise``'s form."""
         (scored,) = self.scorer.score([prompt], self._rows())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -38,6 +38,31 @@ def folder_figure(draw: Draw, logs: Sequence[dict[str, Any]]) -> Figure:
     """What a method's ``draw`` shows of all its runs together."""
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     draw(figure.subplots(), logs)
+    return figure
+
+
+def curves_figure(record: Mapping[str, Any]) -> Figure:
+    """The best objective so far against the rows evaluated, a line a run.
+
+    Args:
+        record: as ``comparison`` makes it.
+    """
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (method, own) in enumerate(record["methods"].items()):
+        label: str | None = method
+        for run in own["runs"]:
+            if run["curve"]:
+                spent, best = zip(*run["curve"], strict=True)
+                spent, best = (*spent, run["evaluations"]), (*best, best[-1])
+                axes.step(spent, best, where="post", color=f"C{number}", label=label)
+                label = None  # once a method
+    axes.set(
+        xlabel="rows evaluated", title=f"best objective on {record['rows']['train']} train rows"
+    )
+    if axes.lines:
+        axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
     return figure
 
 

@@ -13,7 +13,7 @@ import torch
 from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.loading import load_tokenizer
-from prompt_optimization.models.open import check_same_tokenizer, open_models
+from prompt_optimization.models.open import Opening, check_same_tokenizer, open_models
 from prompt_optimization.runs.assemble import (
     make_session,
     open_embedder,
@@ -34,8 +34,11 @@ from prompt_optimization.runs.transfer import transfer_to
 from prompt_optimization.tasks.open import read_task
 
 
-def run(values: Mapping[str, Any], display: Display) -> RunLog:
+def run(values: Mapping[str, Any], display: Display, opening: Opening = open_models) -> RunLog:
     """Carry out the run that the settings ``values`` describe and return its finished log.
+
+    Args:
+        opening: opens the models of the search.
 
     Raises:
         InputError: something the user gave cannot be used. Steps that are finished by then stay
@@ -53,7 +56,7 @@ def run(values: Mapping[str, Any], display: Display) -> RunLog:
             checkpoint_path(existing.log).unlink(missing_ok=True)
             display.note(f"this run is finished already: {existing.log.resolve()}")
             return RunLog(existing.log, existing.data)
-        return _run(settings, existing, locks, display)
+        return _run(settings, existing, locks, display, opening)
 
 
 def _lock(settings: Plan, locks: ExitStack) -> ExistingRun:
@@ -72,7 +75,13 @@ def _lock(settings: Plan, locks: ExitStack) -> ExistingRun:
     return existing.read_again()
 
 
-def _run(settings: Plan, existing: ExistingRun, locks: ExitStack, display: Display) -> RunLog:
+def _run(
+    settings: Plan,
+    existing: ExistingRun,
+    locks: ExitStack,
+    display: Display,
+    opening: Opening,
+) -> RunLog:
     if settings.compute.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -87,8 +96,9 @@ def _run(settings: Plan, existing: ExistingRun, locks: ExitStack, display: Displ
     optimised = wanted[: settings.models.num_train_models]
     others = wanted[len(optimised) :]
     with ExitStack() as opened:
-        opening = open_models(optimised, settings.compute, display.note, display.warn)
-        models = opened.enter_context(opening)
+        models = opened.enter_context(
+            opening(optimised, settings.compute, display.note, display.warn)
+        )
         check_same_tokenizer(models, optimised)
         prepare(settings, models, splits.train, held_out)
         for other in others if splits.test else ():  # refused now, not in the end

@@ -218,6 +218,7 @@ class Session:
             "seconds": self.scorer.activity.take_seconds(),
             "busy": [now - then for now, then in zip(self._busy(), busy, strict=True)],
             "tokens": dict(ledger.tokens - tokens),
+            "evaluations": ledger.evaluations,
         }
         self._state = self._search_state()  # asks the workers, which may take its time
         log.data["ledger"] = self._ledgers()

@@ -103,6 +103,7 @@ def test_stopped_and_gone_on_with(settings: dict[str, str]) -> None:
         ({"GPUS_PER_TASK": "two"}, "GPUS_PER_TASK='two' is no number"),
         ({"GPUS": "0", "GPUS_PER_TASK": "2"}, "fewer than GPUS_PER_TASK=2"),
         ({"TASKS": "navigate objct_counting"}, "no file for task 'objct_counting'"),
+        ({"METHODS": "random opr"}, "method 'opr' is unknown; choose some of best_of_n greater"),
     ],
 )
 def test_bad_settings(settings: dict[str, str], changes: dict[str, Any], message: str) -> None:
@@ -138,3 +139,17 @@ def test_a_dry_run_shows_the_commands(settings: dict[str, str]) -> None:
     )
     assert commands[1].startswith("CUDA_VISIBLE_DEVICES=2,3 ")
     assert not list(Path(settings["RESULTS"]).glob("*.json"))
+
+
+def test_methods_have_a_folder_each(settings: dict[str, str]) -> None:
+    settings |= {"METHODS": "random greater", "TASKS": "navigate", "GPUS": ""}
+    done = sweep(settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for method in ("random", "greater"):
+        assert status(settings, f"{method}/navigate") == ["finished"]
+        assert f"{method}/navigate" in done.stdout.split("difference")[1], "the summary names it"
+    assert "random" in (Path(settings["RESULTS"]) / "report.html").read_text()
+    again = sweep(
+        settings | {"METHODS": "greater", "TASKS": "navigate object_counting", "DRY_RUN": "1"}
+    )
+    assert "finished already: greater/navigate" in again.stdout

@@ -140,6 +140,8 @@ def test_nothing_is_scored_twice_and_the_ledger_equals_what_was_computed(
         assert ledger["search"]["tokens"][kind] > 0 < ledger["held_out"]["tokens"][kind]
     steps: Counter[str] = sum((Counter(step["tokens"]) for step in log["steps"]), Counter())
     assert all(ledger["search"]["tokens"][kind] >= count for kind, count in steps.items())
+    spent = [log["initial"]["samples"], *(step["evaluations"] for step in log["steps"])]
+    assert spent == sorted(spent) and spent[-1] == ledger["search"]["evaluations"]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 20, 45])

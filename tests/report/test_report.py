@@ -77,6 +77,15 @@ def test_table_1_is_a_mean_over_tasks() -> None:
     assert partly["measured"] == 75.0 and pd.isna(partly["difference"]), "20 tasks are not 21"
 
 
+def test_every_method_that_was_run_has_its_row_of_table_1() -> None:
+    found = table_1(
+        [measured("gsm8k", name, "10", optimised_by=LLAMA) for name in ("ape", "random")]
+    ).data
+    ape = line(found, model=LLAMA, method="APE", benchmark="GSM8K")
+    assert (ape["measured"], ape["published"]) == (50.0, 79.9)
+    assert line(found, model=LLAMA, method="random", benchmark="GSM8K")["measured"] == 50.0
+
+
 def test_only_the_method_as_it_is_stands_in_table_1() -> None:
     others = [
         measured("gsm8k", "greater", "1", variant="random shortlist"),

@@ -32,8 +32,8 @@ from prompt_optimization.runs.store.log import RunLog
 torch.set_num_threads(1)
 
 
-def carry_out(flags: dict[str, Any]) -> RunLog:
-    """The run that ``--config.KEY=VALUE`` for each of ``flags`` would make."""
+def values(flags: dict[str, Any]) -> dict[str, Any]:
+    """What ``--config.KEY=VALUE`` for each of ``flags`` sets, and the defaults."""
     config = get_config()
     for key, value in flags.items():
         group, _, name = key.rpartition(".")
@@ -42,7 +42,12 @@ def carry_out(flags: dict[str, Any]) -> RunLog:
         if kind is tuple:
             value = tuple(value) if isinstance(value, tuple | list) else (str(value),)
         place[name] = str(value) if kind is str else value
-    return run(values_of(config), Display(verbose=False))
+    return values_of(config)
+
+
+def carry_out(flags: dict[str, Any]) -> RunLog:
+    """The run that ``--config.KEY=VALUE`` for each of ``flags`` would make."""
+    return run(values(flags), Display(verbose=False))
 
 
 def without_times(log: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +63,11 @@ def without_times(log: dict[str, Any]) -> dict[str, Any]:
     return {**log, "steps": steps, "params": params, "runtimes": None, "sessions": None}
 
 
-def session(flags: dict[str, Any], prepare: Callable[[], None] = lambda: None) -> int:
+def session(
+    flags: dict[str, Any],
+    prepare: Callable[[], None] = lambda: None,
+    work: Callable[[dict[str, Any]], object] = carry_out,
+) -> int:
     """Fork a child that works on the run; its process id."""
     child = os.fork()
     if child == 0:
@@ -67,7 +76,7 @@ def session(flags: dict[str, Any], prepare: Callable[[], None] = lambda: None) -
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, 1)
             prepare()
-            carry_out(flags)
+            work(flags)
             code = 0
         except BaseException:
             traceback.print_exc()

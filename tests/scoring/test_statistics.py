@@ -3,9 +3,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
 from prompt_optimization.scoring.statistics import (
+    crossed_difference,
     mean_difference,
     mean_of,
     paired_difference,
@@ -67,6 +68,31 @@ def test_fractions_of_runs_count_as_rows() -> None:
     wholes = mean_difference([1.0, -1.0, 0.0, 1.0] * 10)
     assert (halves.value, wholes.value) == (0.25, 0.25)
     assert halves.high - halves.low < wholes.high - wholes.low
+
+
+def test_what_runs_share_is_no_component_between_them() -> None:
+    rows = [1.0, 0.0, 0.0, -1.0, 1.0, 0.0] * 5
+    alike, over_rows = crossed_difference([rows, rows, rows]), mean_difference(rows)
+    assert alike.value == over_rows.value and alike.n == over_rows.n == 30
+    ratio = (alike.high - alike.low) / (over_rows.high - over_rows.low)
+    assert ratio == pytest.approx(t.ppf(0.975, 29) / norm.ppf(0.975))
+    apart = crossed_difference([[1.0] * 50, [0.0] * 50])
+    assert (apart.low, apart.high) == (-1, 1), "two runs that differ tell next to nothing"
+
+
+def test_an_interval_over_runs_and_rows_covers() -> None:
+    rng = random.Random(5)
+    covered = narrow = 0
+    for _ in range(300):
+        runs = []
+        for _ in range(3):
+            gain = min(0.4, max(0.0, rng.gauss(0.2, 0.06)))
+            runs.append(rng.choices([1, -1, 0], [gain, 0.1, 0.9 - gain], k=60))
+        over_both = crossed_difference(runs)
+        over_rows = mean_difference([sum(row) / 3 for row in zip(*runs, strict=True)])
+        covered += over_both.low <= 0.1 <= over_both.high
+        narrow += over_rows.low <= 0.1 <= over_rows.high
+    assert covered >= 0.93 * 300 > narrow
 
 
 def test_sign_flip_is_mcnemars_exact_test() -> None:

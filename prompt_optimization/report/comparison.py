@@ -1,0 +1,283 @@
+"""What several methods gained at one budget: read off their logs, as a record, as tables.
+
+The record is all that there is to know, as JSON holds it. The tables show its means over seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from rich.table import Table as Grid
+from rich.text import Text
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.runs.config import all_keys
+from prompt_optimization.runs.naming import task_name
+from prompt_optimization.runs.store.identity import MODEL, TASK, changes
+from prompt_optimization.scoring.statistics import Estimate, crossed_difference, mean_difference
+
+# The reading of an answer that counts.
+METRIC = "strict"
+
+# What has to be the same in all runs. A writer belongs to its method.
+ALIKE = {name: words for name, words in (MODEL | TASK).items() if name != "writer"}
+
+# The prompts that a run measures on test, as its log calls them.
+SIDES = ("initial", "best")
+
+# Shares of the budget at which the best objective so far is shown.
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1)
+
+Log = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A titled table in words."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]:
+    """The record of what each method gained.
+
+    Args:
+        logs: of finished runs, by method, one a seed.
+        budget: rows that each run might evaluate on train.
+
+    Raises:
+        InputError: the runs were not made with the same model on the same rows.
+    """
+    every = [log for own in logs.values() for log in own]
+    first = every[0]
+    for log in every[1:]:
+        changed = changes(first["environment"], log["environment"], ALIKE)
+        if changed:
+            raise InputError(
+                f"the runs cannot be compared, because {'; '.join(changed)} between two of them; "
+                "give another folder",
+                key="result_prefix",
+            )
+    points = sorted({math.ceil(budget * share) for share in SHARES})
+    return {
+        "task": task_name(first["params"]["train_data"]),
+        "model": first["environment"]["model"],
+        "rows": {split: len(rows) for split, rows in first["environment"]["rows"].items()},
+        "metric": METRIC,
+        "budget": budget,
+        "points": points,
+        "settings": _different({method: own[0]["params"] for method, own in logs.items() if own}),
+        "methods": {method: _method(own, budget, points) for method, own in logs.items() if own},
+    }
+
+
+def _different(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings for which methods bring defaults of their own and in which these differ: their
+    values by method."""
+    names = [name for name, each in all_keys().items() if each.by_method]
+    values = {name: {method: own[name] for method, own in params.items()} for name in names}
+    return {name: own for name, own in values.items() if len(set(own.values())) > 1}
+
+
+def curve(log: Log) -> list[tuple[int, float]]:
+    """The rows evaluated on train and the best objective after the initial prompt and after every
+    step.
+
+    An objective on some of the training rows only, as a search has it that adds rows as it goes,
+    cannot stand beside others and is left out.
+    """
+    rows = len(log["environment"]["rows"]["train"]) * log["params"]["num_train_models"]
+    initial = log["initial"]
+    found = [(initial["samples"], initial["samples"], initial["objective"])]
+    found += [
+        (
+            step["evaluations"],
+            max(initial["samples"], step["incumbent"]["samples"]),
+            step["best_objective"],
+        )
+        for step in log["steps"]
+    ]
+    return [(spent, objective) for spent, samples, objective in found if samples == rows]
+
+
+def best_at(points: Sequence[tuple[int, float]], spent: int) -> float | None:
+    """The best objective of a ``curve`` when at most ``spent`` rows were evaluated; None when that
+    was too few for the initial prompt."""
+    return next((objective for at, objective in reversed(points) if at <= spent), None)
+
+
+def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str, Any]:
+    runs = [_run(log, budget) for log in logs]
+    found: dict[str, Any] = {
+        "runs": runs,
+        **dict.fromkeys((*SIDES, "difference", "difference_over_seeds")),
+    }
+    if all(log["evaluation"]["test"] for log in logs):
+        before, after = ([_hits(log, side) for log in logs] for side in SIDES)
+        gains = [
+            [ours - theirs for theirs, ours in zip(*pair, strict=True)]
+            for pair in zip(before, after, strict=True)
+        ]
+        by_row = [fmean(row) for row in zip(*gains, strict=True)]
+        # Exactly zero where nothing but the initial prompt was elected, as in a run's own log.
+        same = all(run["chosen"] == run["initial"] for run in runs)
+        over_rows = Estimate(0.0, 0.0, 0.0, len(by_row)) if same else mean_difference(by_row)
+        found |= {
+            "initial": fmean(map(fmean, before)),
+            "best": fmean(map(fmean, after)),
+            "difference": asdict(over_rows),
+        }
+        if len(runs) > 1 and len(by_row) > 1:
+            found["difference_over_seeds"] = asdict(crossed_difference(gains))
+    reached = {point: [best_at(run["curve"], point) for run in runs] for point in points}
+    found["objective"] = {
+        str(point): fmean(each for each in own if each is not None) if None not in own else None
+        for point, own in reached.items()
+    }
+    return found
+
+
+def _run(log: Log, budget: int) -> dict[str, Any]:
+    search, evaluation = log["ledger"]["search"], log["evaluation"]
+    test = evaluation["test"]
+    return {
+        "seed": log["environment"]["seed"],
+        "run": log["sessions"][0]["run"],
+        "initial": log["initial"]["prompt"],
+        "chosen": evaluation["chosen"],
+        "difference": test["difference"][METRIC] if test else None,
+        "evaluations": search["evaluations"],
+        "unused": max(0, budget - search["evaluations"]),
+        "ended": log["ended"],
+        "steps": len(log["steps"]),
+        "seconds": search["seconds"],
+        "tokens": search["tokens"],
+        "requests": search.get("requests", 0),
+        "curve": curve(log),
+    }
+
+
+def _hits(log: Log, side: str) -> list[int]:
+    """Per test row, whether one of the prompts was right."""
+    return [int(hit) for hit in log["evaluation"]["test"][side]["hits"][METRIC]]
+
+
+def sheets(record: Mapping[str, Any]) -> list[Sheet]:
+    """The record's tables."""
+    return [_differences(record), _costs(record), _objectives(record)]
+
+
+def _differences(record: Mapping[str, Any]) -> Sheet:
+    n, different = record["rows"].get("test", 0), ", ".join(record["settings"])
+    return Sheet(
+        f"Difference to the initial prompt on {n} test rows, in points",
+        "Strict accuracy of the elected prompt minus that of the initial one, mean over seeds, "
+        "with 95 % intervals. Over rows: the same prompts on other rows. Over rows and seeds: "
+        "prompts of other runs, too; that takes two seeds."
+        + (f" The methods have their own {different}." if different else ""),
+        ("method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "by seed"),
+        [
+            (
+                method,
+                str(len(own["runs"])),
+                *("" if own[side] is None else f"{100 * own[side]:.1f}" for side in SIDES),
+                _points(own["difference"]),
+                _points(own["difference_over_seeds"]),
+                ", ".join(
+                    f"{100 * run['difference']['value']:+.1f}"
+                    for run in own["runs"]
+                    if run["difference"]
+                ),
+            )
+            for method, own in record["methods"].items()
+        ],
+    )
+
+
+def _costs(record: Mapping[str, Any]) -> Sheet:
+    methods: Mapping[str, Any] = record["methods"]
+    every = [(method, run) for method, own in methods.items() for run in own["runs"]]
+    kinds = sorted({kind for _, run in every for kind in run["tokens"]})
+    unused = [
+        f" {method} with seed {run['seed']} left {run['unused']:,} rows unused ({run['ended']})."
+        for method, run in every
+        if run["unused"]
+    ]
+
+    def means(runs: Sequence[Mapping[str, Any]]) -> list[float]:
+        spent = [[run["evaluations"] for run in runs], [run["seconds"] for run in runs]]
+        return [fmean(each) for each in spent] + [
+            fmean(run["tokens"].get(kind, 0) for run in runs) for kind in kinds
+        ]
+
+    return Sheet(
+        f"What a search took of {record['budget']:,} rows",
+        f"Mean over seeds; dev and test are not counted.{''.join(unused)}",
+        ("method", "rows", "seconds", *(f"tokens {kind}" for kind in kinds)),
+        [
+            (method, *(f"{each:,.0f}" for each in means(own["runs"])))
+            for method, own in methods.items()
+        ],
+    )
+
+
+def _objectives(record: Mapping[str, Any]) -> Sheet:
+    own_objectives = {"objective", "selection_control_weight"} & set(record["settings"])
+    return Sheet(
+        f"Best objective on {record['rows']['train']} train rows so far",
+        "After so many evaluated rows; mean over seeds, lower is better."
+        + (" Objectives that differ cannot be compared." if own_objectives else ""),
+        ("method", *(f"{point:,} rows" for point in record["points"])),
+        [
+            (method, *("" if each is None else f"{each:.3f}" for each in own["objective"].values()))
+            for method, own in record["methods"].items()
+        ],
+    )
+
+
+def grids(found: Sequence[Sheet]) -> list[Grid]:
+    """The tables for the screen."""
+    made = []
+    for sheet in found:
+        grid = Grid(title=sheet.title, caption=sheet.note, caption_justify="left")
+        for number, column in enumerate(sheet.columns):
+            grid.add_column(column, justify="right" if number else "left")
+        for row in sheet.rows:
+            grid.add_row(*map(Text, row))
+        made.append(grid)
+    return made
+
+
+def markdown(record: Mapping[str, Any], found: Sequence[Sheet], failed: Sequence[str]) -> str:
+    """The tables and the elected prompts as a page.
+
+    Args:
+        failed: sentences about runs that failed.
+    """
+    parts = [f"# {record['task']}, {record['model']}, {record['budget']:,} rows\n"]
+    for sheet in found:
+        lines = [sheet.columns, ["---", *["---:"] * (len(sheet.columns) - 1)], *sheet.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        parts.append(f"## {sheet.title}\n\n{sheet.note}\n\n{table}\n")
+    parts.append("## Elected prompts\n")
+    for method, own in record["methods"].items():
+        for run in own["runs"]:
+            parts.append(f"- {method}, seed {run['seed']}:\n\n      {run['chosen'].strip()}\n")
+    if failed:
+        parts.append("## Failed\n")
+        parts += [f"- {sentence}" for sentence in failed]
+    return "\n".join(parts) + "\n"
+
+
+def _points(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None:
+        return ""
+    value, low, high = (f"{100 * estimate[key]:+.1f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"

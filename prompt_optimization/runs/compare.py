@@ -1,0 +1,151 @@
+"""Several methods at one budget, each with several seeds: one run after another, in one folder."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prompt_optimization.errors import InputError, did_you_mean
+from prompt_optimization.models.kept import KeptModels
+from prompt_optimization.models.open import open_models
+from prompt_optimization.optimizers.base import optimizer_class
+from prompt_optimization.optimizers.registry import method_names
+from prompt_optimization.optimizers.stoppers import StopSettings
+from prompt_optimization.runs.config import Plan, plan
+from prompt_optimization.runs.display import Display
+from prompt_optimization.runs.run import run
+from prompt_optimization.runs.store.identity import changed_settings
+from prompt_optimization.runs.store.log import RunLog, logs_of, read_log
+from prompt_optimization.tasks.open import read_task
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A method with a seed, and the settings of its run: as values by name, and checked."""
+
+    method: str
+    seed: int
+    values: dict[str, Any]
+    plan: Plan
+
+    @property
+    def prefix(self) -> str:
+        """Of its log."""
+        return str(self.values["result_prefix"])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an entrant: the log of its finished run, or why there is none."""
+
+    entrant: Entrant
+    log: RunLog | None = None
+    error: Exception | None = None
+
+
+def entrants(
+    values: Mapping[str, Any], methods: Sequence[str], budget: int, seeds: int
+) -> list[Entrant]:
+    """The runs of a comparison, in their order: every method with the first seed, then with the
+    next.
+
+    Args:
+        values: settings by name; ``result_prefix`` is the folder of the logs, ``seed`` the first.
+        budget: rows that each run may evaluate on train.
+        seeds: how many.
+
+    Raises:
+        InputError: a method is unknown or named twice, a number is too small, the settings of a
+            run or the task cannot be used, or the folder holds a run that had other settings.
+    """
+    _check_methods(methods)
+    for key, number in (("budget", budget), ("seeds", seeds)):
+        if number < 1:
+            raise InputError(f"{number} is too small; give at least 1", key=key)
+    found = []
+    for seed in range(values["seed"], values["seed"] + seeds):
+        for method in methods:
+            prefix = Path(values["result_prefix"]) / f"{method}_seed{seed}"
+            own = {
+                "method": method,
+                "seed": seed,
+                "max_evaluations": budget,
+                "resume": "auto",
+                "result_prefix": str(prefix),
+                "logfile": "",
+            }
+            changed = {**values, **own}
+            found.append(Entrant(method, seed, changed, plan(changed)))
+    _, splits = read_task(found[0].plan.task, lambda _: None)  # every run says its warnings
+    for entrant in found:
+        _check_budget(entrant, budget, len(splits.train))
+        _check_logs(entrant)
+    return found
+
+
+def carry_out(runs: Sequence[Entrant], display: Display) -> Iterator[Outcome]:
+    """Make the runs, one after another: finished ones are left alone, unfinished ones continue.
+    One that fails does not stop the others.
+
+    Raises:
+        Interrupted: a signal ended the run; the same call continues it.
+    """
+    with KeptModels() as kept:
+        for number, each in enumerate(runs, 1):
+            display.note(f"run {number} of {len(runs)}: {each.method}, seed {each.seed}")
+            models = each.plan.models
+            # Models that only test take the room of those that were optimised for.
+            alone = len(models.model_paths) == models.num_train_models
+            try:
+                log = run(each.values, display, kept.open if alone else open_models)
+            except Exception as error:
+                if not isinstance(error, InputError):
+                    traceback.print_exc()
+                yield Outcome(each, error=error)
+            else:
+                yield Outcome(each, log)
+
+
+def _check_methods(methods: Sequence[str]) -> None:
+    known = method_names()
+    if not methods:
+        raise InputError(f"no methods; give some of {', '.join(known)}", key="methods")
+    for place, name in enumerate(methods):
+        if name not in known:
+            raise InputError(
+                f"method '{name}' is unknown; {did_you_mean(name, known)}", key="methods"
+            )
+        if name in methods[:place]:
+            raise InputError(f"method '{name}' is named twice; name it once", key="methods")
+
+
+def _check_budget(entrant: Entrant, budget: int, examples: int) -> None:
+    settings = entrant.plan
+    rows = examples * settings.models.num_train_models
+    needed = optimizer_class(entrant.method).first_round(settings.method, rows)
+    if budget < needed:
+        raise InputError(
+            f"a budget of {budget} rows is below the first round of '{entrant.method}', which "
+            f"takes {needed} with the initial prompt on {rows} rows; give at least that",
+            key="budget",
+        )
+
+
+def _check_logs(entrant: Entrant) -> None:
+    """Refuse to mix runs that were made under different settings.
+
+    A run by itself may be continued by another budget or by a model that has moved. Here both say
+    what is compared.
+    """
+    settled = entrant.plan.free - {"model_paths", *(row.name for row in StopSettings.rows())}
+    for log in logs_of(entrant.prefix):
+        changed = changed_settings(read_log(log)["params"], entrant.plan.params, settled)
+        if changed:
+            raise InputError(
+                f"the run in '{log}' had other settings: {'; '.join(changed)}; set them back, or "
+                "give another folder",
+                key="result_prefix",
+            )

@@ -1,0 +1,251 @@
+"""Methods at one budget: the runs are those of their own, what stops continues, and the table is
+what the logs hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+from scipy.stats import norm, t
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.report.comparison import best_at, comparison, curve, markdown, sheets
+from prompt_optimization.runs.compare import Outcome, carry_out, entrants
+from prompt_optimization.runs.display import Display
+from prompt_optimization.runs.store.lock import RunLock
+from prompt_optimization.runs.store.log import read_log
+from tests.runs import harness
+from tests.runs.harness import die_at_write, outcome, session, values, without_times
+from tests.writers import script_writers
+
+METHODS = ("best_of_n", "random")
+BUDGET = 40
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def flags(small_run: dict[str, Any]) -> dict[str, Any]:
+    return small_run | {
+        "best_of_n.prompts": (" count the apples.", " think step by step."),
+        "objective": "loss",
+        "n_dev_data": 6,
+        "n_test_data": 8,
+        "n_steps": 3,
+        "max_new_tokens": 5,
+    }
+
+
+def compare(
+    flags: dict[str, Any], methods: Sequence[str] = METHODS, seeds: int = 2
+) -> list[Outcome]:
+    runs = entrants(values(flags), methods, BUDGET, seeds)
+    return list(carry_out(runs, Display(verbose=False)))
+
+
+def logs_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """By method and seed."""
+    logs = [path for path in folder.glob("*.json") if path.name != "compare.json"]
+    return {path.name.rpartition("_")[0]: read_log(path) for path in logs}
+
+
+@pytest.fixture(scope="module")
+def whole(flags: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a comparison that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert all(found.log for found in compare(flags | {"result_prefix": folder}))
+    return folder
+
+
+def test_models_that_stay_open_change_no_run(
+    flags: dict[str, Any], whole: Path, tmp_path: Path
+) -> None:
+    for name, log in logs_in(whole).items():
+        method, seed = name.split("_seed")
+        alone = flags | {"method": method, "seed": int(seed), "max_evaluations": BUDGET}
+        fresh = harness.carry_out(alone | {"result_prefix": tmp_path / name}).data
+        assert without_times(log) == without_times(json.loads(json.dumps(fresh, default=str)))
+
+
+def test_killed_and_continued_it_ends_as_if_nothing_had_been(
+    flags: dict[str, Any], whole: Path, tmp_path: Path
+) -> None:
+    stopped = flags | {"result_prefix": tmp_path}
+    for fatal in (2, 6, 9):
+        code = outcome(session(stopped, partial(die_at_write, fatal, fatal % 3), compare))
+        assert code == -signal.SIGKILL
+    before = {name: log["status"] for name, log in logs_in(tmp_path).items()}
+    assert {"finished", "running"} == set(before.values()) and len(before) < 4
+    compare(stopped)
+    after, expected = logs_in(tmp_path), logs_in(whole)
+    assert {name: without_times(log) for name, log in after.items()} == {
+        name: without_times(log) for name, log in expected.items()
+    }
+    compare(stopped)
+    assert logs_in(tmp_path) == after, "a finished comparison is left alone"
+
+
+def test_the_table_is_what_the_logs_hold(whole: Path) -> None:
+    logs = logs_in(whole)
+    # The tiny model is never right; these are hits as another would have them.
+    hits = {"best_of_n": ("01110110", "11110010"), "random": ("00001100", "11111111")}
+    for method, given in hits.items():
+        for seed, after in enumerate(given):
+            evaluation = logs[f"{method}_seed{seed}"]["evaluation"]
+            evaluation["chosen"] = f" elected by {seed}"
+            evaluation["test"]["initial"]["hits"]["strict"] = "01001010"
+            evaluation["test"]["best"]["hits"]["strict"] = after
+    by_method = {m: [logs[f"{m}_seed{seed}"] for seed in (0, 1)] for m in METHODS}
+    record = comparison(by_method, BUDGET)
+    assert record["points"] == [5, 10, 20, 40] and record["rows"]["test"] == 8
+    # Rows that either run of a method has gained or lost, by hand from the hits above.
+    check_intervals(
+        record["methods"]["best_of_n"], [0, 0, 1, 1, -1, 1, 0, 0], [1, 0, 1, 1, -1, 0, 0, 0]
+    )
+    check_intervals(
+        record["methods"]["random"], [0, -1, 0, 0, 0, 1, -1, 0], [1, 0, 1, 1, 0, 1, 0, 1]
+    )
+    for method, own in by_method.items():
+        found = record["methods"][method]
+        for run, log in zip(found["runs"], own, strict=True):
+            assert run["chosen"] == log["evaluation"]["chosen"]
+            spent = log["ledger"]["search"]["evaluations"]
+            assert (run["evaluations"], run["unused"]) == (spent, max(0, BUDGET - spent))
+            assert run["curve"][0] == (6, log["initial"]["objective"])
+            steps = [(step["evaluations"], step["best_objective"]) for step in log["steps"]]
+            assert steps and run["curve"][1:] == steps
+        assert found["objective"]["5"] is None, "that was too few for the initial prompt"
+        final = fmean(best_at(curve(log), BUDGET) or 0 for log in own)
+        assert found["objective"]["40"] == pytest.approx(final)
+    page = markdown(record, sheets(record), ["random with seed 9 failed: it did"])
+    # Two prompts on six rows, after the initial one; then nothing is left.
+    assert "best_of_n with seed 1 left 22 rows unused (nothing is left to try)" in page
+    assert (
+        "| best_of_n | 2 | 37.5 | 62.5 | +25.0 [" in page and "- random with seed 9 failed" in page
+    )
+
+
+def check_intervals(found: Mapping[str, Any], *cells: Sequence[int]) -> None:
+    """What a method gained on each row with either seed, against the formulas written out."""
+    n, rows = len(cells[0]), [sum(row) / 2 for row in zip(*cells, strict=True)]
+    mean, middle = sum(rows) / n, sum(rows) / (n + 2)
+    variance = ((sum(d * d for d in rows) + 1) / (n + 2) - middle**2) / (n + 2)
+    over_rows = found["difference"]
+    assert over_rows["value"] == found["difference_over_seeds"]["value"] == pytest.approx(mean)
+    assert over_rows["high"] == pytest.approx(min(1, middle + norm.ppf(0.975) * variance**0.5))
+    runs = [sum(own) / n for own in cells]
+    between = n * sum((each - mean) ** 2 for each in runs)
+    residual = sum(
+        (cells[s][r] - runs[s] - rows[r] + mean) ** 2 for s in range(2) for r in range(n)
+    ) / (n - 1)
+    both = variance + max(0, between - residual) / (2 * n)
+    freedom = both**2 / ((between / (2 * n)) ** 2 + variance**2 / (n - 1))
+    reach = t.ppf(0.975, max(1, freedom)) * both**0.5
+    assert found["difference_over_seeds"]["high"] == pytest.approx(min(1, middle + reach))
+    assert found["difference_over_seeds"]["low"] == pytest.approx(max(-1, middle - reach))
+
+
+def test_what_methods_bring_of_their_own_is_named(
+    flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_writers(monkeypatch)
+    writes = "opro"
+    logs = {
+        found.entrant.method: [found.log.data]
+        for found in compare(flags | {"result_prefix": tmp_path}, ("random", writes), seeds=1)
+        if found.log
+    }
+    record = comparison(logs, BUDGET)
+    assert {"control_init", "connector"} <= set(record["settings"])
+    assert "objective" not in record["settings"], "it was given"
+    assert record["methods"][writes]["runs"][0]["requests"] > 0
+    first, costs, curves = sheets(record)
+    assert "The methods have their own" in first.note and "tokens written" in costs.columns
+    assert "cannot be compared" in curves.note, "the weight of the prompt's likelihood differs"
+
+
+def test_an_election_that_changed_nothing_is_a_difference_of_zero(whole: Path) -> None:
+    log = logs_in(whole)["random_seed0"]
+    log["evaluation"]["chosen"] = log["initial"]["prompt"]
+    log["evaluation"]["test"]["best"] = log["evaluation"]["test"]["initial"]
+    found = comparison({"random": [log]}, BUDGET)["methods"]["random"]
+    assert found["difference"] == {"value": 0, "low": 0, "high": 0, "n": 8}
+    assert found["difference_over_seeds"] is None, "one seed tells nothing of others"
+
+
+def test_runs_of_other_rows_are_not_compared(whole: Path) -> None:
+    logs = logs_in(whole)
+    other = json.loads(json.dumps(logs["random_seed1"]))
+    other["environment"]["weights"] = "another"
+    with pytest.raises(InputError, match="cannot be compared, because the model's weights changed"):
+        comparison({"random": [logs["random_seed0"], other]}, BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("methods", "budget", "seeds", "changes", "message"),
+    [
+        (["randon"], 40, 1, {}, r"'randon' is unknown; did you mean 'random'\?"),
+        ([], 40, 1, {}, "no methods; give some of .*best_of_n"),
+        (["random", "random"], 40, 1, {}, "'random' is named twice"),
+        (["random"], 40, 0, {}, "0 is too small; give at least 1"),
+        (["random"], 0, 1, {}, "0 is too small; give at least 1"),
+        (["random"], 5, 1, {}, "5 rows is below the first round of 'random', which takes 6"),
+        (["best_of_n"], 40, 1, {"best_of_n.prompts": ()}, "no prompts to choose from"),
+        (["random"], 40, 1, {"n_test_data": 90}, "has 41 rows left for testing"),
+        (["random"], 41, 1, {}, "had other settings: max_evaluations was 40 and is 41; set them"),
+        (["random"], 40, 1, {"n_test_data": 9}, "n_test_data was 8 and is 9"),
+        (["random"], 40, 1, {"model_paths": "another"}, "model_paths was .* and is"),
+    ],
+)  # fmt: skip
+def test_bad_input(
+    flags: dict[str, Any], whole: Path, methods: list[str], budget: int, seeds: int,
+    changes: dict[str, Any], message: str,
+) -> None:  # fmt: skip
+    given = values(flags | changes | {"result_prefix": whole})
+    with pytest.raises(InputError, match=message):
+        entrants(given, methods, budget, seeds)
+
+
+def test_the_command(flags: dict[str, Any], tmp_path: Path) -> None:
+    keys = {name: value for name, value in flags.items() if name != "train_data"}
+    folder = tmp_path / "comparison"
+
+    def command(*further: str) -> subprocess.CompletedProcess[str]:
+        given = [f"--config.{key}={value}" for key, value in keys.items()]
+        return subprocess.run(
+            [
+                sys.executable, str(ROOT / "experiments" / "compare.py"),
+                "--budget=40", "--seeds=1", f"--data={flags['train_data']}",
+                f"--config.result_prefix={folder}",
+                *given, *further,
+            ],
+            capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    refused = command("--methods=random", "--config.stop.max_evaluations=7")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "error: a comparison sets this itself; leave it out (--config.max_evaluations)\n"
+    )
+    folder.mkdir()
+    with RunLock(folder / "best_of_n_seed0"):
+        failed = command("--methods=best_of_n,random")
+    assert failed.returncode == 1, failed.stderr
+    assert "best_of_n with seed 0 failed: another process works on" in failed.stdout
+    assert failed.stdout.count("loading ") == 1
+    assert list(json.loads((folder / "compare.json").read_text())["methods"]) == ["random"]
+    done = command("--methods=best_of_n,random")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "compare.json").read_text())
+    assert list(record["methods"]) == ["best_of_n", "random"] and record["failed"] == []
+    assert "Difference to the initial prompt on 8 test rows" in done.stdout
+    assert (folder / "compare.svg").read_text().startswith("<svg")
+    assert "(compare.svg)" in (folder / "compare.md").read_text()
