@@ -14,6 +14,7 @@ from prompt_optimization.models.answer_loss import AnswerLoss
 from prompt_optimization.models.settings import of_generate_config
 from prompt_optimization.optimizers.registry import DEFAULT, settings_class
 from prompt_optimization.runs.config import Plan, all_keys, plan
+from prompt_optimization.tasks.metrics.registry import own_metric
 
 # Settings of the harness that are arguments here, have another form, or are about files and flags.
 NOT_OFFERED = {
@@ -86,7 +87,8 @@ class OptimizeConfig(dict[str, Any]):
         method = all_keys()["method"].check(given.get("method", DEFAULT))
         defaults = {**DEFAULTS, **settings_class(method).defaults}
         for name, each in offered().items():
-            values[name] = each.check(given.get(name, defaults.get(each.name, each.default)))
+            value = given.get(name, defaults.get(each.name, each.default))
+            values[name] = value if name == "metric" and callable(value) else each.check(value)
         super().__init__(values)
         self._reasoning = of_generate_config(self["generate_config"])
 
@@ -118,6 +120,7 @@ class OptimizeConfig(dict[str, Any]):
         found = {name: each.unset for name, each in all_keys().items()} | DEFAULTS
         found |= {each.name: self[name] for name, each in offered().items()}
         weight = found["control_weight"] if self["perplexity_loss"] else 0.0
+        function = self["metric"] if callable(self["metric"]) else None
         # Where the method says nothing else, as in the published code.
         selection = settings_class(self["method"]).defaults.get("selection_control_weight")
         own = {
@@ -126,10 +129,11 @@ class OptimizeConfig(dict[str, Any]):
             "allow_non_ascii": not self["filter"],
             "conversation_templates": (self["chat_template"],),
             "chat_template_kwargs": self["chat_template_arguments"],
+            "metric": "strict" if function else self["metric"],
             "train_data": "inputs",
             **self._reasoning,
         }
-        return plan(found | own | values)
+        return plan(found | own | values, own_metric(function) if function else None)
 
     @property
     def identity(self) -> dict[str, Any]:

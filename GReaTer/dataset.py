@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.cells import is_blank, text_of
@@ -19,20 +19,21 @@ from prompt_optimization.tasks.examples import Example, Source, read_examples, r
 KEYS = ("id", "question", "prompt", "answer")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row(Example):
     """One entry; ``row`` counts from 0 in the data set it was read into, for messages."""
 
     id: str
     prompt: str | None
 
-    def as_dict(self) -> dict[str, str]:
-        """As it was given: with a prompt only where it has one."""
+    def as_dict(self) -> dict[str, Any]:
+        """As it was given: with a prompt, a weight and a group only where it has one."""
         prompt = {} if self.prompt is None else {"prompt": self.prompt}
-        return {"id": self.id, "question": self.question, **prompt, "answer": self.answer}
+        question, answer, *more = self.content
+        return {"id": self.id, "question": question, **prompt, "answer": answer, **dict(*more)}
 
 
-class GreaterDataSet(Sequence[dict[str, str]]):
+class GreaterDataSet(Sequence[dict[str, Any]]):
     """Questions, prompts and answers, from a file or from a list.
 
     It has a length, gives its entries as dicts with the keys ``id``, ``question``, ``prompt`` and
@@ -84,17 +85,17 @@ class GreaterDataSet(Sequence[dict[str, str]]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, index: int) -> dict[str, str]: ...
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
     @overload
     def __getitem__(self, index: slice) -> GreaterDataSet: ...
-    def __getitem__(self, index: int | slice) -> dict[str, str] | GreaterDataSet:
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | GreaterDataSet:
         if isinstance(index, slice):
             part = GreaterDataSet.__new__(type(self))
             part.rows = self.rows[index]
             return part
         return self.rows[index].as_dict()
 
-    def __iter__(self) -> Iterator[dict[str, str]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return (row.as_dict() for row in self.rows)
 
     def __repr__(self) -> str:

@@ -21,11 +21,10 @@ from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import check_same_tokenizer
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.writers import Writer
-from prompt_optimization.runs.assemble import decoding_of, template_of
+from prompt_optimization.runs.assemble import held_out_of
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.progress_bar import ProgressBar
 from prompt_optimization.scoring.finalists import Text
-from prompt_optimization.scoring.held_out import HeldOutScorer
 from prompt_optimization.tasks.examples import check_disjoint
 
 
@@ -100,7 +99,7 @@ class GreaterOptimizer:
 
         Args:
             inputs: questions with answers, and a prompt to begin with.
-            p_extractor: text after the reasoning that makes the model state its answer.
+            p_extractor: text after the reasoning that asks for the answer; empty: it is that.
             rounds: steps of the search, per prompt (paper: T = 105).
             p_init: the initial prompt, in place of the inputs' own.
             per_question: a prompt for each question by itself, as the published toolkit does.
@@ -202,13 +201,13 @@ class GreaterOptimizer:
         if not isinstance(prompt, str) or not prompt.strip():
             raise InputError(f"the prompt is {prompt!r}; give one with at least a word")
         plan = self.config.plan(**self._settings(p_extractor), control_init=prompt)
-        scorer = HeldOutScorer(model, template_of(plan), decoding_of(plan, self.config.loss))
+        plan.metric.check(data.rows)
+        scorer = held_out_of(plan, model, self.config.loss)
         return pasted(scorer.score(Text(Layout.normalise(prompt)), data.rows))
 
     def _borrowed(self) -> list[AbstractContextManager[Model]]:
-        own = self.config
         names = ("chat_template", "chat_template_arguments", "max_rows", "gradient_rows")
-        arguments = [own[name] for name in names]
+        arguments = [self.config[name] for name in names]
         pairs = zip(self.models, self.tokenizers, strict=True)
         return [borrowed(model, tokenizer, *arguments) for model, tokenizer in pairs]
 
@@ -219,8 +218,8 @@ class GreaterOptimizer:
                 raise InputError("no p_extractor; give the text that asks for the answer")
             p_extractor = self._last[0]
         # Answers stand after a space, so that they begin with a token of their own.
-        closed = p_extractor if p_extractor[-1:].isspace() else f"{p_extractor} "
-        return {"extractor_text": closed}
+        spaced = not p_extractor or p_extractor[-1].isspace()
+        return {"extractor_text": p_extractor if spaced else f"{p_extractor} "}
 
 
 def _check_call(p_extractor: object, p_init: object, callbacks: object) -> None:

@@ -29,8 +29,8 @@ class Prompt:
     Attributes:
         text: what to paste after question and connector.
         objective: what the search minimised, on the inputs; ``loss``, ``mistakes`` and ``nll`` are
-            its parts: mean loss of the answers, share of wrong ones, and the prompt's negative
-            log-likelihood per token.
+            its parts: mean loss of the answers (None without an extractor), share of wrong ones,
+            and the prompt's negative log-likelihood per token.
         found_at: the round, from 0; -1 is the initial prompt.
         group: which of the prompts that were optimised, from 0.
         dev, test: on held-out data, where some was given: dev for every prompt, test for the
@@ -39,7 +39,7 @@ class Prompt:
 
     text: str
     objective: float
-    loss: float
+    loss: float | None
     mistakes: float
     nll: float
     found_at: int
@@ -87,7 +87,7 @@ class Round:
     accepted: bool
     prompt: str
     objective: float
-    loss: float
+    loss: float | None
     mistakes: float
     best: float
     seconds: float
@@ -197,6 +197,6 @@ def _flat(prompt: Prompt) -> dict[str, Any]:
     for split in ("dev", "test"):
         result: PromptEvaluation | None = getattr(prompt, split)
         names = ("value", "low", "high", "n")
-        row |= {f"{split}_{name}": getattr(result and result.strict, name, None) for name in names}
+        row |= {f"{split}_{name}": getattr(result and result.value, name, None) for name in names}
         del row[split]
     return row

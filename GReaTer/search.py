@@ -17,6 +17,7 @@ from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.writers import Writer
 from prompt_optimization.runs.assemble import (
+    check_search,
     make_session,
     open_embedder,
     open_writer,
@@ -29,11 +30,6 @@ from prompt_optimization.runs.progress_bar import ProgressBar
 from prompt_optimization.runs.session import Session
 from prompt_optimization.runs.store.folder import open_folder
 from prompt_optimization.runs.store.store import Store
-
-
-def warn(text: str) -> None:
-    """Say what the user should know."""
-    warnings.warn(text, stacklevel=2)
 
 
 class Searches:
@@ -81,15 +77,18 @@ class Searches:
         try:
             plans = [self._plan(group) for group in groups]
             for warning in dict.fromkeys(text for plan in plans for text in plan.warnings):
-                warn(warning)
+                warnings.warn(warning, stacklevel=2)
             for group, plan in zip(groups, plans, strict=True):
                 # Nothing is computed before everything is checked.
+                check_search(plan, (group.rows, *self.splits.values()))
                 prepare(plan, self.models, group.rows, self.splits)
             embedder = open_embedder(plans[0])
             with open_folder(folder) as stores, self._open_writer(plans[0]) as writer:
                 for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
                     rows = {"train": group.rows, **self.splits}
-                    store = stores.open(number, plan, extra, self.models, rows, warn, writer)
+                    store = stores.open(
+                        number, plan, extra, self.models, rows, warnings.warn, writer
+                    )
                     self._optimize(number, group, plan, store, writer, embedder)
                     if self.outputs.status != "finished":
                         break
@@ -110,7 +109,7 @@ class Searches:
         """The writer of all searches, whose plans differ in prompts and rows only."""
         if plan.method.writes and self.writer is not None:
             return nullcontext(self.writer)
-        return open_writer(plan, self.models, lambda text: None, warn)
+        return open_writer(plan, self.models, lambda text: None, warnings.warn)
 
     def _optimize(
         self,
@@ -124,7 +123,7 @@ class Searches:
         train_on(plan, self.models, group.rows)
         self.bar.skip(len(store.log.data["steps"]))
         observers = [self.bar, *(Notifier(callback, number) for callback in self.callbacks)]
-        watch = Observers(observers, warn)
+        watch = Observers(observers, warnings.warn)
         session = make_session(
             plan,
             self.models,

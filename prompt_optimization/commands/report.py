@@ -14,6 +14,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
 from prompt_optimization.scoring.settings import METRICS
+from prompt_optimization.tasks.metrics.registry import METRICS as NAMES
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -24,8 +25,9 @@ def main(arguments: Sequence[str], program: str) -> int:
         "--out", type=Path, help="a file; else the screen, and for html FOLDER/report.html"
     )
     parser.add_argument(
-        "--reading", choices=METRICS, default="strict",
-        help="how answers are read: to the letter, by their form, or by the model's first choices",
+        "--reading", choices=dict.fromkeys((*METRICS, *NAMES)), default="",
+        help="how answers are read; else each result by the metric that counted when it was made, "
+        "which is usually strict: to the letter",
     )  # fmt: skip
     given = parser.parse_args(arguments)
     try:
@@ -55,7 +57,8 @@ def write(folder: Path, form: str, out: Path | None, metric: str) -> None:
     for reason in results.left_out:
         print(f"left out: {reason}", file=sys.stderr)
     if form == "html":
-        text = page(f"Results in {folder.resolve().name}, read {metric}", tables, results)
+        read = f", read {metric}" if metric else ""
+        text = page(f"Results in {folder.resolve().name}{read}", tables, results)
         out = out or folder / "report.html"
     else:
         text = FORMATS[form](tables)

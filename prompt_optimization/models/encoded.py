@@ -33,7 +33,7 @@ class EncodedExamples:
         examples: the examples, in order; a sample is named by its index here.
         questions: ids before the prompt, per sample.
         suffix: ids between prompt and reasoning, the same for all.
-        targets: extractor and answer ids, per sample.
+        targets: extractor and answer ids, per sample; empty without an extractor.
     """
 
     def __init__(self, layout: Layout, examples: Sequence[Example], prompt: str) -> None:
@@ -65,6 +65,11 @@ class EncodedExamples:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there is an answer to force after the reasoning."""
+        return bool(self.layout.extractor)
 
     def prompt_ids(self, prompt: str) -> Ids:
         """The ids that ``prompt`` has after these questions.

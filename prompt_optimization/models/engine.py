@@ -60,10 +60,13 @@ class Outcome:
 
     Attributes:
         reasoning: the reasoning's ids, without the token that ended it.
-        loss: mean cross-entropy of the answer's tokens in nats, at the decoding's temperature.
-        mistake: True unless every token of the answer was the model's first choice.
+        loss: mean cross-entropy of the answer's tokens in nats, at the decoding's temperature; 0
+            without an extractor.
+        mistake: True unless every token of the answer was the model's first choice; False without
+            an extractor.
         nll: mean negative log-likelihood of the prompt's tokens after this question, in nats.
-        answer: what the model wrote after the extractor; None when it was not asked.
+        answer: what the model wrote after the extractor, or all of its reasoning without one; None
+            when it was not asked.
     """
 
     reasoning: Ids
@@ -211,9 +214,13 @@ class Engine:
             for reasoning in reasonings
         ]
         end = kv.columns
-        loss, mistake = self.score(examples, pool, kv, unread, decoding)
         answers: list[str | None] = [None] * len(pool)
-        if decoding.answer_tokens:
+        if not examples.has_targets:
+            loss, mistake = [0.0] * len(pool), [False] * len(pool)
+            answers = [*self._texts(reasonings)]
+        else:
+            loss, mistake = self.score(examples, pool, kv, unread, decoding)
+        if examples.has_targets and decoding.answer_tokens:
             kv.crop(end)
             # Room for the longest answer of all and for the token that ends it.
             longest = max(len(target.answer) for target in examples.targets) + 1
@@ -303,6 +310,9 @@ class Engine:
         if self.model.local:
             kv = KVRows.join([kv], spare=limit)
         written, _ = decode(self.model, kv, logits, limit)
+        return self._texts(written)
+
+    def _texts(self, written: Sequence[Ids]) -> list[str]:
         texts: list[str] = self.model.tokenizer.batch_decode(
             [list(ids) for ids in written], skip_special_tokens=True
         )

@@ -95,21 +95,14 @@ class Layout:
         Args:
             tokenizer: a fast tokenizer (it must report character offsets).
             chat: the text around the user's words.
-            extractor: text after the reasoning that asks for the answer's format.
+            extractor: text after the reasoning that asks for the answer's format; empty where the
+                reasoning is the answer, and nothing is forced.
             connector: text between question and prompt (paper, section 4.1: ``. Use``).
             separator: text between reasoning and extractor.
-
-        Raises:
-            InputError: the extractor is empty.
         """
-        if not extractor.strip():
-            raise InputError(
-                "the extractor is empty; give the text that asks for the final answer",
-                key="extractor_text",
-            )
         self.tokenizer = tokenizer
         self.chat = chat
-        self.extractor = extractor
+        self.extractor = extractor if extractor.strip() else ""
         self.connector = connector
         self.separator = "" if extractor[:1].isspace() else separator
 
@@ -171,6 +164,8 @@ class Layout:
             InputError: the extractor melts into the reasoning, or an answer into the extractor's
                 last token; or the tokenizer does not give an answer back as it was written.
         """
+        if not self.extractor:
+            return [Target((), ())] * len(examples)
         opening = self.separator + self.extractor
         reasoning = self._reasoning_before(opening)
         texts = [reasoning + opening, reasoning + opening.rstrip()]

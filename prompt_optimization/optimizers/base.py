@@ -126,6 +126,9 @@ class Optimizer(ABC):
     #: The method calls ``Scorer.transcripts``, so every row has to write its answer.
     reads_answers = False
 
+    #: The method takes the gradient of the loss of the answers, so there has to be an extractor.
+    differentiates = False
+
     def __init__(self, settings: Any, scorer: Scorer, tools: Tools) -> None:
         self.settings = settings
         self.scorer = scorer

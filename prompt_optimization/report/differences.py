@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -11,7 +12,13 @@ from typing import Any
 from prompt_optimization.report.measured import Measurement
 from prompt_optimization.report.names import order
 from prompt_optimization.report.reading import alike
-from prompt_optimization.scoring.statistics import Estimate, mean_difference, mean_of, sign_flip
+from prompt_optimization.scoring.statistics import (
+    Estimate,
+    is_graded,
+    mean_difference,
+    mean_of,
+    sign_flip,
+)
 
 # Measurements that stand against each other: those before, those after.
 Match = tuple[list[Measurement], list[Measurement]]
@@ -59,15 +66,16 @@ def _compared(before: Sequence[Measurement], after: Sequence[Measurement]) -> li
         )
         if matched:
             matches[task] = matched
-    values = {task: _by_row(matched) for task, matched in matches.items()}
+    found = {task: _paired(matched) for task, matched in matches.items()}
     lines = [
-        _line(task, matched, mean_difference(values[task]), values[task])
-        for task, matched in matches.items()
+        _line(task, matches[task], pairs.estimate, pairs.weighed) for task, pairs in found.items()
     ]
     every = [match for matched in matches.values() for match in matched]
     if len(matches) > 1 and alike(m.reading for _, measured in every for m in measured):
-        mean = mean_of([mean_difference(each) for each in values.values()])
-        weighed = [value / len(each) for each in values.values() for value in each]
+        mean = mean_of([pairs.estimate for pairs in found.values()])
+        weighed = [
+            value / sum(pairs.weights) for pairs in found.values() for value in pairs.weighed
+        ]
         lines.append(_line(f"mean of {len(matches)} tasks", every, mean, weighed))
     return lines
 
@@ -108,11 +116,42 @@ def _matched(before: Sequence[Measurement], after: Sequence[Measurement]) -> lis
     ]
 
 
-def _by_row(matched: Sequence[Match]) -> list[float]:
-    """Per row the difference of the mean hits of both sides."""
+@dataclass(frozen=True)
+class _Pairs:
+    """The rows of one task on which two prompts stand against each other.
+
+    Attributes:
+        differences: of the mean hits of both sides, by row.
+        weights: how much each row counts.
+        graded: a metric gave values between 0 and 1.
+    """
+
+    differences: list[float]
+    weights: list[float]
+    graded: bool
+
+    @property
+    def estimate(self) -> Estimate:
+        alike = len({*self.weights}) == 1
+        return mean_difference(self.differences, [] if alike else self.weights, self.graded)
+
+    @property
+    def weighed(self) -> list[float]:
+        return [w * d for w, d in zip(self.weights, self.differences, strict=True)]
+
+
+def _paired(matched: Sequence[Match]) -> _Pairs:
     found: defaultdict[int, list[float]] = defaultdict(list)
+    weights: dict[int, float] = {}
     for before, after in matched:
         for row in after[0].hits:
             ours, theirs = (fmean(m.hits[row] for m in side) for side in (after, before))
             found[row].append(ours - theirs)
-    return [fmean(values) for _, values in sorted(found.items())]
+            weights[row] = after[0].weights.get(row, 1.0)
+    rows = sorted(found)
+    every = [m for match in matched for side in match for m in side]
+    return _Pairs(
+        [fmean(found[row]) for row in rows],
+        [weights[row] for row in rows],
+        is_graded(hit for m in every for hit in m.hits.values()),
+    )

@@ -15,6 +15,7 @@ from prompt_optimization.report.names import method_name
 from prompt_optimization.report.published import MODELS, model_name
 from prompt_optimization.report.reading import Reading
 from prompt_optimization.runs.naming import (
+    metric_label,
     search_settings,
     search_variant,
     start_variant,
@@ -22,7 +23,8 @@ from prompt_optimization.runs.naming import (
 )
 from prompt_optimization.runs.store.collection import read_collection
 from prompt_optimization.runs.store.evaluations import read_evaluation
-from prompt_optimization.runs.store.log import method_of
+from prompt_optimization.runs.store.log import method_of, metric_of
+from prompt_optimization.scoring.settings import METRICS
 from prompt_optimization.tasks.registry import TASKS
 
 
@@ -35,7 +37,9 @@ class Measurement:
         model: who answered; ``optimised_by``: for which model the prompt was searched, if any.
         method: that of the search; ``initial``, ``prompt`` (a given text) or a baseline's name
             where there was none.
-        hits: right or not, by row.
+        hits: by row, 1 where it was right, 0 where it was wrong, or what a metric gave to it.
+        weights: by row, how much it counts; empty where all count alike.
+        groups: by row, its group; empty where there are none.
         variant: what was different in the search, and where it began; an initial prompt has the
             latter only.
         start: where the search began; empty for the paper's initial prompt.
@@ -50,7 +54,9 @@ class Measurement:
     task: str
     model: str
     method: str
-    hits: dict[int, bool]
+    hits: dict[int, float]
+    weights: dict[int, float] = field(default_factory=dict)
+    groups: dict[int, str] = field(default_factory=dict)
     prompt: str = ""
     optimised_by: str = ""
     variant: str = ""
@@ -88,13 +94,13 @@ class Results:
     left_out: list[str] = field(default_factory=list)
 
 
-def read_results(folder: Path, metric: str = "strict") -> Results:
+def read_results(folder: Path, metric: str = "") -> Results:
     """Everything measured below ``folder``.
 
     Of runs with the same settings the newest counts.
 
     Args:
-        metric: which reading of an answer counts: ``strict``, ``flexible`` or ``teacher_forced``.
+        metric: which reading of an answer counts; of each result its own when left out.
 
     Raises:
         InputError: there is no such folder, or no result in it.
@@ -141,7 +147,7 @@ def disambiguate(measurements: list[Measurement]) -> list[Measurement]:
 
     Settings in which searches of the same task, model and method differ are added to their
     variants. The parts of their readings that distinguish measurements of the same task and model
-    become their labels.
+    become their labels, as does a metric that is no reading of the paper's kind.
     """
     settings: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
     readings: defaultdict[tuple[str, str], list[Reading]] = defaultdict(list)
@@ -152,16 +158,15 @@ def disambiguate(measurements: list[Measurement]) -> list[Measurement]:
     parts = {key: reading.distinguishing(found) for key, found in readings.items()}
 
     def named(m: Measurement) -> Measurement:
+        told = dict.fromkeys(parts[m.task, m.model])
+        if m.reading.get("metric", METRICS[0]) not in METRICS:
+            told |= {"metric": None}  # Nobody has published figures that were read so.
         searched = [
             f"{name}={value}"
             for name, value in sorted(m.settings.items())
             if len(settings[m.task, m.model, m.method, name]) > 1
         ]
-        read = [
-            reading.label(name, m.reading[name])
-            for name in parts[m.task, m.model]
-            if name in m.reading
-        ]
+        read = [reading.label(name, m.reading[name]) for name in told if name in m.reading]
         variant = ", ".join(filter(None, (m.variant, *searched)))
         return replace(m, variant=variant, label=", ".join(read))
 
@@ -202,28 +207,30 @@ def _identity(m: Measurement) -> tuple[Any, ...]:
     return (m.task, m.model, m.method, m.optimised_by, m.start, m.run, m.prompt, did, read, *m.hits)
 
 
-def _of_run(log: dict[str, Any], names: Mapping[str, str], metric: str) -> Iterator[Measurement]:
+def _of_run(log: dict[str, Any], names: Mapping[str, str], asked: str) -> Iterator[Measurement]:
     test = log["evaluation"]["test"]
-    if not test:
+    metric = asked or (test and metric_of(test["best"]))
+    if not test or metric not in test["best"]["hits"]:
         return
     environment, params = log["environment"], log["params"]
+    rows = environment["rows"]["test"]
     start = start_variant(params["control_init"])
     initial = Measurement(
         task=task_label(params["train_data"], environment["data"]),
         model=names[environment["weights"]],
         method="initial",
-        hits=_hits(test["initial"], environment["rows"]["test"], metric),
+        **_by_row(test["initial"], rows, metric),
         prompt=test["initial"]["prompt"],
         variant=start,
         start=start,
         run=log["sessions"][0]["run"],
-        reading=reading.of_run(log),
+        reading=reading.of_run(log) | _read_by(asked, metric_label(params)),
     )
     yield initial
     yield replace(
         initial,
         method=method_of(log),
-        hits=_hits(test["best"], environment["rows"]["test"], metric),
+        **_by_row(test["best"], rows, metric),
         prompt=test["best"]["prompt"],
         optimised_by=initial.model,
         variant=variant(params),
@@ -235,12 +242,15 @@ def _of_evaluation(
     evaluation: dict[str, Any],
     names: Mapping[str, str],
     arguments: Mapping[str, str],
-    metric: str,
+    asked: str,
 ) -> Iterator[Measurement]:
     environment = evaluation["environment"]
     for result in evaluation["results"]:
         origin = result["origin"]
         if result["split"] != "test" or origin.get("prompt", "chosen") != "chosen":
+            continue
+        metric = asked or metric_of(result)
+        if metric not in result["hits"]:
             continue
         searched = origin["kind"] == "log"
         tables = {
@@ -253,16 +263,26 @@ def _of_evaluation(
             task=task_label(result["task"], tables),
             model=names[environment["weights"]],
             method=method_of(origin) if searched else origin.get("name", "prompt"),
-            hits=_hits(result, result["rows"], metric),
+            **_by_row(result, result["rows"], metric),
             prompt=result["prompt"],
             optimised_by=names[origin["weights"]] if searched else "",
             variant=", ".join(filter(None, (search, start))),
             start=start,
             run=origin.get("run", ""),
             settings=origin.get("settings", {}),
-            reading=reading.of_result(evaluation, result, arguments),
+            reading=reading.of_result(evaluation, result, arguments)
+            | _read_by(asked, result.get("read_by", metric)),
         )
 
 
-def _hits(record: dict[str, Any], rows: list[int], metric: str) -> dict[int, bool]:
-    return {row: hit == "1" for row, hit in zip(rows, record["hits"][metric], strict=True)}
+def _read_by(asked: str, own: str) -> Reading:
+    return {"metric": asked or own}
+
+
+def _by_row(record: Mapping[str, Any], rows: list[int], metric: str) -> dict[str, Any]:
+    """The parts of a measurement that are there for every row."""
+    hits = dict(zip(rows, map(float, record["hits"][metric]), strict=True))
+    parts = {name: record.get(name, []) for name in ("weights", "groups")}
+    return {"hits": hits} | {
+        name: dict(zip(rows, part, strict=False)) for name, part in parts.items()
+    }

@@ -16,7 +16,8 @@ from prompt_optimization.report.published import model_name
 from prompt_optimization.report.render import is_text, shown
 from prompt_optimization.report.tables import Table
 from prompt_optimization.runs.naming import task_name
-from prompt_optimization.runs.store.log import method_of
+from prompt_optimization.runs.store.log import method_of, metric_of
+from prompt_optimization.tasks.metrics.metric import called
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1e21; margin: 2rem auto; padding: 0 1rem;
@@ -121,5 +122,6 @@ def _accuracy(evaluation: dict[str, Any]) -> str:
     test = evaluation["test"]
     if not test:
         return ""
-    before, after = (100 * test[key]["strict"]["value"] for key in ("initial", "best"))
-    return f", accuracy {before:.1f} % to {after:.1f} %"
+    metric = metric_of(test["best"])
+    before, after = (100 * test[key][metric]["value"] for key in ("initial", "best"))
+    return f", accuracy {before:.1f} % to {after:.1f} % {called(metric)}"

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.store.collection import read_collection
-from prompt_optimization.runs.store.log import method_of
+from prompt_optimization.runs.store.log import method_of, metric_of
 
 
 def summary(folder: Path) -> Table:
@@ -38,14 +38,15 @@ def summary(folder: Path) -> Table:
         initial, best = log["initial"], log["best"]
         objective = f"{initial['objective']:.3f} -> {best[0]['objective']:.3f}" if best else ""
         test = (log["evaluation"] or {}).get("test") or {}
+        metric = metric_of(test["best"]) if test else ""
         cells = [
-            _percent(test[key]["strict"], signed=key == "difference") if key in test else ""
+            _percent(test[key][metric], signed=key == "difference") if key in test else ""
             for key in ("initial", "best", "difference")
         ]
         steps = str(len(log["steps"]))
         table.add_row(escape(name), method_of(log), log["status"], steps, objective, *cells)
     left_out = f"; left out: {len(found.left_out)} damaged logs" if found.left_out else ""
-    table.caption = f"strict accuracy on test rows in %, with 95 % interval{left_out}"
+    table.caption = f"accuracy on test rows in %, with 95 % interval{left_out}"
     return table
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -19,7 +19,7 @@ from prompt_optimization.report.differences import differences
 from prompt_optimization.report.measured import Measurement, Results
 from prompt_optimization.report.names import method_name, order
 from prompt_optimization.report.reading import alike
-from prompt_optimization.scoring.statistics import Estimate, mean_of, wilson
+from prompt_optimization.scoring.statistics import Estimate, is_graded, mean_of, mean_value
 from prompt_optimization.tasks.registry import TABLE_1_BBH
 
 BENCHMARK_TASKS = {"GSM8K": ("gsm8k",), "BBH": TABLE_1_BBH, "FOLIO": ("folio",)}
@@ -42,6 +42,7 @@ def all_tables(results: Results) -> list[Table]:
     return [
         table_1(found),
         per_task(found),
+        *([per_group(found)] if any(m.groups for m in found) else []),
         table_3(found),
         ablations(results),
         significance(found),
@@ -105,10 +106,28 @@ def per_task(found: Sequence[Measurement]) -> Table:
         "Several runs of a task are averaged; the interval counts every row once. A task with "
         "'(data ...)' is a file that is not the authors', such as a generated look-alike; a model "
         "with '(...)' has other weights or precision than its name alone; other brackets say what "
-        "was set differently.",
+        f"was set differently. Read by: {_metrics(own)}.",
         lines,
         across="prompt",
     )
+
+
+def per_group(found: Sequence[Measurement]) -> Table:
+    """Accuracy by the groups that the task files name."""
+    own = [m for m in found if m.groups and m.optimised_by in ("", m.model)]
+    lines = []
+    keys = dict.fromkeys((m.model, m.task, m.title) for m in own)
+    for model, task, title in sorted(keys):
+        chosen = [m for m in own if (m.model, m.task, m.title) == (model, task, title)]
+        for group in dict.fromkeys(chosen[0].groups.values()):
+            part = _accuracy([_in_group(m, group) for m in chosen])
+            line = {"model": model, "task": task, "group": group, "prompt": title}
+            lines.append({**line, **_numbers(part)})
+    return _table("Accuracy by group", "As by task, on the rows of each group.", lines, "prompt")
+
+
+def _in_group(m: Measurement, group: str) -> Measurement:
+    return replace(m, hits={row: hit for row, hit in m.hits.items() if m.groups[row] == group})
 
 
 def table_3(found: Sequence[Measurement]) -> Table:
@@ -189,11 +208,19 @@ def _accuracy(measurements: Sequence[Measurement]) -> Estimate | None:
     if further runs on it told nothing new."""
     if not measurements:
         return None
-    rows: defaultdict[int, list[bool]] = defaultdict(list)
+    rows: defaultdict[int, list[float]] = defaultdict(list)
+    weights: dict[int, float] = {}
     for m in measurements:
+        weights |= m.weights
         for row, hit in m.hits.items():
             rows[row].append(hit)
-    return wilson(fmean(fmean(hits) for hits in rows.values()), len(rows))
+    graded = is_graded(hit for m in measurements for hit in m.hits.values())
+    values = [fmean(hits) for hits in rows.values()]
+    return mean_value(values, [weights[row] for row in rows] if weights else [], graded)
+
+
+def _metrics(found: Iterable[Measurement]) -> str:
+    return ", ".join(sorted({m.reading["metric"] for m in found if "metric" in m.reading}))
 
 
 def _accuracies(groups: Iterable[Sequence[Measurement]]) -> list[Estimate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -36,6 +36,34 @@ Say = Callable[[str], None]
 COLDEST = 1e-6
 
 
+def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
+    """Refuse a search that needs an answer to force where no extractor asks for one, and rows that
+    nothing could be right for.
+
+    Args:
+        splits: the rows of each.
+
+    Raises:
+        InputError: one has to be refused.
+    """
+    for rows in splits:
+        settings.metric.check(rows)
+    if settings.task.extractor_text:
+        return
+    if settings.scoring.objective != "answers":
+        raise InputError(
+            f"the objective '{settings.scoring.objective}' forces the answer after an extractor, "
+            "and there is none; take the objective 'answers', or give one",
+            key=("objective", "extractor_text"),
+        )
+    if optimizer_class(settings.run.method).differentiates:
+        raise InputError(
+            f"the method '{settings.run.method}' differentiates the loss of the answer after an "
+            "extractor, and there is none; take another method, or give one",
+            key=("method", "extractor_text"),
+        )
+
+
 def template_of(settings: Plan) -> PromptTemplate:
     """The texts around question, prompt and reasoning."""
     task = settings.task
@@ -52,6 +80,16 @@ def decoding_of(settings: Plan, loss: AnswerLoss | None = None) -> Decoding:
     if own.temperature > COLDEST:
         sampling = Sampling(own.temperature, own.top_k, own.top_p, settings.run.seed)
     return Decoding(own.max_new_tokens, own.answer_tokens, sampling=sampling, answer_loss=loss)
+
+
+def held_out_of(settings: Plan, model: Model, loss: AnswerLoss | None = None) -> HeldOutScorer:
+    """What scores prompts on held-out rows with ``model``.
+
+    Args:
+        loss: see ``decoding_of``.
+    """
+    decoding = decoding_of(settings, loss)
+    return HeldOutScorer(model, template_of(settings), decoding, metric=settings.metric)
 
 
 def train_on(
@@ -82,8 +120,7 @@ def prepare(
     Raises:
         InputError: a row or the initial prompt does not go with a model.
     """
-    template, decoding = template_of(settings), decoding_of(settings)
-    prompt = Layout.normalise(settings.task.prompt)
+    decoding, prompt = decoding_of(settings), Layout.normalise(settings.task.prompt)
     for model, training in zip(models, train_on(settings, models, examples), strict=True):
         ids = training.prompt_ids(prompt)
         optimizer_class(settings.run.method).check_start(prompt, ids)
@@ -91,7 +128,7 @@ def prepare(
         model.check_room(training, longest, decoding)
         for name, rows in splits.items():
             try:
-                HeldOutScorer(model, template, decoding).check(rows, prompt, longest)
+                held_out_of(settings, model).check(rows, prompt, longest)
             except InputError as error:
                 raise InputError(f"of {name}, {error.problem}", key=error.keys) from None
 
@@ -173,6 +210,7 @@ def make_session(
         objective=settings.scoring.objective,
         nll_weight=settings.scoring.nll_weight,
         written=written,
+        metric=settings.metric,
     )
     tools = Tools(
         random.Random(settings.run.seed),
@@ -185,7 +223,7 @@ def make_session(
     return Session(
         method(settings.method, scorer, tools),
         scorer,
-        HeldOutScorer(models[0], template_of(settings), decoding),
+        held_out_of(settings, models[0], loss),
         splits,
         Layout.normalise(settings.task.prompt),
         settings.stop,

@@ -27,6 +27,8 @@ from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings
 from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
+from prompt_optimization.tasks.metrics.metric import Metric
+from prompt_optimization.tasks.open import open_metric
 from prompt_optimization.tasks.registry import Task, task_of
 from prompt_optimization.tasks.settings import TaskSettings
 from prompt_optimization.tasks.splits import ALL
@@ -171,6 +173,7 @@ class Plan:
     Attributes:
         params: every setting by its name, defaults resolved; what the log holds.
         method: the settings of the method that ``run.method`` names.
+        metric: what a written answer is worth.
     """
 
     params: dict[str, Any]
@@ -184,6 +187,7 @@ class Plan:
     stop: StopSettings
     run: RunSettings
     method: Settings
+    metric: Metric
     warnings: tuple[str, ...]
 
     @property
@@ -192,8 +196,11 @@ class Plan:
         return {name for name, each in all_keys().items() if each.free} - self.method.fixed
 
 
-def plan(values: Mapping[str, Any]) -> Plan:
+def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     """Resolve and check the settings.
+
+    Args:
+        metric: in place of the one that the settings name.
 
     Raises:
         InputError: a value is out of range, missing, or does not go with another.
@@ -211,12 +218,14 @@ def plan(values: Mapping[str, Any]) -> Plan:
     compute, embed = ComputeSettings.of(given), EmbedSettings.of(given)
     ignored = IgnoredSettings.of(given)
     method = kind.of(given)
-    task = _resolved(task)
+    metric = metric or open_metric(task)
+    task = _resolved(task, metric)
     models.models()  # refuses keys with another number of entries
     made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
     made += [writer] if kind.writes else []
     made += [embed] if method.embeds else []
     params = {name: value for group in made for name, value in group.values().items()}
+    params["metric"] = metric.name
     warnings = [warning for group in made for warning in group.warnings]
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("test_steps has no effect without dev rows")
@@ -242,15 +251,17 @@ def plan(values: Mapping[str, Any]) -> Plan:
         stop=stop,
         run=run,
         method=method,
+        metric=metric,
         warnings=tuple(warnings),
     )
 
 
-def _resolved(settings: TaskSettings) -> TaskSettings:
+def _resolved(settings: TaskSettings, metric: Metric) -> TaskSettings:
     """Rows per split, dev and test file and extractor of tasks that are known by their file's name.
 
     Raises:
-        InputError: there is no extractor, or no file of a split that has one of its own.
+        InputError: there are no training rows, no file of a split that has one of its own, or no
+            extractor and a metric that needs one.
     """
     values = settings.values()
     path = Path(values["train_data"])
@@ -276,10 +287,11 @@ def _resolved(settings: TaskSettings) -> TaskSettings:
         raise InputError("0 is too small; give at least 1", key="n_train_data")
     if not values["extractor_text"].strip():
         values["extractor_text"] = task.extractor(values["extractor_style"]) if task else ""
-    if not values["extractor_text"]:
+    if not values["extractor_text"] and metric.reads_beginning:
         raise InputError(
             "no extractor; give the text that asks for the final answer, which only the paper's "
-            "tasks have of their own",
-            key="extractor_text",
+            f"tasks have of their own and the metric '{metric.name}' needs, or a metric that reads "
+            "whole texts",
+            key=("extractor_text", "metric"),
         )
     return TaskSettings.of(values)

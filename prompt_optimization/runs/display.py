@@ -19,7 +19,8 @@ from rich.table import Table as Grid
 
 from prompt_optimization.optimizers.stoppers import Progress as SearchProgress
 from prompt_optimization.runs.observers import Begin, End, Evaluated, Observer, StepDone
-from prompt_optimization.scoring.settings import METRICS
+from prompt_optimization.runs.store.log import metric_of
+from prompt_optimization.tasks.metrics.metric import called
 
 # Characters of a tried prompt that a line shows.
 LABEL = 32
@@ -111,14 +112,14 @@ class Display(Observer):
     def evaluated(self, event: Evaluated) -> None:
         if event.split != self._split:
             self._split = event.split
-            rows = len(event.result.hits["strict"])
+            rows = event.result.value.n
             self.note(f"{event.split}: {event.of} prompts on {rows} rows the search has not seen")
-        self.scored(event.result.prompt, event.result.accuracy["strict"].value)
+        self.scored(event.result.prompt, event.result.value.value, event.result.metric)
 
-    def scored(self, prompt: str, accuracy: float) -> None:
-        """A prompt with the share of rows that it got right."""
+    def scored(self, prompt: str, accuracy: float, metric: str) -> None:
+        """A prompt with the share of rows that it got right, or with their mean value."""
         if self.verbose:
-            self._print(f"  {100 * accuracy:5.1f} % right  {escape(prompt.strip())}")
+            self._print(f"  {100 * accuracy:5.1f} % {called(metric)}  {escape(prompt.strip())}")
 
     def end(self, event: End) -> None:
         """The result of a finished run, shown whether verbose or not."""
@@ -141,6 +142,8 @@ class Display(Observer):
             )
         if evaluation["test"] is not None:
             self._print(_accuracies(evaluation["test"]))
+            if "difference_by_group" in evaluation["test"]:
+                self._print(_by_group(evaluation["test"]))
         self._print(_cost(data["ledger"]["search"]))
         if event.log is not None:
             self._print(f"log: {escape(str(event.log.resolve()))}")
@@ -148,18 +151,23 @@ class Display(Observer):
     def results(self, results: Sequence[dict[str, Any]], path: Path) -> None:
         """Everything that an evaluation's file holds, shown whether verbose or not."""
         self.close()
-        grid = Grid(title="strict accuracy in %, with 95 % interval")
-        for column in ("task", "split", "rows", "named by", "accuracy", "prompt"):
+        grid = Grid(title="accuracy in %, with 95 % interval")
+        for column in ("task", "split", "rows", "named by", "metric", "accuracy", "prompt"):
             grid.add_column(column, overflow="fold")
         for result in results:
-            grid.add_row(
-                escape(result["task"]),
-                result["split"],
-                str(result["strict"]["n"]),
-                escape(_named_by(result["origin"])),
-                _interval(result["strict"]),
-                escape((result["connector"] + result["prompt"]).strip(". ")),
-            )
+            metric = metric_of(result)
+            shared = [escape(_named_by(result["origin"])), escape(result.get("read_by", metric))]
+            prompt = escape((result["connector"] + result["prompt"]).strip(". "))
+            for group, found in {"": result, **result.get("by_group", {})}.items():
+                split = f"{result['split']}, {group}" if group else result["split"]
+                grid.add_row(
+                    escape(result["task"]),
+                    escape(split),
+                    str(found[metric]["n"]),
+                    *shared,
+                    _interval(found[metric]),
+                    prompt,
+                )
         self._print(grid)
         self._print(f"evaluation: {escape(str(path.resolve()))}")
 
@@ -251,19 +259,34 @@ def _cost(ledger: dict[str, Any]) -> str:
 
 
 def _accuracies(test: dict[str, Any]) -> Grid:
-    grid = Grid(
-        title=f"held-out accuracy, {test['initial']['strict']['n']} test rows, 95 % interval"
-    )
+    rows = test["initial"]["strict"]["n"]
+    grid = Grid(title=f"held-out accuracy, {rows} test rows, 95 % interval")
     for column in ("reading", "initial", "best", "difference"):
         grid.add_column(column, no_wrap=True)
-    for metric in METRICS:
-        grid.add_row(
-            metric.replace("_", " "),
-            _interval(test["initial"][metric]),
-            _interval(test["best"][metric]),
-            _interval(test["difference"][metric], signed=True),
-        )
+    for metric in test["difference"]:
+        grid.add_row(escape(metric.replace("_", " ")), *_pair(test, metric))
     return grid
+
+
+def _by_group(test: dict[str, Any]) -> Grid:
+    metric = metric_of(test["best"])
+    grid = Grid(title=f"the same by group, {escape(metric.replace('_', ' '))}")
+    for column in ("group", "rows", "initial", "best", "difference"):
+        grid.add_column(column, no_wrap=True)
+    for group, difference in test["difference_by_group"].items():
+        pair = {key: test[key]["by_group"][group] for key in ("initial", "best")}
+        cells = _pair({**pair, "difference": difference}, metric)
+        grid.add_row(escape(group), str(difference[metric]["n"]), *cells)
+    return grid
+
+
+def _pair(found: dict[str, Any], metric: str) -> list[str]:
+    """The cells of the initial and the best prompt, and of what is between them."""
+    return [
+        _interval(found["initial"][metric]),
+        _interval(found["best"][metric]),
+        _interval(found["difference"][metric], signed=True),
+    ]
 
 
 def _interval(estimate: dict[str, Any], signed: bool = False) -> str:

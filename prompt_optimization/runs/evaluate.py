@@ -24,6 +24,7 @@ from prompt_optimization.runs.evaluation_jobs import (
     Request,
     gather,
 )
+from prompt_optimization.runs.naming import metric_label
 from prompt_optimization.runs.store.evaluations import FORMAT, evaluation_path, read_evaluation
 from prompt_optimization.runs.store.identity import (
     MODEL,
@@ -41,7 +42,12 @@ from prompt_optimization.runs.store.outputs import (
     outputs_path,
 )
 from prompt_optimization.scoring.finalists import Text
-from prompt_optimization.scoring.held_out import HeldOut, HeldOutScorer
+from prompt_optimization.scoring.held_out import (
+    HeldOut,
+    HeldOutScorer,
+    weighted_loss,
+    weights_and_groups,
+)
 from prompt_optimization.scoring.settings import METRICS
 from prompt_optimization.tasks.examples import Example
 
@@ -107,7 +113,8 @@ def evaluate(
             display.note(f"{job.name}: {len(job.prompts)} prompts on {len(job.examples)} rows")
             writer.fill(job)
             for record in _results(job, outputs):
-                display.scored(record["prompt"], record["strict"]["value"])
+                name = record["metric"]
+                display.scored(record["prompt"], record[name]["value"], name)
                 results[_identity(record)] = record
             report["results"] = list(results.values())
             _write(path, report)
@@ -186,18 +193,19 @@ class _Writer:
                 f"{error}; try float32, or check the model's weights", key="dtype"
             ) from None
         for i, (example, written) in enumerate(zip(block, result.written, strict=True)):
-            found = written | {metric: result.hits[metric][i] for metric in METRICS}
             yield {
                 **dict(zip(KEY, _key(job, prompt, example), strict=True)),
-                **{name: found[name] for name in VALUES},
+                **dict.fromkeys(VALUES),
+                **written,
+                **{metric: bool(hits[i]) for metric, hits in result.hits.items()},
             }
 
     def _check(self, keys: Sequence[OutputKey], block: Sequence[Example]) -> None:
         for key, example in zip(keys, block, strict=True):
             known = self.outputs.records.get(key)
-            if known and (known["question"], known["reference"]) != (
+            if known and (known["question"], _references(known)) != (
                 example.question,
-                example.answer,
+                example.references,
             ):
                 raise InputError(
                     f"row {example.row} of task '{key[0]}' is another one in "
@@ -206,19 +214,40 @@ class _Writer:
                 )
 
 
+def _references(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """All references of an output; a single one stands alone."""
+    return tuple(record.get("references", [record["reference"]]))
+
+
 def _key(job: EvaluationJob, prompt: PromptToScore, example: Example) -> OutputKey:
     extractor = job.settings.task.extractor_text
     return (job.name, job.split, example.row, extractor, prompt.connector, prompt.prompt)
 
 
 def _results(job: EvaluationJob, outputs: Outputs) -> Iterator[dict[str, Any]]:
-    """One record for everything that named a prompt."""
+    """One record for everything that named a prompt.
+
+    Raises:
+        InputError: see ``Metric.value``.
+    """
+    metric = job.settings.metric
     for prompt in job.prompts.values():
         records = [outputs.records[_key(job, prompt, example)] for example in job.examples]
+        hits = {
+            name: [float(record[name]) for record in records]
+            for name in METRICS
+            if records[0][name] is not None
+        }
+        hits[metric.name] = [
+            metric.value(record["answer"], example)
+            for record, example in zip(records, job.examples, strict=True)
+        ]
         result = HeldOut(
             prompt.prompt,
-            {metric: [record[metric] for record in records] for metric in METRICS},
-            sum(record["loss"] for record in records) / len(records),
+            hits,
+            weighted_loss([record["loss"] for record in records], job.examples),
+            metric=metric.name,
+            **weights_and_groups(job.examples),
         )
         for origin in prompt.origins:
             yield {
@@ -228,6 +257,7 @@ def _results(job: EvaluationJob, outputs: Outputs) -> Iterator[dict[str, Any]]:
                 "extractor": job.settings.task.extractor_text,
                 "connector": prompt.connector,
                 "origin": origin,
+                "read_by": metric_label(job.settings.params),
                 **result.record(),
             }
 
@@ -235,10 +265,15 @@ def _results(job: EvaluationJob, outputs: Outputs) -> Iterator[dict[str, Any]]:
 def _identity(record: dict[str, Any]) -> str:
     """Two results with the same one say the same; the later one counts."""
     names = ("task", "split", "rows", "extractor", "connector", "prompt")
+    metric = record.get("read_by", "strict")
     # Not what an origin tells of its run: later versions may tell more.
     named_by = ("kind", "name", "log", "run", "prompt")
     return json.dumps(
-        [*(record[name] for name in names), *(record["origin"].get(name) for name in named_by)]
+        [
+            *(record[name] for name in names),
+            *(record["origin"].get(name) for name in named_by),
+            metric,
+        ]
     )
 
 

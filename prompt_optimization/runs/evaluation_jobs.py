@@ -225,6 +225,7 @@ def _job(
         raise InputError(
             f"the {split} split of '{path}' is empty; give it rows", key=f"n_{split}_data"
         )
+    settings.metric.check(examples)
     name = task_name(path)
     hashes = tuple(table.sha256 for table in tables.values())
     rows = tuple(example.row for example in examples)

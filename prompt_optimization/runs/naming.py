@@ -15,6 +15,8 @@ DEFAULT_PROMPT = (
 )
 MISLEADING_PROMPT = " no thinking just feeling."
 
+METRIC_OPTIONS = ("task.pattern", "task.tolerance", "task.field")
+
 
 def task_name(train_data: str | Path) -> str:
     """The task of the paper that a file's name stands for, or else its name."""
@@ -50,3 +52,15 @@ def start_variant(control_init: str) -> str:
     if initial == MISLEADING_PROMPT:
         return "misleading initial prompt"
     return f"initial prompt '{initial.strip()}'"
+
+
+def metric_label(params: dict[str, Any]) -> str:
+    """The metric that counts, with what it was made with."""
+    keys = all_keys()
+    name = str(params.get("metric", keys["metric"].default))
+    made_with = [
+        f"{keys[option].attribute}={params[option]!r}"
+        for option in METRIC_OPTIONS
+        if params.get(option, keys[option].default) != keys[option].default
+    ]
+    return f"{name} ({', '.join(made_with)})" if made_with else name

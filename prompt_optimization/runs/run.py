@@ -15,6 +15,7 @@ from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.loading import load_tokenizer
 from prompt_optimization.models.open import Opening, check_same_tokenizer, open_models
 from prompt_optimization.runs.assemble import (
+    check_search,
     make_session,
     open_embedder,
     open_writer,
@@ -89,6 +90,7 @@ def _run(
     # --- Task: three splits that share no question ---
     tables, splits = read_task(settings.task, display.warn)
     rows = splits.named()
+    check_search(settings, rows.values())
     held_out = {name: examples for name, examples in rows.items() if name != "train"}
 
     # --- Models: the copies that work, of one model or of several ---

@@ -24,7 +24,13 @@ from prompt_optimization.optimizers.stoppers import (
 from prompt_optimization.runs.observers import Begin, End, Evaluated, Observers, StepDone
 from prompt_optimization.runs.store.store import Store
 from prompt_optimization.scoring.finalists import Finalist, Text
-from prompt_optimization.scoring.held_out import HeldOut, HeldOutScorer, best_on, compare
+from prompt_optimization.scoring.held_out import (
+    HeldOut,
+    HeldOutScorer,
+    best_on,
+    compare,
+    compare_by_group,
+)
 from prompt_optimization.scoring.scorer import BudgetSpent, Scorer
 from prompt_optimization.signals import Interrupted
 from prompt_optimization.tasks.examples import Example
@@ -151,7 +157,7 @@ class Session:
         optimizer, saved, log = self.optimizer, self.store.saved, self.store.log
         with self.scorer.ledger.running(), self.scorer.activity.phase("start"):
             if saved is None:
-                optimizer.start(self.prompt)
+                self._start()
             elif self.store.changed:
                 self.scorer.ledger.restore(saved.search["scorer"]["ledger"])
                 self.held_out.ledger.restore(saved.held_out["ledger"])
@@ -180,6 +186,16 @@ class Session:
                 progress=self.progress,
             )
         )
+
+    def _start(self) -> None:
+        """Score the initial prompt.
+
+        Raises:
+            InputError: the metric finds nothing in any answer, so no prompt would be better.
+        """
+        scored = self.optimizer.start(self.prompt)
+        if problem := self.scorer.nothing_found(scored.text):
+            raise InputError(problem, key="metric")
 
     def _search(self) -> None:
         """Make steps until one of the stoppers, the method or an observer ends the search."""
@@ -258,6 +274,8 @@ class Session:
                 "best": after.record(),
                 "difference": compare(before, after),
             }
+            if after.groups:
+                evaluation["test"]["difference_by_group"] = compare_by_group(before, after)
             self.store.log.data["evaluation"] = evaluation
             self.store.log.write()
             if self.transfer is not None:
@@ -374,7 +392,7 @@ class Session:
         """What held-out results depend on besides the model, which resuming checks."""
         decoding = self.held_out.decoding
         rows = {
-            split: [[example.question, example.answer] for example in examples]
+            split: [example.content for example in examples]
             for split, examples in self.splits.items()
         }
         digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()

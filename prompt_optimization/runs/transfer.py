@@ -7,12 +7,12 @@ from typing import Any
 
 from prompt_optimization.models.open import Say, open_models
 from prompt_optimization.models.settings import ModelSettings
-from prompt_optimization.runs.assemble import decoding_of, template_of
+from prompt_optimization.runs.assemble import held_out_of
 from prompt_optimization.runs.config import Plan
 from prompt_optimization.runs.environment import describe_model
 from prompt_optimization.runs.session import Session
 from prompt_optimization.scoring.finalists import Finalist
-from prompt_optimization.scoring.held_out import HeldOutScorer, compare
+from prompt_optimization.scoring.held_out import compare
 
 
 def transfer_to(
@@ -37,8 +37,7 @@ def transfer_to(
         for number, settings in enumerate(models, 1):
             split = f"transfer {number}: {settings.label}"
             with open_models([settings], plan.compute, note, warn) as (model,):
-                scorer = HeldOutScorer(model, template_of(plan), decoding_of(plan))
-                session.score(split, scorer, pair)
+                session.score(split, held_out_of(plan, model), pair)
                 initial, chosen = (session.result.held_out[split][each.name] for each in pair)
                 found.append(
                     {

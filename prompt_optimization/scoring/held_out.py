@@ -6,7 +6,7 @@ Dev and test rows of a run, other models, the evaluate command and the library a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -16,33 +16,55 @@ from prompt_optimization.models.model import Model
 from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.scoring.finalists import Ensemble, Finalist, Text, vote
 from prompt_optimization.scoring.ledger import Ledger
-from prompt_optimization.scoring.settings import METRICS
-from prompt_optimization.scoring.statistics import Estimate, paired_difference, share
-from prompt_optimization.tasks.answers import flexible_match, strict_match
+from prompt_optimization.scoring.statistics import (
+    Estimate,
+    is_graded,
+    mean_value,
+    paired_difference,
+)
 from prompt_optimization.tasks.examples import Example
+from prompt_optimization.tasks.metrics.metric import Metric, called
+from prompt_optimization.tasks.metrics.stated import FLEXIBLE, STRICT
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One finalist's accuracy on one split, each figure with its 95 % interval.
+    """What one finalist is worth on one split, each figure with its 95 % interval.
 
     Attributes:
         prompt: the finalist's name; of a text, the text.
-        hits: per metric, whether each row was right. ``strict`` and ``flexible`` read what the
-            model wrote after the extractor; ``teacher_forced`` asks whether every token of the
-            reference answer was its first choice.
-        loss: mean answer cross-entropy over rows, in nats.
-        written: per row the question, the reasoning, the answer, the reference and the loss.
+        hits: per metric, what each row is worth: 1 when it was right, 0 when it was wrong, and
+            something between where the metric grades. ``strict`` and ``flexible`` read what the
+            model wrote after the extractor, as does the metric that counts; ``teacher_forced`` asks
+            whether every token of the reference answer was its first choice, and is missing without
+            an extractor.
+        loss: mean answer cross-entropy over rows, in nats; None without an extractor.
+        written: per row the question, the reasoning, the answer, the reference and the loss, and
+            all ``references`` where there are several.
+        metric: the name of the one that counts, for election and on the screen.
+        weights: how much each row counts; empty where all count alike.
+        groups: the group of each row; empty where there are none.
     """
 
     prompt: str
-    hits: dict[str, list[bool]]
-    loss: float
+    hits: dict[str, list[float]]
+    loss: float | None
     written: list[dict[str, Any]] = field(default_factory=list, compare=False)
+    metric: str = "strict"
+    weights: list[float] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
     @property
     def accuracy(self) -> dict[str, Estimate]:
-        return {metric: share(hits) for metric, hits in self.hits.items()}
+        return {
+            metric: mean_value(hits, self.weights, is_graded(hits))
+            for metric, hits in self.hits.items()
+        }
+
+    @property
+    def value(self) -> Estimate:
+        """By the metric that counts."""
+        return self.accuracy[self.metric]
 
     @property
     def strict(self) -> Estimate:
@@ -61,52 +83,89 @@ class HeldOut:
         return self.accuracy["teacher_forced"]
 
     @property
+    def by_group(self) -> dict[str, HeldOut]:
+        """The same on the rows of each group."""
+        return {name: self._in(name) for name in dict.fromkeys(self.groups)}
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
-        """Per row what was written, and 1 or 0 under each metric."""
-        marks = zip(*(self.hits[metric] for metric in METRICS), strict=True)
+        """Per row what was written, and what it is worth under each metric."""
+        marks = zip(*self.hits.values(), strict=True)
         return [
-            row | {metric: int(hit) for metric, hit in zip(METRICS, hits, strict=True)}
+            row | {metric: _whole(hit) for metric, hit in zip(self.hits, hits, strict=True)}
             for row, hits in zip(self.written, marks, strict=True)
         ]
 
-    def minus(self, other: HeldOut, metric: str = "strict") -> Estimate:
+    def minus(self, other: HeldOut, metric: str = "") -> Estimate:
         """The paired difference to another finalist on the same rows, with its 95 % interval;
         zero without one where it is the same finalist.
+
+        Args:
+            metric: the one that counts when left out.
 
         Raises:
             ValueError: they were asked other questions.
         """
         if [row["question"] for row in self.written] != [row["question"] for row in other.written]:
             raise ValueError("the two prompts were evaluated on different questions")
-        return difference(other, self, metric)
+        return difference(other, self, metric or self.metric)
 
     def __str__(self) -> str:
-        value = self.strict
+        value = self.value
         return (
             f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}] "
-            f"of {value.n} right: {self.prompt}"
+            f"of {value.n} {called(self.metric)}: {self.prompt}"
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
-        accuracy = {metric: asdict(estimate) for metric, estimate in self.accuracy.items()}
-        return {"prompt": self.prompt, **accuracy, "loss": self.loss, "rows": self.rows}
+        return {"prompt": self.prompt, **self._figures(), "loss": self.loss, "rows": self.rows}
 
     def record(self) -> dict[str, Any]:
-        """As the log holds it; ``hits`` has a 1 for every right row and a 0 for every wrong one."""
+        """As the log holds it; ``hits`` has a 1 for every right row and a 0 for every wrong one,
+        or a list of values where they were graded."""
+        more: dict[str, Any] = {"weights": self.weights} if self.weights else {}
+        if self.groups:
+            more["groups"] = self.groups
+            more["by_group"] = {name: each._figures() for name, each in self.by_group.items()}
         return {
             "prompt": self.prompt,
+            "metric": self.metric,
             "loss": self.loss,
-            **{metric: asdict(estimate) for metric, estimate in self.accuracy.items()},
+            **self._figures(),
             "hits": {
-                metric: "".join(str(int(hit)) for hit in hits) for metric, hits in self.hits.items()
+                metric: hits if is_graded(hits) else "".join(str(int(hit)) for hit in hits)
+                for metric, hits in self.hits.items()
             },
+            **more,
         }
 
     @property
-    def rank(self) -> tuple[int, float]:
-        """Sorts best first: by strictly right rows; the lower answer loss decides among equals."""
-        return -sum(self.hits["strict"]), self.loss
+    def rank(self) -> tuple[float, float]:
+        """Sorts best first: by the metric that counts; the lower answer loss decides among
+        equals."""
+        hits = self.hits[self.metric]
+        weights = self.weights or [1] * len(hits)
+        return -sum(w * hit for w, hit in zip(weights, hits, strict=True)), self.loss or 0.0
+
+    def _figures(self) -> dict[str, Any]:
+        return {metric: asdict(estimate) for metric, estimate in self.accuracy.items()}
+
+    def _in(self, group: str) -> HeldOut:
+        chosen = [row for row, name in enumerate(self.groups) if name == group]
+        weights = [self.weights[row] for row in chosen] if self.weights else []
+        return replace(
+            self,
+            hits={metric: [hits[row] for row in chosen] for metric, hits in self.hits.items()},
+            loss=None,
+            written=[self.written[row] for row in chosen] if self.written else [],
+            weights=weights if len({*weights}) > 1 else [],
+            groups=[],
+        )
+
+
+def _whole(hit: float) -> float:
+    return int(hit) if hit in (0, 1) else hit
 
 
 class HeldOutScorer:
@@ -122,16 +181,19 @@ class HeldOutScorer:
         template: PromptTemplate,
         decoding: Decoding,
         ledger: Ledger | None = None,
+        metric: Metric = STRICT,
     ) -> None:
         """
         Args:
             decoding: with ``answer_tokens``, so that answers are written.
+            metric: the one that counts.
         """
         assert decoding.answer_tokens, "held-out scoring reads written answers"
         self.model = model
         self.template = template
         self.decoding = decoding
         self.ledger = ledger or Ledger()
+        self.metric = metric
 
     def check(self, examples: Sequence[Example], prompt: str, prompt_tokens: int) -> None:
         """Refuse rows that do not fit the model with a prompt of ``prompt_tokens``.
@@ -158,7 +220,10 @@ class HeldOutScorer:
                 outcomes = self._outcomes(finalist, examples)
         finally:
             self.model.counts = counts
-        return read_answers(finalist.name, examples, outcomes, self.model.tokenizer)
+        forced = bool(self.template.extractor)
+        return read_answers(
+            finalist.name, examples, outcomes, self.model.tokenizer, self.metric, forced
+        )
 
     def _outcomes(self, finalist: Finalist, examples: Sequence[Example]) -> list[Outcome]:
         if isinstance(finalist, Text):
@@ -192,12 +257,18 @@ def difference(before: HeldOut, after: HeldOut, metric: str) -> Estimate:
     """The paired difference ``after - before`` on the same rows; exactly zero for one prompt."""
     if before.prompt == after.prompt:
         return Estimate(0.0, 0.0, 0.0, len(after.hits[metric]))
-    return paired_difference(before.hits[metric], after.hits[metric])
+    return paired_difference(before.hits[metric], after.hits[metric], after.weights)
 
 
 def compare(initial: HeldOut, best: HeldOut) -> dict[str, Any]:
     """Per metric the paired difference ``best - initial``, as the log holds it."""
-    return {metric: asdict(difference(initial, best, metric)) for metric in METRICS}
+    return {metric: asdict(difference(initial, best, metric)) for metric in best.hits}
+
+
+def compare_by_group(initial: HeldOut, best: HeldOut) -> dict[str, Any]:
+    """The same for each group of rows."""
+    before, after = initial.by_group, best.by_group
+    return {name: compare(before[name], after[name]) for name in after}
 
 
 def read_answers(
@@ -205,23 +276,59 @@ def read_answers(
     examples: Sequence[Example],
     outcomes: Sequence[Outcome],
     tokenizer: PreTrainedTokenizerBase,
+    metric: Metric = STRICT,
+    forced: bool = True,
 ) -> HeldOut:
-    """Read the answers in ``outcomes``, one an example."""
-    hits: dict[str, list[bool]] = {metric: [] for metric in METRICS}
-    written = []
-    for example, outcome in zip(examples, outcomes, strict=True):
-        assert outcome.answer is not None, "decode with answer_tokens to read answers"
-        hits["strict"].append(strict_match(outcome.answer, example.answer))
-        hits["flexible"].append(flexible_match(outcome.answer, example.answer))
-        hits["teacher_forced"].append(not outcome.mistake)
-        written.append(
-            {
-                "question": example.question,
-                "reasoning": tokenizer.decode(list(outcome.reasoning), skip_special_tokens=True),
-                "answer": outcome.answer,
-                "reference": example.answer,
-                "loss": outcome.loss,
-            }
-        )
-    loss = sum(outcome.loss for outcome in outcomes) / len(outcomes)
-    return HeldOut(name, hits, loss, written)
+    """Read the answers in ``outcomes``, one an example.
+
+    Args:
+        forced: whether the outcomes tell how the model took the reference answers.
+
+    Raises:
+        InputError: see ``Metric.value``.
+    """
+    hits = {
+        each.name: [
+            each.value(_answer(outcome), example)
+            for example, outcome in zip(examples, outcomes, strict=True)
+        ]
+        for each in (STRICT, FLEXIBLE, metric)
+    }
+    if forced:
+        hits["teacher_forced"] = [float(not outcome.mistake) for outcome in outcomes]
+    written = [
+        {
+            "question": example.question,
+            "reasoning": tokenizer.decode(list(outcome.reasoning), skip_special_tokens=True),
+            "answer": outcome.answer,
+            "reference": example.answer,
+            **({"references": list(example.references)} if example.alternatives else {}),
+            "loss": outcome.loss if forced else None,
+        }
+        for example, outcome in zip(examples, outcomes, strict=True)
+    ]
+    loss = weighted_loss([row["loss"] for row in written], examples)
+    return HeldOut(name, hits, loss, written, metric.name, **weights_and_groups(examples))
+
+
+def weighted_loss(losses: Sequence[float | None], examples: Sequence[Example]) -> float | None:
+    """The mean of one loss an example; None where there are none."""
+    total = sum(example.weight for example in examples)
+    pairs = zip(examples, losses, strict=True)
+    weighed = [example.weight * loss for example, loss in pairs if loss is not None]
+    return sum(weighed) / total if weighed else None
+
+
+def weights_and_groups(examples: Sequence[Example]) -> dict[str, Any]:
+    """As ``HeldOut`` has them."""
+    weights = [example.weight for example in examples]
+    groups = [example.group for example in examples]
+    return {
+        "weights": weights if len({*weights}) > 1 else [],
+        "groups": groups if any(groups) else [],
+    }
+
+
+def _answer(outcome: Outcome) -> str:
+    assert outcome.answer is not None, "decode with answer_tokens to read answers"
+    return outcome.answer

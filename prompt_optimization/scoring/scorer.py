@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from prompt_optimization.errors import InputError
@@ -21,11 +22,15 @@ from prompt_optimization.models.model import Model
 from prompt_optimization.scoring.activity import Activity
 from prompt_optimization.scoring.ledger import Ledger
 from prompt_optimization.scoring.settings import OBJECTIVES
-from prompt_optimization.tasks.answers import strict_match
 from prompt_optimization.tasks.examples import Example
+from prompt_optimization.tasks.metrics.metric import Metric
+from prompt_optimization.tasks.metrics.stated import STRICT
 
 # Prompts whose outcomes are remembered; the least recently used one is forgotten first.
 REMEMBERED = 256
+
+# Values of answers that are remembered; some metrics take longer than writing the answer.
+VALUES = 65536
 
 # More than what adding the same numbers in another order can change.
 ROUNDING = 1e-9
@@ -42,13 +47,16 @@ class BudgetSpent(Exception):
 class Scored:
     """What a prompt is worth, on all the rows that were asked for or, ``capped``, on some of them.
 
+    Means weigh every row with its example's weight.
+
     Attributes:
         objective: what selection minimises; a lower bound of it when capped.
-        loss: mean answer cross-entropy over rows, in nats.
-        mistakes: share of rows whose answer tokens are not all the model's first choice.
+        loss: mean answer cross-entropy over rows, in nats; None without an extractor.
+        mistakes: share of rows whose answer tokens are not all the model's first choice; without
+            an extractor the same as ``wrong``.
         nll: mean over rows of the prompt's negative log-likelihood per token, in nats.
-        wrong: share of rows whose freely written answer is not strictly right; None where no
-            answers were written.
+        wrong: 1 less the mean value of the freely written answers, which is the share of wrong
+            ones unless the metric grades them; None where no answers were written.
         outcomes: of the rows, models one after the other.
         capped: given up, because the rows so far settle that the objective is above a ceiling; the
             means count the rows that were not run as zero.
@@ -57,7 +65,7 @@ class Scored:
 
     text: str
     objective: float
-    loss: float
+    loss: float | None
     mistakes: float
     nll: float
     wrong: float | None
@@ -94,15 +102,25 @@ class Scored:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What one model was asked under a prompt and what it wrote; ``right`` strictly, ``cut`` where
-    the reasoning was ended by its limit."""
+    """What one model was asked under a prompt and what it wrote.
+
+    Attributes:
+        reference: the first one.
+        value: what the metric gives to the answer, from 0 to 1.
+        cut: the reasoning was ended by its limit.
+    """
 
     question: str
     reasoning: str
     answer: str
     reference: str
-    right: bool
+    value: float
     cut: bool
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is worth all that it can be."""
+        return self.value == 1
 
 
 class Scorer:
@@ -124,6 +142,7 @@ class Scorer:
         objective: str,
         nll_weight: float,
         written: bool = False,
+        metric: Metric = STRICT,
     ) -> None:
         """
         Args:
@@ -132,6 +151,7 @@ class Scorer:
             objective: one of ``OBJECTIVES``.
             nll_weight: of the prompt's negative log-likelihood in the objective.
             written: let every row write its answer, for methods that read ``transcripts``.
+            metric: what a written answer is worth.
         """
         assert objective in OBJECTIVES, objective
         assert decoding.answer_tokens or not (written or objective == "answers")
@@ -140,11 +160,13 @@ class Scorer:
         self.objective = objective
         self.nll_weight = nll_weight
         self.written = written or objective == "answers"
+        self.metric = metric
         self.encoded: EncodedExamples = models[0].training
         self.examples: tuple[Example, ...] = self.encoded.examples
         self.ledger = Ledger()
         self.activity = Activity()
         self.limit: Callable[[], str | None] = lambda: None
+        self._value = lru_cache(VALUES)(self._value_of)
         self._known: OrderedDict[str, dict[Row, Outcome]] = OrderedDict()
         for model in models:
             model.counts = self.ledger.tokens
@@ -207,9 +229,18 @@ class Scorer:
         by_row = dict(zip(sorted((0, e) for e in examples), scored.outcomes, strict=True))
         return [self._transcript(example, by_row[0, example]) for example in examples]
 
+    def nothing_found(self, prompt: str) -> str | None:
+        """A sentence where the metric that is minimised finds nothing in any answer that is known
+        under ``prompt``; else None."""
+        if self.objective != "answers":
+            return None
+        known = self._known[prompt]
+        examples = [self.examples[example] for _, example in known]
+        return self.metric.nothing_found(examples, [each.answer or "" for each in known.values()])
+
     def costs(self, prompt: str, rows: Sequence[Row]) -> list[float]:
-        """What each of ``rows`` costs under ``prompt``, from 0 to 1: whether it is wrong, or under
-        the objective ``loss`` how much the right answer lacks to being certain.
+        """What each of ``rows`` costs under ``prompt``, from 0 to 1: what its answer lacks to being
+        right, or under the objective ``loss`` what the right answer lacks to being certain.
 
         Raises:
             As ``score``.
@@ -316,12 +347,21 @@ class Scorer:
         known = self._known[prompt]
         run = [row for row in rows if row in known]
         outcomes = tuple(known[row] for row in run)
-        loss = sum(outcome.loss for outcome in outcomes) / len(rows)
-        mistakes = sum(outcome.mistake for outcome in outcomes) / len(rows)
-        nll = sum(outcome.nll for outcome in outcomes) / len(rows)
+        weights = [self.examples[example].weight for _, example in run]
+        total = sum(self.examples[example].weight for _, example in rows)
+
+        def mean(values: Iterable[float]) -> float:
+            return sum(w * value for w, value in zip(weights, values, strict=True)) / total
+
         wrong = None
         if self.written:
-            wrong = sum(not self._right(row, known[row]) for row in run) / len(rows)
+            wrong = mean(1 - self._value(row[1], known[row].answer) for row in run)
+        loss: float | None = mean(outcome.loss for outcome in outcomes)
+        mistakes = mean(outcome.mistake for outcome in outcomes)
+        nll = mean(outcome.nll for outcome in outcomes)
+        if not self.encoded.has_targets:
+            assert wrong is not None
+            loss, mistakes = None, wrong
         chief = {"mistakes": mistakes, "loss": loss, "answers": wrong}[self.objective]
         assert chief is not None
         return Scored(
@@ -333,7 +373,7 @@ class Scorer:
             wrong,
             outcomes,
             capped=len(outcomes) < len(rows),
-            tie=loss if self.objective == "answers" else 0.0,
+            tie=loss or 0.0 if self.objective == "answers" else 0.0,
         )
 
     def _cost(self, row: Row, outcome: Outcome) -> float:
@@ -341,11 +381,11 @@ class Scorer:
             return 1 - math.exp(-outcome.loss)
         if self.objective == "mistakes":
             return float(outcome.mistake)
-        return float(not self._right(row, outcome))
+        return 1 - self._value(row[1], outcome.answer)
 
-    def _right(self, row: Row, outcome: Outcome) -> bool:
-        assert outcome.answer is not None
-        return strict_match(outcome.answer, self.examples[row[1]].answer)
+    def _value_of(self, example: int, answer: str | None) -> float:
+        assert answer is not None
+        return self.metric.value(answer, self.examples[example])
 
     def _transcript(self, example: int, outcome: Outcome) -> Transcript:
         row = self.examples[example]
@@ -353,6 +393,6 @@ class Scorer:
         reasoning = self.models[0].tokenizer.decode(
             list(outcome.reasoning), skip_special_tokens=True
         )
-        right = self._right((0, example), outcome)
+        value = self._value(example, outcome.answer)
         cut = len(outcome.reasoning) == self.decoding.max_new_tokens
-        return Transcript(row.question, reasoning, outcome.answer, row.answer, right, cut)
+        return Transcript(row.question, reasoning, outcome.answer, row.answer, value, cut)

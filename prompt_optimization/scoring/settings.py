@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from prompt_optimization.keys import Settings, key
 
-# How a written answer is read, and how the model's first choices are.
+# What every held-out result holds beside the metric that counts: how a written answer is read, and
+# how the model's first choices are.
 METRICS = ("strict", "flexible", "teacher_forced")
 OBJECTIVES = ("mistakes", "loss", "answers")
 
@@ -18,8 +19,8 @@ class ScoringSettings(Settings, group="scoring"):
     objective: str = key(
         "mistakes",
         "mistakes: the share of examples whose answer tokens are not all the model's first choice; "
-        "loss: the mean cross-entropy of the answers in nats; answers: the share of examples whose "
-        "freely written answer is not strictly right, ties decided by the loss",
+        "loss: the mean cross-entropy of the answers in nats; answers: 1 less the mean that metric "
+        "gives to the freely written answers, ties decided by the loss",
         flat="objective",
         choices=OBJECTIVES,
         by_method=True,

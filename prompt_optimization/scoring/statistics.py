@@ -1,10 +1,16 @@
-"""Accuracies with intervals."""
+"""Means over rows with intervals: shares of right rows, and means of graded values.
+
+Rows that were drawn at random and right or wrong are Wilson's case, and pairs of them Agresti and
+Min's. Where rows have weights, or a metric grades them, the variance of the mean is that of a ratio
+estimator (Cochran, Sampling Techniques, 1977, section 6.4), and Student's t takes the normal's
+place, with as many degrees of freedom as Kish's effective number of rows leaves.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm, permutation_test, t
@@ -14,7 +20,7 @@ Z = float(norm.ppf(0.975))
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share, or a mean or difference of shares, with its 95 % interval over ``n`` rows."""
+    """A mean or a difference of means, with its 95 % interval over ``n`` rows."""
 
     value: float
     low: float
@@ -22,17 +28,40 @@ class Estimate:
     n: int
 
 
-def share(hits: Sequence[bool]) -> Estimate:
-    """Share of hits with Wilson's interval."""
-    return wilson(sum(hits) / len(hits), len(hits))
+def mean_value(
+    values: Sequence[float], weights: Sequence[float] = (), graded: bool = False
+) -> Estimate:
+    """The mean of values between 0 and 1.
+
+    Without weights and ungraded it is a share with Wilson's interval. Otherwise it has Wilson's of
+    as many rows as would give a share the variance that this mean has (Franco et al., Journal of
+    Survey Statistics and Methodology 7, 2019), which stays between 0 and 1.
+
+    Args:
+        values: of each row.
+        weights: of each row; empty where all count alike.
+        graded: the values of single rows may lie between 0 and 1.
+    """
+    if not weights and not graded:
+        return wilson(sum(values) / len(values), len(values))
+    value, variance, rows = _weighted(values, weights)
+    if variance:
+        rows = value * (1 - value) / variance
+    found = wilson(value, rows * (Z / _quantile(values, weights)) ** 2)
+    return replace(found, n=len(values))
 
 
-def wilson(value: float, n: int) -> Estimate:
+def is_graded(values: Iterable[float]) -> bool:
+    """Whether some of ``values`` are neither 0 nor 1."""
+    return any(value not in (0, 1) for value in values)
+
+
+def wilson(value: float, n: float) -> Estimate:
     """A share of ``n`` rows with Wilson's score interval, which stays sensible near 0 and 1."""
     total = n + Z**2
     centre = (n * value + Z**2 / 2) / total
     reach = Z * math.sqrt(n * value * (1 - value) + Z**2 / 4) / total
-    return Estimate(value, max(0.0, centre - reach), min(1.0, centre + reach), n)
+    return Estimate(value, max(0.0, centre - reach), min(1.0, centre + reach), int(n))
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
@@ -48,18 +77,34 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(value, value - down, value + up, sum(each.n for each in estimates))
 
 
-def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> Estimate:
-    """Share of ``after`` minus share of ``before`` on the same rows."""
-    return mean_difference([a - b for b, a in zip(before, after, strict=True)])
+def paired_difference(
+    before: Sequence[float], after: Sequence[float], weights: Sequence[float] = ()
+) -> Estimate:
+    """Mean of ``after`` minus mean of ``before`` on the same rows."""
+    differences = [float(a) - float(b) for b, a in zip(before, after, strict=True)]
+    return mean_difference(differences, weights, is_graded([*before, *after]))
 
 
-def mean_difference(differences: Sequence[float]) -> Estimate:
+def mean_difference(
+    differences: Sequence[float], weights: Sequence[float] = (), graded: bool = False
+) -> Estimate:
     """The mean of one difference a row, each between -1 and 1.
 
-    The interval is Agresti and Min's (Statistics in Medicine 24, 2005): half a row is added to
-    each cell of the paired table, and Wald's interval taken of that. It has no zero width when no
-    row changes. Where several runs answered a row, its difference may be a fraction.
+    Without weights and ungraded the interval is Agresti and Min's (Statistics in Medicine 24,
+    2005): half a row is added to each cell of the paired table, and Wald's interval taken of that.
+    It has no zero width when no row changes. Where several runs answered a row, its difference may
+    be a fraction. Otherwise it is Student's of the weighted differences, unless all of them are
+    the same, which tells nothing of their variance.
+
+    Args:
+        weights, graded: see ``mean_value``.
     """
+    if weights or graded:
+        value, variance, _ = _weighted(differences, weights)
+        if variance:
+            reach = _quantile(differences, weights) * math.sqrt(variance)
+            low, high = max(-1.0, value - reach), min(1.0, value + reach)
+            return Estimate(value, low, high, len(differences))
     centre, variance = _adjusted(differences)
     return _around(centre, Z * math.sqrt(variance), differences)
 
@@ -120,3 +165,21 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
         rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)
+
+
+def _weighted(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float, float]:
+    """The weighted mean, its variance with Bessel's correction, and Kish's effective number of
+    rows."""
+    x = np.array(values, dtype=float)
+    w = np.array(weights or [1.0] * len(x), dtype=float)
+    w /= w.sum()
+    value = float(w @ x)
+    rows = float(1 / (w @ w))
+    variance = float(w**2 @ (x - value) ** 2) * rows / (rows - 1) if np.ptp(x) else 0.0
+    return value, variance, rows
+
+
+def _quantile(values: Sequence[float], weights: Sequence[float]) -> float:
+    """Student's, in the place of ``Z``."""
+    *_, rows = _weighted(values, weights)
+    return float(t.ppf(0.975, max(1.0, rows - 1)))

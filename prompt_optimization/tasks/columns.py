@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +20,12 @@ CONTEXT_COLUMNS = ("context", "passage", "premises", "body", "input")
 
 # The options of a question are short, and yet nothing can be answered without them.
 _OPTIONS = ("choices", "options")
+# How much a row counts, and what results are shown by.
+WEIGHT, GROUP = "weight", "group"
 # The library's own.
 _KNOWN = ("id", "prompt")
+# A further reference: the name of the answer's column and a number.
+_FURTHER = re.compile(rf"({'|'.join(ANSWER_COLUMNS)})_(\d+)")
 
 Row = Mapping[str, object]
 
@@ -44,7 +50,7 @@ def entry_of(entry: Any, where: str, also: Sequence[str]) -> dict[str, object]:
 
     Args:
         where: names the entry in messages.
-        also: names that an entry may have besides those of question, answer and passage.
+        also: names that an entry may have besides those that every row may have.
 
     Raises:
         InputError: it has no items, or an unknown name.
@@ -55,13 +61,14 @@ def entry_of(entry: Any, where: str, also: Sequence[str]) -> dict[str, object]:
         )
     found = row_of(entry.items())
     for name in found:
-        if name not in (*also, *QUESTION_COLUMNS, *ANSWER_COLUMNS, *CONTEXT_COLUMNS):
+        known = (*also, WEIGHT, GROUP, *QUESTION_COLUMNS, *ANSWER_COLUMNS, *CONTEXT_COLUMNS)
+        if name not in known and not _FURTHER.fullmatch(name):
             raise InputError(f"{where} has the unknown key '{name}'; {did_you_mean(name, also)}")
     return found
 
 
 def read_examples(rows: Sequence[Row], source: Source) -> tuple[list[Example], list[str]]:
-    """The question and the reference answer of every row, and notes for whoever gave them.
+    """The question and the reference answers of every row, and notes for whoever gave them.
 
     Of several answer columns the first of ``ANSWER_COLUMNS`` counts, but a column of whole
     solutions gives way to another one. Questions keep the white space around them.
@@ -71,8 +78,9 @@ def read_examples(rows: Sequence[Row], source: Source) -> tuple[list[Example], l
     """
     answer_columns = _in_order(rows)
     questions: list[str] = []
-    answers: list[str] = []
+    answers: list[list[str]] = []
     used: list[tuple[str, str]] = []
+    others: dict[str, None] = {}
     contexts: dict[str, None] = {}
     for number, row in enumerate(rows):
         where = source.row(number)
@@ -84,16 +92,22 @@ def read_examples(rows: Sequence[Row], source: Source) -> tuple[list[Example], l
         # Some files repeat the passage in the question itself.
         before = [passage for passage in passages.values() if passage not in question]
         questions.append("\n\n".join([*before, question]))
-        answers.append(text_of(row[answered], f"'{answered}' of {where}"))
+        further = _further(row, answered)
+        others |= dict.fromkeys(further)
+        answers.append(_answers(row, [answered, *further], where))
         used.append((asked, answered))
     references, notes = reference_answers(answers, source)
+    weights, groups = _weights(rows, source), _groups(rows, source)
     examples = [
-        Example(question, answer, number)
-        for number, (question, answer) in enumerate(zip(questions, references, strict=True))
+        Example(question, answer, number, tuple(alternatives), weight, group)
+        for number, (question, (answer, *alternatives), weight, group) in enumerate(
+            zip(questions, references, weights, groups, strict=True)
+        )
     ]
     notes = [
         *(f"column '{name}' of {source.name} is put before the question" for name in contexts),
-        *_unused(rows, used, contexts, source),
+        *_special(rows, source),
+        *_unused(rows, used, [*contexts, *others, WEIGHT, GROUP], source),
         *notes,
         *_conflicts(examples, source),
     ]
@@ -102,7 +116,9 @@ def read_examples(rows: Sequence[Row], source: Source) -> tuple[list[Example], l
 
 def _in_order(rows: Sequence[Row]) -> list[str]:
     """The answer columns, those of whole solutions last."""
-    cells = {name: [row.get(name) for row in rows] for name in ANSWER_COLUMNS}
+    cells = {
+        name: [cell for row in rows for cell in _listed(row.get(name))] for name in ANSWER_COLUMNS
+    }
     return sorted(ANSWER_COLUMNS, key=lambda name: are_solutions(cells[name]))
 
 
@@ -117,6 +133,80 @@ def _chosen(row: Row, names: Sequence[str], what: str, where: str) -> str:
     return next((name for name in present if not is_missing(row[name])), present[0])
 
 
+def _listed(cell: object) -> list[object]:
+    return cell if isinstance(cell, list) else [cell]
+
+
+def _further(row: Row, answered: str) -> list[str]:
+    """The columns of further references beside the column ``answered``, in their order."""
+    found = [(int(match[2]), name) for name in row if (match := _FURTHER.fullmatch(name))]
+    return [name for _, name in sorted(found) if name.startswith(f"{answered}_")]
+
+
+def _answers(row: Row, names: Sequence[str], where: str) -> list[str]:
+    """The references of a row: its answer or a list of answers, and what stands in the further
+    columns, where something does."""
+    first, *further = names
+    cells = [(first, cell) for cell in _listed(row[first])]
+    if not cells:
+        raise InputError(f"'{first}' of {where} is an empty list; fill it in")
+    cells += [(name, row[name]) for name in further if not is_blank(row[name])]
+    return [text_of(cell, f"'{name}' of {where}") for name, cell in cells]
+
+
+def _weights(rows: Sequence[Row], source: Source) -> list[float]:
+    """How much each row counts; 1 where it does not say.
+
+    Raises:
+        InputError: a row's weight is no number above 0.
+    """
+    found = []
+    for number, row in enumerate(rows):
+        if is_blank(cell := row.get(WEIGHT)):
+            found.append(1.0)
+            continue
+        what = f"'{WEIGHT}' of {source.row(number)}"
+        text = text_of(cell, what)
+        try:
+            weight = float(text)
+        except ValueError:
+            weight = math.nan
+        if not 0 < weight < math.inf:
+            raise InputError(
+                f"{what} is {shown(text)}, not a number above 0; correct it, leave the row out, or "
+                "give the column another name"
+            )
+        found.append(weight)
+    return found
+
+
+def _groups(rows: Sequence[Row], source: Source) -> list[str]:
+    """The group of each row; empty without a column for it.
+
+    Raises:
+        InputError: a row has none and others have one.
+    """
+    if not any(GROUP in row for row in rows):
+        return [""] * len(rows)
+    return [
+        text_of(row.get(GROUP), f"'{GROUP}' of {source.row(number)}").strip()
+        for number, row in enumerate(rows)
+    ]
+
+
+def _special(rows: Sequence[Row], source: Source) -> list[str]:
+    """Notes on columns that change the results and may not have been meant to."""
+    meanings = {
+        WEIGHT: "says how much each row counts in a mean",
+        GROUP: "names the groups that results are shown by",
+    }
+    return [
+        f"column '{name}' of {source.name} {meaning}"
+        for name, meaning in meanings.items()
+        if any(name in row for row in rows)
+    ]
+
+
 def _passages(row: Row, asked: str, where: str) -> dict[str, str]:
     """What stands in the row's columns of context: texts, or lists of texts, a line each."""
     found = {}
@@ -124,20 +214,21 @@ def _passages(row: Row, asked: str, where: str) -> dict[str, str]:
         cell = row.get(name)
         if name == asked or is_blank(cell) or cell == []:
             continue  # not every question needs one
-        lines = cell if isinstance(cell, list) else [cell]
-        found[name] = "\n".join(text_of(line, f"'{name}' of {where}") for line in lines).strip()
+        lines = (text_of(line, f"'{name}' of {where}") for line in _listed(cell))
+        found[name] = "\n".join(lines).strip()
     return found
 
 
 def _unused(
-    rows: Sequence[Row], used: Sequence[tuple[str, str]], contexts: Iterable[str], source: Source
+    rows: Sequence[Row], used: Sequence[tuple[str, str]], others: Iterable[str], source: Source
 ) -> list[str]:
     """Notes on columns that might have been meant and are not used.
 
     Args:
         used: per row, the columns of its question and its answer.
+        others: further columns that are used.
     """
-    taken = {*(name for names in used for name in names), *contexts, *_KNOWN}
+    taken = {*(name for names in used for name in names), *others, *_KNOWN}
     notes = []
     for name in dict.fromkeys(name for row in rows for name in row):
         if name in taken:
@@ -145,14 +236,14 @@ def _unused(
         cells = [row.get(name) for row in rows]
         if name in QUESTION_COLUMNS or name in ANSWER_COLUMNS:
             place = 0 if name in QUESTION_COLUMNS else 1
-            others = {
+            instead = {
                 names[place]: None
                 for row, names, cell in zip(rows, used, cells, strict=True)
                 if not is_blank(cell) and cell != row[names[place]]
             }
             # The published form holds a solution beside its answer.
-            if others and (name, *others) != ("target", "final_target"):
-                other = next(iter(others))
+            if instead and (name, *instead) != ("target", "final_target"):
+                other = next(iter(instead))
                 notes.append(f"column '{name}' of {source.name} is not used, because '{other}' is")
         elif name in _OPTIONS or _are_long(cells):
             notes.append(
@@ -172,7 +263,7 @@ def _conflicts(examples: Sequence[Example], source: Source) -> list[str]:
     pairs = []
     for example in examples:
         before = first.setdefault(question_key(example.question), example)
-        if before.answer != example.answer:
+        if not {*before.references} & {*example.references}:
             pairs.append((before, example))
     if not pairs:
         return []

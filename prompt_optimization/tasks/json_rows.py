@@ -76,7 +76,8 @@ def _listed(path: Path, document: Any) -> Any:
         if _are_objects(document.get(name)):
             return document[name]
     columns = [name for name in (*QUESTION_COLUMNS, *ANSWER_COLUMNS) if name in document]
-    if any(isinstance(document[name], list | dict) for name in columns):
+    # The answer alone may be a list: several references of a single row.
+    if columns and isinstance(document[columns[0]], list | dict):
         raise InputError(
             f"'{path}' holds its columns one after the other (the first is "
             f"{shown(document[columns[0]])}); write it row by row, in pandas with orient='records'"

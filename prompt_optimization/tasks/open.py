@@ -1,12 +1,24 @@
-"""From the settings of a task to its rows."""
+"""From the settings of a task to its rows, and to what an answer is worth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from prompt_optimization.tasks.examples import Splits, Table, read_table, split_rows
+from prompt_optimization.tasks.metrics.metric import Metric
+from prompt_optimization.tasks.metrics.registry import METRICS, Options
 from prompt_optimization.tasks.settings import TaskSettings
 from prompt_optimization.tasks.splits import repeated
+
+
+def open_metric(settings: TaskSettings) -> Metric:
+    """The metric that the settings name.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    options = Options(settings.pattern, settings.tolerance, settings.field)
+    return METRICS[settings.metric](options)
 
 
 def read_task(

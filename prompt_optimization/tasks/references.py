@@ -7,7 +7,7 @@ something that a table program has changed. It is put right where the whole colu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
 from prompt_optimization.errors import InputError
@@ -26,8 +26,10 @@ _SENTENCE = re.compile(r"[.:=\n]")
 _MOST_WORDS = 8
 
 
-def reference_answers(cells: Sequence[str], source: Source) -> tuple[list[str], list[str]]:
-    """The references of a column of answers.
+def reference_answers(
+    cells: Sequence[Sequence[str]], source: Source
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The references of a column of answers; a row may have several.
 
     - Solutions that end in a marked answer: the answer, where all of them have the same mark.
       Commas between its thousands go, because models write none.
@@ -35,24 +37,26 @@ def reference_answers(cells: Sequence[str], source: Source) -> tuple[list[str], 
     - ``(A)``: A, because extractors ask for the bare letter, as in the released code.
 
     Args:
-        cells: the column's texts.
+        cells: the texts of every row.
         source: where they come from, for messages.
 
     Returns:
-        the references, and notes on what was done.
+        each row's references without repetition, and notes on what was done.
 
     Raises:
         InputError: some of the answers are marked and others are not.
     """
-    texts, notes = _marked([trimmed(cell) for cell in cells], source)
-    texts, more = _whole(texts, source)
+    rows = [number for number, row in enumerate(cells) for _ in row]
+    texts, notes = _marked([trimmed(cell) for row in cells for cell in row], rows, source)
+    texts, more = _whole(texts, rows, source)
     notes += more
     if "nan" in texts:
         notes.append(
-            f"the answer of {source.row(texts.index('nan'))} is 'nan', as table programs write an "
-            "empty cell; fill it in"
+            f"the answer of {source.row(rows[texts.index('nan')])} is 'nan', as table programs "
+            "write an empty cell; fill it in"
         )
-    return [_BRACKETED_LETTER.sub(r"\1", text) for text in texts], notes
+    found: Iterator[str] = (_BRACKETED_LETTER.sub(r"\1", text) for text in texts)
+    return [tuple(dict.fromkeys(next(found) for _ in row)) for row in cells], notes
 
 
 def are_solutions(cells: Sequence[object]) -> bool:
@@ -67,8 +71,8 @@ def is_long(text: str) -> bool:
     return len(text.split()) > _MOST_WORDS
 
 
-def _marked(texts: list[str], source: Source) -> tuple[list[str], list[str]]:
-    """What stands at the mark, when there is one."""
+def _marked(texts: list[str], rows: Sequence[int], source: Source) -> tuple[list[str], list[str]]:
+    """What stands at the mark, when there is one; ``rows`` says whose text each is."""
     for mark, find in _MARKS.items():
         found = [find(text) for text in texts]
         answers = [answer for answer in found if answer is not None]
@@ -81,8 +85,8 @@ def _marked(texts: list[str], source: Source) -> tuple[list[str], list[str]]:
         if answers and mark in _SURE:
             bare = found.index(None)
             raise InputError(
-                f"the answer of {source.row(bare)} is {shown(texts[bare])}, without the '{mark}' "
-                "that others have; write all answers in one form"
+                f"the answer of {source.row(rows[bare])} is {shown(texts[bare])}, without the "
+                f"'{mark}' that others have; write all answers in one form"
             )
     if not are_solutions(texts):
         return texts, []
@@ -132,7 +136,7 @@ def _without_commas(number: re.Match[str]) -> str:
     return number.group().replace(",", "")
 
 
-def _whole(texts: list[str], source: Source) -> tuple[list[str], list[str]]:
+def _whole(texts: list[str], rows: Sequence[int], source: Source) -> tuple[list[str], list[str]]:
     """Whole numbers that a table program has written as decimals, as whole numbers again.
 
     It does so with a whole column when one of its cells is empty.
@@ -147,7 +151,7 @@ def _whole(texts: list[str], source: Source) -> tuple[list[str], list[str]]:
     if not changed:
         return texts, []
     first = min(changed)
-    said = f"answers such as {shown(texts[first])} ({source.row(first)})"
+    said = f"answers such as {shown(texts[first])} ({source.row(rows[first])})"
     if len(whole) < len(values):
         other = min(values.keys() - whole)
         return texts, [

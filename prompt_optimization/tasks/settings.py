@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
 from prompt_optimization.tasks.cells import check_characters
+from prompt_optimization.tasks.metrics.registry import METRICS
 from prompt_optimization.tasks.registry import STYLES
 
 ROWS = "-1: as many as the paper took for the task that the file is named after, else"
@@ -57,7 +58,8 @@ class TaskSettings(Settings, group="task"):
     extractor_text: str = key(
         "",
         "text after the reasoning that makes the model state its answer in the form of the answer "
-        "column; empty: that of the paper's task that the file is named after",
+        "column; empty: that of the paper's task that the file is named after, or else none, so "
+        "that the reasoning is the answer, where the metric reads whole texts",
         flat="extractor_text",
         library="p_extractor",
         variant=False,
@@ -77,6 +79,34 @@ class TaskSettings(Settings, group="task"):
         source="code",
         variant=False,
         reading=True,
+    )
+    metric: str = key(
+        "strict",
+        "what a written answer is worth, for dev, test, evaluations and objective=answers: strict "
+        "and flexible read what it states; choice an option's letter; number one within tolerance; "
+        "math an expression; contains finds a reference in it; regex what pattern matches; "
+        "json_field the value of field; f1 and rouge_l count shared words",
+        flat="metric",
+        choices=tuple(METRICS),
+        of_task=True,
+    )
+    pattern: str = key(
+        "",
+        "of metric=regex: a regular expression of Python; its last match counts, and of that the "
+        "first group where there is one",
+        of_task=True,
+    )
+    tolerance: float = key(
+        0.0,
+        "of metric=number: how far from the reference a number is still right",
+        low=0.0,
+        of_task=True,
+    )
+    field: str = key(
+        "",
+        "of metric=json_field: the name of a field, or names with dots between, such as answer or "
+        "result.0.name",
+        of_task=True,
     )
     connector: str = key(
         ". Use",

@@ -5,18 +5,40 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Example:
-    """One question with its reference answer.
+    """One question with what is a right answer to it.
 
-    ``row`` counts the table's rows from 0, without the header, for messages and logs.
+    Attributes:
+        answer: the reference; what teacher forcing makes the model write.
+        row: counts the table's rows from 0, without the header, for messages and logs.
+        alternatives: further references, which are as right.
+        weight: how much the row counts in a mean, beside 1 for a row without one.
+        group: results are shown for each group by itself; empty where there are none.
     """
 
     question: str
     answer: str
     row: int
+    alternatives: tuple[str, ...] = ()
+    weight: float = 1.0
+    group: str = ""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All that is right."""
+        return (self.answer, *self.alternatives)
+
+    @property
+    def content(self) -> list[Any]:
+        """Question and answer, or all answers, and what else there is; as JSON can hold it."""
+        answer = list(self.references) if self.alternatives else self.answer
+        more: dict[str, Any] = {"weight": self.weight} if self.weight != 1 else {}
+        more |= {"group": self.group} if self.group else {}
+        return [self.question, answer, *([more] if more else [])]
 
 
 @dataclass(frozen=True)

@@ -461,7 +461,7 @@ def test_wrong_settings(
         ({"dev": entries(1, 9), "test": entries(1, 9)}, "entry 0 of test .* entry 0 of dev"),
         ({"p_init": " "}, "p_init is empty"),
         ({"p_init": "Use"}, "'Use' is a single token"),
-        ({"p_extractor": " "}, r"no extractor; .* \(p_extractor\)"),
+        ({"p_extractor": " "}, r"no extractor; .* \(p_extractor and metric\)"),
         ({"rounds": 2.5}, r"2.5 is not a whole number; give one \(rounds\)"),
         ({"p_init": 5}, "p_init is 5; give a string"),
         ({"callbacks": GreaterCallback()}, "callbacks has .* give a list of"),

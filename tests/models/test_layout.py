@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import ChatFormat, resolve_chat_format
 from prompt_optimization.models.encoded import EncodedExamples
-from prompt_optimization.models.layout import BoundaryError, Layout
+from prompt_optimization.models.layout import BoundaryError, Layout, Target
 from prompt_optimization.tasks.examples import Example
 from tests.conftest import FAMILIES, byte_level_tokenizer, sentencepiece_tokenizer
 from tests.models.tokenizer_kinds import (
@@ -135,9 +135,9 @@ def test_prompt_glued_to_the_connector_is_refused() -> None:
         layout.contexts(["How many st"], "ep")
 
 
-def test_an_empty_extractor() -> None:
-    with pytest.raises(InputError, match="extractor is empty"):
-        layout_for("llama-3", extractor=" ")
+def test_without_an_extractor_nothing_is_forced() -> None:
+    layout = layout_for("llama-3", extractor=" ")
+    assert layout.targets([Example("Why?", "12", 0)]) == [Target((), ())]
 
 
 # --- Every kind of tokenizer -----------------------------------------------------------------

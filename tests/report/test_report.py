@@ -37,6 +37,7 @@ from prompt_optimization.report.tables import (
     table_1,
     table_3,
 )
+from prompt_optimization.runs.config import plan, values_of
 from prompt_optimization.runs.naming import DEFAULT_PROMPT, search_variant, start_variant
 from prompt_optimization.tasks.registry import TABLE_1_BBH
 from tests.runs.harness import carry_out
@@ -222,9 +223,11 @@ def test_our_names_for_models_and_variants() -> None:
     assert model_name("google/gemma-2-9b") == "gemma-2-9b", "not the instruction-tuned one"
     assert model_name("/llama-3-8b-instruct/other") == "other"
     assert model_name("/models/Llama-3.2-1B-Instruct") == "Llama-3.2-1B-Instruct"
-    template = get_config()
-    assert Layout.normalise(template.control_init) == DEFAULT_PROMPT
-    assert search_variant(template.to_dict()) == "" == start_variant(template.control_init)
+    config = get_config()
+    config.extractor_text = " The answer is"
+    params = plan(values_of(config)).params
+    assert Layout.normalise(params["control_init"]) == DEFAULT_PROMPT
+    assert search_variant(params) == "" == start_variant(params["control_init"])
     assert start_variant("no thinking just feeling. ") == "misleading initial prompt"
     assert {benchmark for _, _, benchmark in TABLE_1} == set(BENCHMARKS)
 

@@ -26,7 +26,7 @@ from prompt_optimization.scoring.held_out import (
 )
 from prompt_optimization.scoring.scorer import Scorer
 from prompt_optimization.scoring.settings import METRICS
-from prompt_optimization.scoring.statistics import paired_difference, share
+from prompt_optimization.scoring.statistics import mean_value, paired_difference
 from prompt_optimization.tasks.examples import Example
 from tests.conftest import PROMPT, QUESTIONS
 
@@ -195,7 +195,7 @@ def test_results_are_read_compared_and_ranked(answerer: Model) -> None:
     right = result("right", ["12", "2.", "six"], 2.0)
     assert right.hits["strict"] == [True, True, False]
     assert right.hits["teacher_forced"] == [False, True, True]
-    assert right.accuracy["strict"] == share([True, True, False])
+    assert right.accuracy["strict"] == mean_value([True, True, False])
     assert right.record()["hits"]["strict"] == "110" and right.record()["loss"] == 2.0
     sure = result("sure", ["12", "2", "5"], 1.0)
     wrong = result("wrong", ["1", "1", "1"], 0.5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, t
 
@@ -9,8 +10,8 @@ from prompt_optimization.scoring.statistics import (
     crossed_difference,
     mean_difference,
     mean_of,
+    mean_value,
     paired_difference,
-    share,
     sign_flip,
     wilson,
 )
@@ -18,10 +19,10 @@ from prompt_optimization.scoring.statistics import (
 
 def test_share_is_wilsons() -> None:
     # Worked value: 10 of 100, z = 1.96.
-    estimate = share([True] * 10 + [False] * 90)
+    estimate = mean_value([True] * 10 + [False] * 90)
     assert (estimate.value, estimate.n) == (0.1, 100)
     assert (estimate.low, estimate.high) == pytest.approx((0.0552, 0.1744), abs=1e-3)
-    assert share([False] * 20).low == 0 and share([False] * 20).high > 0.1
+    assert mean_value([False] * 20).low == 0 and mean_value([False] * 20).high > 0.1
 
 
 def test_paired_difference_counts_pairs() -> None:
@@ -104,3 +105,48 @@ def test_sign_flip_is_mcnemars_exact_test() -> None:
     assert sign_flip([1.0] * 30 + [-1.0] * 5) == pytest.approx(
         binomtest(30, 35).pvalue, abs=2e-3
     ), "sampled where there are too many flips"
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [12, 80])
+def test_intervals_of_graded_and_weighted_rows_cover(n: int, weighted: bool) -> None:
+    """The interval of a mean, and that of a paired difference, in about 95 of 100 repetitions."""
+    rng = np.random.default_rng(n)
+    means = differences = shares = 0
+    for _ in range(500):
+        weights = list(rng.uniform(0.5, 3, n)) if weighted else []
+        before = rng.beta(2, 5, n)
+        after = before + rng.normal(0.05, 0.1, n)
+        mean = mean_value(list(before), weights, graded=True)
+        means += mean.low <= 2 / 7 <= mean.high
+        difference = mean_difference(list(after - before), weights, graded=True)
+        differences += difference.low <= 0.05 <= difference.high
+        share = mean_value([float(hit) for hit in rng.random(n) < 0.3], weights)
+        shares += share.low <= 0.3 <= share.high
+    assert all(0.92 <= covered / 500 <= 0.985 for covered in (means, differences, shares))
+
+
+def test_a_weight_says_how_much_a_row_counts() -> None:
+    assert mean_value([1, 0, 0.5], [2, 1, 1], graded=True).value == pytest.approx(0.625)
+    assert paired_difference([0, 1], [1, 1], [3, 1]).value == pytest.approx(0.75)
+    doubled = mean_value([1, 0, 0.5], [4, 2, 2], graded=True)
+    assert doubled == mean_value([1, 0, 0.5], [2, 1, 1], graded=True)
+    # One row that counts for nearly all of them is little evidence.
+    few, many = ([100.0, *[1.0] * 49], [1.01, *[1.0] * 49])
+    values = [1.0, 0.0] * 25
+    widths = [(e.high - e.low) for w in (few, many) for e in [mean_value(values, w)]]
+    assert widths[0] > 2 * widths[1]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+def test_rows_that_are_all_alike_leave_doubt(value: float) -> None:
+    for weights in ([], [1.0, 2.0, 3.0]):
+        found = mean_value([value] * 3, weights, graded=True)
+        assert 0 <= found.low <= value <= found.high <= 1 and found.high - found.low > 0.3
+        same = paired_difference([value] * 3, [value] * 3, weights)
+        assert same.low < 0 == same.value < same.high
+
+
+def test_graded_rows_vary_less_than_right_and_wrong_ones() -> None:
+    graded = mean_value([0.4, 0.5, 0.6] * 20, graded=True)
+    assert graded.high - graded.low < 0.06 < 0.2 < 2 * (wilson(0.5, 60).high - 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,14 @@ SOURCE = Source("'a.csv'")
 SOLUTION = "Tom begins with 2 and gets 1, so 2+1 = <<2+1=3>>3 apples."
 
 
+def one_a_row(cells: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The references and notes of a column with one answer a row."""
+    found, notes = reference_answers([[cell] for cell in cells], SOURCE)
+    return [reference for (reference,) in found], notes
+
+
 def references(*cells: str) -> list[str]:
-    return reference_answers(cells, SOURCE)[0]
+    return one_a_row(cells)[0]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +39,7 @@ def references(*cells: str) -> list[str]:
     ],
 )
 def test_marked_answers(cells: list[str], expected: list[str]) -> None:
-    found, (note,) = reference_answers(cells, SOURCE)
+    found, (note,) = one_a_row(cells)
     assert found == expected
     assert "'a.csv' are taken from their mark '" in note and repr(found[0]) in note
 
@@ -46,16 +53,16 @@ def test_every_solution_of_gsm8k_gives_its_number(numbers: list[int], grouped: b
 @pytest.mark.parametrize("mark", ["#### 3", r"\boxed{3}", "<answer>3</answer>"])
 def test_a_row_without_the_mark_of_the_others_is_named(mark: str) -> None:
     with pytest.raises(InputError, match=r"the answer of row 1 of 'a.csv' is '4', without the '"):
-        reference_answers([f"{SOLUTION} {mark}", "4"], SOURCE)
+        one_a_row([f"{SOLUTION} {mark}", "4"])
 
 
 def test_words_that_only_some_answers_hold_mark_nothing() -> None:
     cells = ["the answer is blowing", "a wind"]
-    assert reference_answers(cells, SOURCE) == (cells, [])
+    assert one_a_row(cells) == (cells, [])
 
 
 def test_solutions_without_a_mark_are_said() -> None:
-    found, notes = reference_answers([SOLUTION, SOLUTION, "3"], SOURCE)
+    found, notes = one_a_row([SOLUTION, SOLUTION, "3"])
     assert found == [SOLUTION, SOLUTION, "3"]
     (note,) = notes
     assert "look like whole solutions (row 0: 'Tom begins" in note and "final_answer" in note
@@ -63,7 +70,7 @@ def test_solutions_without_a_mark_are_said() -> None:
 
 def test_long_lists_are_no_solutions() -> None:
     words = "ant bee cat dog eel fox gnu hen ibis jay"
-    assert reference_answers([words, "] ) } > ] ) } > ] )"], SOURCE)[1] == []
+    assert one_a_row([words, "] ) } > ] ) } > ] )"])[1] == []
 
 
 def of_rows(folder: Path, *rows: dict[str, object]) -> Table:
@@ -97,7 +104,7 @@ def test_of_several_answer_columns_the_short_answers_count(
 def test_whole_numbers_written_as_decimals(numbers: list[int], data: st.DataObject) -> None:
     forms = [str, lambda number: f"{number}.0", lambda number: f"{number}.00"]
     cells = [data.draw(st.sampled_from(forms))(number) for number in numbers]
-    found, notes = reference_answers(cells, SOURCE)
+    found, notes = one_a_row(cells)
     assert found == [str(number) for number in numbers]
     assert len(notes) == any("." in cell for cell in cells)
 
@@ -124,7 +131,7 @@ def test_other_decimals_stay(numbers: list[object]) -> None:
 def test_numbers_and_empty_cells_of_table_programs(
     cells: list[str], expected: list[str], said: str | None
 ) -> None:
-    found, notes = reference_answers(cells, SOURCE)
+    found, notes = one_a_row(cells)
     assert found == expected
     assert (said is None) == (not notes) and all(said in note for note in notes if said)
 
@@ -132,3 +139,49 @@ def test_numbers_and_empty_cells_of_table_programs(
 def test_letters_in_brackets() -> None:
     cells = ["(A)", "(b)", "(AB)", "( A )", "B", "()", "(A) or (B)"]
     assert references(*cells) == ["A", *cells[1:]]
+
+
+def test_a_row_may_have_several_references(tmp_path: Path) -> None:
+    """As a list, or in numbered columns; each is put right as a single one is."""
+    table = of_rows(
+        tmp_path,
+        {"question": "a?", "answer": [3.0, "(A)", "3"]},
+        {"question": "b?", "answer": "5.0", "answer_10": "ten", "answer_2": 2},
+        {"question": "c?", "answer": "1", "answer_2": None},
+    )
+    assert [example.references for example in table.examples] == [
+        ("3", "A"), ("5", "2", "ten"), ("1",)
+    ]  # fmt: skip
+    assert [example.content for example in table.examples][1:] == [
+        ["b?", ["5", "2", "ten"]], ["c?", "1"]
+    ]  # fmt: skip
+    (tmp_path / "a.csv").write_text("question,target,target_2\na?,Paris,City of Paris\nb?,Rome,\n")
+    (one, other) = read_table(tmp_path / "a.csv").examples
+    assert one.references == ("Paris", "City of Paris") and other.references == ("Rome",)
+
+
+def test_marks_and_conflicts_are_looked_for_in_every_reference(tmp_path: Path) -> None:
+    marked = {"question": "a?", "answer": ["So #### 3", "Or #### 1,234"]}
+    assert of_rows(tmp_path, marked).examples[0].references == ("3", "1234")
+    with pytest.raises(InputError, match=r"answer of row 1 .* '5', without the '####'"):
+        of_rows(tmp_path, marked, {"question": "b?", "answer": ["#### 4", "5"]})
+    rows = [{"question": "a?", "answer": ["x", "y"]}, {"question": "a?", "answer": "y"}]
+    assert not of_rows(tmp_path, *rows).notes
+    assert "asks the same" in of_rows(tmp_path, rows[0], rows[1] | {"answer": "z"}).notes[0]
+
+
+def test_weights_and_groups(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a?", "answer": "x", "weight": 2, "group": "north"},
+        {"question": "b?", "answer": "y", "weight": "0.5", "group": 7},
+    ]
+    table = of_rows(tmp_path, *rows)
+    assert [(each.weight, each.group) for each in table.examples] == [(2, "north"), (0.5, "7")]
+    assert table.examples[0].content == ["a?", "x", {"weight": 2, "group": "north"}]
+    assert "'weight'" in table.notes[0] and "'group'" in table.notes[1]
+    assert of_rows(tmp_path, rows[0], rows[1] | {"weight": None}).examples[1].weight == 1
+    for weight, words in ((0, "is '0', not a number above 0"), ("kg", "'kg'")):
+        with pytest.raises(InputError, match=f"'weight' of row 1 .*{words}"):
+            of_rows(tmp_path, rows[0], rows[1] | {"weight": weight})
+    with pytest.raises(InputError, match=r"'group' of row 1 .* is None; fill it in"):
+        of_rows(tmp_path, rows[0], {"question": "c?", "answer": "x", "weight": 1})

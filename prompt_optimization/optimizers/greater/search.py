@@ -54,6 +54,8 @@ class GreaterSearch(Optimizer):
         since_best: steps since a better prompt, more rows or a new start.
     """
 
+    differentiates = True
+
     settings: GreaterSettings
 
     def __init__(self, settings: GreaterSettings, scorer: Scorer, tools: Tools) -> None:

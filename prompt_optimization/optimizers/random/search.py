@@ -15,6 +15,8 @@ from prompt_optimization.optimizers.greater.select import shortlist
 class RandomSearch(GreaterSearch):
     """Proposals, positions and acceptance are GReaTer's; no gradient is taken."""
 
+    differentiates = False
+
     def _gradient(
         self,
         models: Sequence[Model],

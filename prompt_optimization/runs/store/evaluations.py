@@ -65,6 +65,12 @@ def _check(data: dict[str, Any]) -> None:
         require(all(isinstance(result[key], str) for key in ("prompt", "connector", "extractor")))
         require("strict" in result["hits"])
         require(all(len(hits) == len(result["rows"]) for hits in result["hits"].values()))
+        require(
+            all(
+                len(result[name]) == len(result["rows"])
+                for name in {"weights", "groups"} & result.keys()
+            )
+        )
         require(f"{result['task']} train" in environment["data"])
         _check_origin(result["origin"])
 

@@ -101,5 +101,5 @@ class Folder:
 
 
 def _digest(examples: Sequence[Example]) -> str:
-    entries = [[example.question, example.answer] for example in examples]
+    entries = [example.content for example in examples]
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()

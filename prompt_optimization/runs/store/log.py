@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,12 @@ def method_of(log: dict[str, Any]) -> str:
     return str(log.get("method", DEFAULT))
 
 
+def metric_of(record: Mapping[str, Any]) -> str:
+    """The metric that counted in a held-out result; those from before there were several do not
+    say."""
+    return str(record.get("metric", "strict"))
+
+
 def _no_log(path: Path) -> InputError:
     return InputError(
         f"'{path}' is no log of a run, or damaged; name another file, or move this one away"
@@ -201,8 +208,10 @@ def _check_finished(data: dict[str, Any]) -> None:
     require(isinstance(evaluation["chosen"], str) and data["initial"] and data["best"])
     test = evaluation["test"]
     for key in ("initial", "best") if test else ():
-        for hits in test[key]["hits"].values():
-            require(len(hits) == test[key]["strict"]["n"] == len(environment["rows"]["test"]))
+        for metric, hits in test[key]["hits"].items():
+            require(len(hits) == test[key][metric]["n"] == len(environment["rows"]["test"]))
+        for name in {"weights", "groups"} & test[key].keys():
+            require(len(test[key][name]) == len(environment["rows"]["test"]))
 
 
 def log_path(prefix: str) -> Path:

@@ -10,7 +10,8 @@ from prompt_optimization.errors import require
 from prompt_optimization.runs.store.json_lines import JsonLines
 
 # Which output it is, and what it holds: strict, flexible and teacher_forced are booleans, the loss
-# is in nats.
+# is in nats. Without an extractor the last two are null. All references, where there are several,
+# stand beside the first.
 KEY = ("task", "split", "row", "extractor", "connector", "prompt")
 VALUES = (
     "question", "reasoning", "answer", "reference", "strict", "flexible", "teacher_forced", "loss",
