@@ -6,7 +6,6 @@ From `experiments/`::
 
 A model of 135 million parameters ignores the tags that it is asked for, so its replies are taken as
 they are. `--config.writer.base_url` and `--config.writer.model` name a better writer.
-`--config.ape.variant=paraphrase` is the APE of GReaTer's Table 1.
 """
 
 from ml_collections import ConfigDict

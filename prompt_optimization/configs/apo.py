@@ -6,7 +6,6 @@ From `experiments/`::
 
 A model of 135 million parameters ignores the tags that it is asked for, so its replies are taken as
 they are. `--config.writer.base_url` and `--config.writer.model` name a better writer.
-`--config.apo.variant=pe2` is the APO of GReaTer's Table 1.
 """
 
 from ml_collections import ConfigDict

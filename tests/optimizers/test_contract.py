@@ -6,6 +6,7 @@ import json
 import signal
 from collections import Counter
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,8 @@ def test_the_log_is_read_by_report_and_evaluate(flags: dict[str, Any], tmp_path:
     assert log["method"] == flags["method"]
     results = read_results(tmp_path)
     assert flags["method"] in {measurement.method for measurement in results.measurements}
-    assert log["evaluation"]["chosen"].strip() in page("A page", all_tables(results), results)
+    chosen = escape(log["evaluation"]["chosen"].strip())
+    assert chosen in page("A page", all_tables(results), results)
 
 
 def test_dev_elects_and_the_initial_prompt_stands_for_election(flags: dict[str, Any]) -> None:

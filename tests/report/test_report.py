@@ -224,7 +224,7 @@ def test_our_names_for_models_and_variants() -> None:
     assert model_name("/llama-3-8b-instruct/other") == "other"
     assert model_name("/models/Llama-3.2-1B-Instruct") == "Llama-3.2-1B-Instruct"
     config = get_config()
-    config.extractor_text = " The answer is"
+    config.train_data, config.extractor_text = "rows.csv", " The answer is"
     params = plan(values_of(config)).params
     assert Layout.normalise(params["control_init"]) == DEFAULT_PROMPT
     assert search_variant(params) == "" == start_variant(params["control_init"])

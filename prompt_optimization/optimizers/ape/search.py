@@ -7,12 +7,13 @@ from typing import Any
 
 from prompt_optimization.optimizers.ape.settings import ApeSettings
 from prompt_optimization.optimizers.base import Step, Tools
+from prompt_optimization.optimizers.text import induction
 from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
 from prompt_optimization.optimizers.text.racing import RACES, Race
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
-# The temperature of the paper's code, and that of PE2's paraphrases.
-INDUCTION, RESAMPLING = 0.9, 0.7
+# The temperature of PE2's paraphrases.
+RESAMPLING = 0.7
 
 
 class Ape(TextOptimizer):
@@ -54,12 +55,11 @@ class Ape(TextOptimizer):
         examples, rng = self.scorer.examples, self.tools.rng
         asks = []
         for _ in range(self.settings.subsamples):
-            chosen = rng.sample(examples, min(self.settings.demos, len(examples)))
-            shown = "\n\n".join(
-                f"Question: {example.question}\nAnswer: {example.answer}" for example in chosen
-            )
+            shown = induction.demonstrations(examples, self.settings.demos, rng)
             user = self.metaprompts["induction"].fill(examples=shown)
-            request = self.request(user, draws=self.settings.draws, temperature=INDUCTION)
+            request = self.request(
+                user, draws=self.settings.draws, temperature=induction.TEMPERATURE
+            )
             asks.append(Ask(request, "induce"))
         return asks
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import key
-from prompt_optimization.optimizers.ape.metaprompts import INDUCE, PARAPHRASE
+from prompt_optimization.optimizers.text.induction import INDUCE, PARAPHRASE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
-from prompt_optimization.optimizers.text.racing import RACES
+from prompt_optimization.optimizers.text.racing import MOST, RACES
 from prompt_optimization.optimizers.text.settings import TextSettings
 
 
@@ -59,6 +59,7 @@ class ApeSettings(TextSettings, group="ape"):
     rounds: int = key(
         None,
         "steps after it, in which the best prompts are paraphrased",
+        free=True,
         low=0,
         by_behaviour={"sound": 3, "published": 0},
         by_variant={"paraphrase": 3},
@@ -103,6 +104,12 @@ class ApeSettings(TextSettings, group="ape"):
                 "neither an induction nor a round of paraphrases is asked for; give at least 1 "
                 "subsample or 1 round",
                 key=("ape.subsamples", "ape.rounds"),
+            )
+        racing = self.top + max(self.subsamples * self.draws, self.top * self.paraphrases)
+        if racing > MOST:
+            raise InputError(
+                f"{racing} prompts would race in a step; ask for at most {MOST}",
+                key=("ape.subsamples", "ape.draws", "ape.top", "ape.paraphrases"),
             )
 
 

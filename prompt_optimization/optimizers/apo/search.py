@@ -123,8 +123,10 @@ class Apo(TextOptimizer):
     ) -> list[Proposal]:
         """The third wave: other words for the edits, and for prompts with nothing to criticise."""
         settings, asks = self.settings, []
-        whole = [prompt for prompt in self.beam if settings.paraphrase_beam or not wrong[prompt]]
-        for prompt in [*(edit.text for edit in edits), *whole] if settings.paraphrases else []:
+        if not settings.paraphrases:
+            return []
+        beam = [prompt for prompt in self.beam if settings.paraphrase_beam or not wrong[prompt]]
+        for prompt in [*(edit.text for edit in edits), *beam]:
             user = self.metaprompts["paraphrase"].fill(prompt=prompt.strip())
             request = self.request(user, draws=settings.paraphrases, temperature=TEMPERATURE)
             asks.append(Ask(request, "paraphrase", (prompt,)))

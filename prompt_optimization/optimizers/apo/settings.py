@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from prompt_optimization.errors import InputError
 from prompt_optimization.keys import key
-from prompt_optimization.optimizers.ape.metaprompts import PARAPHRASE
 from prompt_optimization.optimizers.apo.metaprompts import EDIT, REASON
+from prompt_optimization.optimizers.text.induction import PARAPHRASE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
-from prompt_optimization.optimizers.text.racing import EXPLORATION, RACES
+from prompt_optimization.optimizers.text.racing import EXPLORATION, MOST, RACES
 from prompt_optimization.optimizers.text.settings import TextSettings
 
 
@@ -43,6 +44,7 @@ class ApoSettings(TextSettings, group="apo"):
     rounds: int = key(
         None,
         "steps of the search",
+        free=True,
         low=1,
         by_behaviour={"sound": 6, "published": 6},
         by_variant={"pe2": 3},
@@ -142,6 +144,15 @@ class ApoSettings(TextSettings, group="apo"):
         "",
         "a file with a meta-prompt in place of the paraphrase's own; its slot is {prompt}",
     )
+
+    def check(self) -> None:
+        super().check()
+        racing = self.beam * (1 + self.expansion)
+        if racing > MOST:
+            raise InputError(
+                f"{racing} prompts would race in a step; ask for at most {MOST}",
+                key=("apo.beam", "apo.expansion"),
+            )
 
 
 SETTINGS = ApoSettings

@@ -42,7 +42,8 @@ PATIENCE = 5
 
 @dataclass(frozen=True)
 class Ask:
-    """A request for prompts, and where they come from.
+    """A request for prompts, and where they come from. A method that needs to know more of a
+    proposal derives a class of its own.
 
     Attributes:
         operator: what the writer is to do, in a word.
@@ -56,11 +57,19 @@ class Ask:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A prompt that the writer proposed, in ``Layout.normalise``'s form."""
+    """A prompt that the writer proposed, in ``Layout.normalise``'s form, when it was asked
+    ``ask``."""
 
     text: str
-    operator: str
-    parents: tuple[str, ...]
+    ask: Ask
+
+    @property
+    def operator(self) -> str:
+        return self.ask.operator
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        return self.ask.parents
 
 
 class TextOptimizer(Optimizer):
@@ -323,7 +332,7 @@ class TextOptimizer(Optimizer):
             return "same"
         if reason := self.problem(text):
             return reason
-        found[text] = Proposal(text, ask.operator, ask.parents)
+        found[text] = Proposal(text, ask)
         return None
 
     def problem(self, text: str) -> str | None:

@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 # (prompts by number, first row, row after the last) -> for each prompt the cost of each row.
 Pull = Callable[[Sequence[int], int, int], Sequence[Sequence[float]]]
 
+# Prompts in a race at most: fewer than the scorer remembers.
+MOST = 200
+
 BLOCKS = 5
 SHARE = 0.6
 # The share of the full race's cost that `rejects` and `ucb` may spend.

@@ -64,6 +64,7 @@ class RuleModel:
         self.counts: Counter[str] = Counter()
         self.training = self.tokenizer = self
         self.layout = SimpleNamespace(connector="")
+        self.has_targets = True
         self._words: dict[str, int] = {}
 
     def prompt_ids(self, text: str) -> Ids:

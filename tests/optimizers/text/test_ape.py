@@ -10,6 +10,9 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.ape.search import Ape
 from prompt_optimization.optimizers.ape.settings import ApeSettings
+from prompt_optimization.optimizers.apo.settings import ApoSettings
+from prompt_optimization.optimizers.text.racing import MOST
+from prompt_optimization.scoring.scorer import REMEMBERED
 from tests.optimizers.text.planted import START, costs_of, different, planted
 from tests.writers import ScriptedWriter
 
@@ -128,3 +131,11 @@ def test_a_forced_resume_begins_anew_with_the_best() -> None:
 def test_settings_that_ask_for_nothing_are_refused() -> None:
     with pytest.raises(InputError, match=r"neither.*ape\.subsamples"):
         ApeSettings.default(subsamples=0, rounds=0)
+
+
+def test_more_prompts_than_the_scorer_remembers_are_refused() -> None:
+    with pytest.raises(InputError, match=r"305 prompts would race.*at most 200.*ape\.draws"):
+        ApeSettings.default(draws=30)
+    with pytest.raises(InputError, match=r"225 prompts would race.*at most 200.*apo\.beam"):
+        ApoSettings.default(beam=25)
+    assert MOST < REMEMBERED

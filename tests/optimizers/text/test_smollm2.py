@@ -8,28 +8,33 @@ from typing import Any
 import pytest
 
 from prompt_optimization.paths import data_folder
-from tests.runs.harness import carry_out, without_times
+from tests.runs.harness import carry_out
 
 FLAGS = {
     "train_data": data_folder() / "BBH" / "one_step_arithmetic.json",
     "devices": "cpu",
     "dtype": "float32",
-    "n_train_data": 8,
-    "n_dev_data": 8,
-    "n_test_data": 12,
-    "max_new_tokens": 24,
+    "n_train_data": 6,
+    "n_dev_data": 4,
+    "n_test_data": 4,
+    "max_new_tokens": 12,
     "answer_tokens": 8,
     "n_steps": 2,
-    "top_prompts": 2,
-    "writer.max_tokens": 32,
+    "top_prompts": 1,
+    "writer.max_tokens": 16,
     "writer.accept_raw": True,
 }
 
 # As small as still asks for everything.
 SETTINGS: dict[str, dict[str, Any]] = {
     "ape": {"subsamples": 2, "demos": 2, "draws": 2, "top": 2, "paraphrases": 1},
-    "apo": {"beam": 2, "reasons": 2, "errors": 1},
+    "apo": {"beam": 2, "reasons": 1, "errors": 1},
+    "evoprompt": {"population": 4, "demos": 2},
+    "gepa": {"minibatch": 2},
     "gpo": {"batch_size": 4, "proposals": 3, "initial_step_size": 20, "final_step_size": 4},
+    "opro": {"proposals": 2},
+    "pe2": {"beam": 1, "expand": 2},
+    "textgrad": {"batch": 2},
 }
 
 
@@ -43,7 +48,7 @@ def test_a_search(method: str, tmp_path: Path) -> None:
     assert any(step["tried"] for step in log["steps"])
     assert log["best"][0]["objective"] <= log["initial"]["objective"]
     dev = log["evaluation"]["dev"]
-    right = {each["prompt"]: each["accuracy"] for each in (dev["initial"], *dev["best"])}
+    right = {
+        each["prompt"]: each["hits"]["strict"].count("1") for each in (dev["initial"], *dev["best"])
+    }
     assert right[log["evaluation"]["chosen"]] == max(right.values())
-    again = carry_out(flags | {"result_prefix": tmp_path / "again"}).data
-    assert without_times(again) == without_times(log)

@@ -1,8 +1,16 @@
-"""What the writer is asked, in our own words."""
+"""What the first prompts are asked for with: an instruction guessed from questions and answers, and
+variations of one. The meta-prompts of APE, from which other methods begin too."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
+from prompt_optimization.tasks.examples import Example
+
+# The temperature of APE's code.
+TEMPERATURE = 0.9
 
 INDUCE = MetaPrompt(
     """\
@@ -26,3 +34,11 @@ Write a variation of it: other words, the same meaning. Write it between <prompt
 and write nothing else.""",
     slots=("prompt",),
 )
+
+
+def demonstrations(examples: Sequence[Example], count: int, rng: random.Random) -> str:
+    """``count`` of ``examples``, drawn without replacement, in the words of ``INDUCE``."""
+    chosen = rng.sample(list(examples), min(count, len(examples)))
+    return "\n\n".join(
+        f"Question: {example.question}\nAnswer: {example.answer}" for example in chosen
+    )

@@ -1,0 +1,1 @@
+"""EvoPrompt: a population of prompts evolves, and a writer crosses and mutates them."""
