@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.paths import user_path
 from prompt_optimization.tasks.cells import is_blank, text_of
 from prompt_optimization.tasks.columns import entry_of
 from prompt_optimization.tasks.examples import Example, Source, read_examples, read_rows
@@ -67,7 +67,7 @@ class GreaterDataSet(Sequence[dict[str, Any]]):
         if data_path is not None:
             if not isinstance(data_path, str | Path):
                 raise InputError(f"data_path is a {type(data_path).__name__}; give a file's path")
-            path = Path(os.path.expanduser(data_path))
+            path = user_path(str(data_path))
             entries, _ = read_rows(path)
             self.rows = _rows(entries, Source(f"'{path}'"))
         else:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from GReaTer.dataset import GreaterDataSet, Row
-from prompt_optimization.errors import InputError
-from prompt_optimization.tasks.cells import check_characters
+from prompt_optimization.errors import InputError, check_characters
 
 Inputs = GreaterDataSet | Sequence[Mapping[str, object]]
 

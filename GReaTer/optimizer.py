@@ -21,6 +21,7 @@ from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import check_same_tokenizer
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.writers import Writer
+from prompt_optimization.paths import user_path
 from prompt_optimization.runs.assemble import held_out_of
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.progress_bar import ProgressBar
@@ -143,7 +144,7 @@ class GreaterOptimizer:
                 searches = Searches(
                     models, self.config, settings, splits, callbacks, bar, self.writer
                 )
-                folder = None if resume is None else Path(resume).expanduser()
+                folder = None if resume is None else user_path(str(resume))
                 try:
                     searches.run(groups, folder, identity)
                 finally:

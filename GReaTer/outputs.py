@@ -12,6 +12,7 @@ from typing import Any
 from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
 from prompt_optimization.optimizers.base import Entry
+from prompt_optimization.paths import user_path
 from prompt_optimization.scoring.held_out import HeldOut
 
 PromptEvaluation = HeldOut
@@ -173,7 +174,7 @@ class GreaterOutputs(dict[str, list[str]]):
         """
         text = json.dumps(self.as_dict(), ensure_ascii=False, indent=1)
         if path is not None:
-            write_whole(Path(path).expanduser(), text.encode())
+            write_whole(user_path(str(path)), text.encode())
         return text
 
     def to_dataframe(self) -> Any:

@@ -16,7 +16,9 @@ The harness' filters, as its tasks describe them:
   before the answer; other forms: what follows "The answer is " on its line but for the last
   character (BBH). Equal to the reference to the letter, commas and dollars apart.
 * flexible: the last thing in the answer that looks like a number (gsm8k's flexible-extract), like
-  an option in brackets, or like a label (BBH's); for other forms the first line.
+  an option in brackets or else the text of one of the question's options, like a label, or like a
+  run of brackets after a space; the words of the question's list in the order in which each is
+  named last (BBH's); for other forms the first line.
 """
 
 from __future__ import annotations
@@ -38,14 +40,18 @@ from rich.table import Table
 from benchmarks.workload import command
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.answers import flexible_match, strict_match
+from prompt_optimization.tasks.reading.brackets import brackets_of
 from prompt_optimization.tasks.reading.labels import label_set, letter_of
 from prompt_optimization.tasks.reading.quantities import quantity_of
 
-Reader = Callable[[str, str], bool]
+# (text, reference, question) -> whether the text is read as right.
+Reader = Callable[[str, str, str], bool]
 
 RECORDED = ("strict", "flexible", "teacher_forced")
 _LOOKS_LIKE_A_NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 _OPTION = re.compile(r"\([A-Z]\)")
+_OPTIONS = re.compile(r"\(([A-Z])\)([^\n(]*)")
+_BRACKETS = re.compile(r"(?<= )[\" \[(<{}>)\]]+")
 
 
 @dataclass(frozen=True)
@@ -73,18 +79,34 @@ def harness_strict(text: str, reference: str) -> bool:
     return line in (reference, f"({reference})")
 
 
-def harness_flexible(text: str, reference: str) -> bool:
+def harness_flexible(text: str, reference: str, question: str = "") -> bool:
     """The harness' flexible filters (see above)."""
     if quantity_of(reference):
         numbers = _LOOKS_LIKE_A_NUMBER.findall(text)
         return bool(numbers) and _without_marks(numbers[-1]) == _without_marks(reference)
-    if letter_of(reference):
-        options = _OPTION.findall(text)
-        return bool(options) and options[-1] == f"({reference.strip('()')})"
+    if letter := letter_of(reference):
+        options = _OPTION.findall(text) or _named_options(text, question)
+        return bool(options) and options[-1] == f"({letter})"
     if labels := label_set(reference):
         words = [word for word in re.findall(r"\w+", text) if word.casefold() in labels]
         return bool(words) and words[-1] == reference
+    if brackets_of(reference):
+        runs = _BRACKETS.findall(text)
+        return bool(runs) and runs[-1].strip() == reference
+    if words := question.partition("List:")[2].split():
+        named = re.findall("|".join(rf"\b{re.escape(word)}\b" for word in words), text)
+        # The last mention of each counts.
+        return " ".join(reversed(dict.fromkeys(reversed(named)))) == reference
     return text.strip().split("\n")[0].strip() == reference
+
+
+def _named_options(text: str, question: str) -> list[str]:
+    """The options of the question, as letters in brackets, whose texts stand in ``text``."""
+    letters = {option.strip().lower(): letter for letter, option in _OPTIONS.findall(question)}
+    if not letters:
+        return []
+    found = re.findall("|".join(map(re.escape, letters)), text.lower())
+    return [f"({letters[option]})" for option in found]
 
 
 def _without_marks(number: str) -> str:
@@ -99,7 +121,7 @@ def math_verify() -> Reader | None:
     library = importlib.import_module("math_verify")
     numbers = [library.LatexExtractionConfig(), library.ExprExtractionConfig()]
 
-    def right(text: str, reference: str) -> bool:
+    def right(text: str, reference: str, _: str) -> bool:
         labels = [*"ABCDEFGHIJK"] if letter_of(reference) else sorted(label_set(reference))
         strings = (*labels, *(label.capitalize() for label in labels))
         form = [library.StringExtractionConfig(strings=strings)] if labels else numbers
@@ -121,6 +143,7 @@ def read_answers(folder: Path, readers: dict[str, Reader]) -> list[Answer]:
             try:
                 record = json.loads(line)
                 text, reference = record["answer"], record["reference"]
+                question = record["question"]
                 verdicts = {f"recorded {name}": bool(record[name]) for name in RECORDED}
                 task = record["task"]
             except (ValueError, LookupError, TypeError):
@@ -128,7 +151,9 @@ def read_answers(folder: Path, readers: dict[str, Reader]) -> list[Answer]:
                     f"line {number} of '{path}' is no output of an evaluation; name a folder that "
                     "'greater evaluate' wrote into"
                 ) from None
-            verdicts |= {name: reader(text, reference) for name, reader in readers.items()}
+            verdicts |= {
+                name: reader(text, reference, question) for name, reader in readers.items()
+            }
             answers.append(Answer(task, text, reference, verdicts))
     if not answers:
         raise InputError(f"'{folder}' holds no *.outputs.jsonl; write some with 'greater evaluate'")
@@ -177,9 +202,9 @@ def main() -> int:
     made.add_argument("--most", type=int, default=12, help="shapes shown per reader")
     given = made.parse_args()
     readers: dict[str, Reader] = {
-        "strict": strict_match,
-        "flexible": flexible_match,
-        "harness strict": harness_strict,
+        "strict": lambda text, reference, _: strict_match(text, reference),
+        "flexible": lambda text, reference, _: flexible_match(text, reference),
+        "harness strict": lambda text, reference, _: harness_strict(text, reference),
         "harness flexible": harness_flexible,
     }
     console = Console(highlight=False, width=140)

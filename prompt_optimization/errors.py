@@ -1,9 +1,16 @@
-"""The one exception for what a user can fix, and a hint for its message."""
+"""The one exception for what a user can fix, hints for its message, and what no text may hold."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
+
+# Characters of a message.
+LONGEST = 1000
+
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class InputError(ValueError):
@@ -27,7 +34,7 @@ class InputError(ValueError):
     def worded(self, name: Callable[[str], str]) -> str:
         """The message, in which ``name`` says what the user calls a setting."""
         names = " and ".join(dict.fromkeys(map(name, self.keys)))
-        return f"{self.problem} ({names})" if names else self.problem
+        return _in_a_line(f"{self.problem} ({names})" if names else self.problem)
 
     def __str__(self) -> str:
         return self.worded(lambda key: f"setting {key}")
@@ -35,6 +42,40 @@ class InputError(ValueError):
 
 class Malformed(ValueError):
     """A file does not hold what it should; whoever reads it says which file."""
+
+
+def check_characters(text: str, what: str, key: str | Iterable[str] = ()) -> None:
+    """Refuse characters that no tokenizer takes and no file of ours holds.
+
+    Programs that cut text by units of UTF-16 leave half of an emoji. A NUL character is a sign of
+    text that was read in a wrong encoding. Other control characters are taken as they are.
+
+    Args:
+        what: names the text in the message.
+        key: the setting that holds it.
+
+    Raises:
+        InputError: there is one.
+    """
+    found = _UNUSABLE.search(text)
+    if found is None:
+        return
+    kind = "a NUL character" if found.group() == "\0" else f"half a character ({found.group()!a})"
+    raise InputError(
+        f"{what} holds {kind} at position {found.start()}, in "
+        f"{text[max(0, found.start() - 20) : found.start() + 20]!a}; write the whole text again or "
+        "leave it out",
+        key=key,
+    )
+
+
+def _in_a_line(sentence: str) -> str:
+    """``sentence`` where the values that it names hold line breaks and control characters, which
+    are written out, or are very long; what went wrong and the fix stand at its ends."""
+    sentence = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], sentence)
+    if len(sentence) <= LONGEST:
+        return sentence
+    return f"{sentence[: LONGEST // 2]}...{sentence[-LONGEST // 2 :]}"
 
 
 def require(condition: object) -> None:

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, check_characters
 
 KINDS = {
     bool: "True or False",
@@ -55,6 +55,7 @@ class Key:
         spellings: how published commands spell some values.
         by_behaviour: the value that each behaviour of a method sets where none is given.
         by_variant: the value that a variant of a method sets in its place.
+        formerly: its value in logs from before there was the key, where that is not the default.
         by_method: where none is given, a method may bring its own (``Settings.defaults``).
         free: a resumed run may change it.
         variant: two searches that differ in it are different variants in a report.
@@ -80,6 +81,7 @@ class Key:
     spellings: Mapping[str, str] = field(default_factory=dict)
     by_behaviour: Mapping[str, Any] = field(default_factory=dict)
     by_variant: Mapping[str, Any] = field(default_factory=dict)
+    formerly: Any = None
     by_method: bool = False
     free: bool = False
     variant: bool = True
@@ -103,6 +105,11 @@ class Key:
         """What a config holds where nothing is given."""
         return None if self.by_method else self.default
 
+    @property
+    def untold(self) -> Any:
+        """Its value in a log that is older than the key."""
+        return self.default if self.formerly is None else self.formerly
+
     def check(self, value: Any) -> Any:
         """``value`` as a plain one of the key's kind.
 
@@ -118,6 +125,8 @@ class Key:
             plain = self.spellings.get(plain, plain)
         if self.item is not None:
             plain = tuple(self._of_kind(each, self.item) for each in plain)
+        for text in _texts(plain):
+            check_characters(text, self.name, self.name)
         if self.choices and plain not in self.choices:
             choices = ", ".join(choice or "''" for choice in self.choices)
             raise InputError(f"'{plain}' is unknown; choose one of {choices}", key=self.name)
@@ -208,9 +217,11 @@ class Settings:
         """
         rows = cls.rows()
         found = {each.attribute: each.check(values[each.name]) for each in rows}
+        # The group's own, or that of the method.
+        behaviour = found.get("behaviour", values.get("behaviour", "sound"))
         for each in rows:
             if found[each.attribute] is None and each.by_behaviour:
-                own = each.by_behaviour[found["behaviour"]]
+                own = each.by_behaviour[behaviour]
                 found[each.attribute] = each.by_variant.get(found.get("variant", ""), own)
         made = cls(**found)
         made.check()
@@ -229,6 +240,13 @@ class Settings:
 
     def check(self) -> None:
         """Refuse values that do not go together.
+
+        Raises:
+            InputError: some do not.
+        """
+
+    def check_rows(self, rows: int) -> None:
+        """Refuse values that do not go with the number of training rows.
 
         Raises:
             InputError: some do not.
@@ -281,6 +299,17 @@ def _kind(hint: Any) -> type:
 def _item(hint: Any) -> type | None:
     """The plain type of the items of an annotation such as ``tuple[dict[str, Any], ...]``."""
     return _kind(hint.__args__[0]) if getattr(hint, "__origin__", None) is tuple else None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text within ``value``."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from _texts(each)
 
 
 def _default(each: Any) -> Any:

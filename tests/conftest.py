@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import (
     Regex,
     Tokenizer,
@@ -43,6 +44,9 @@ from prompt_optimization.tasks.examples import Example
 
 # Tiny matrices gain nothing from a second thread and lose much to its waiting.
 torch.set_num_threads(1)
+# How long an example takes depends on what else the machine does.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 FAMILIES = ("llama-3", "gemma-2")
 

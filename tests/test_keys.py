@@ -17,6 +17,7 @@ from prompt_optimization.keys import Key, Settings
 from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.runs.config import groups, key_named, make_config, plan, values_of
+from prompt_optimization.scoring.settings import ScoringSettings
 
 ROWS = [row for group in groups() for row in group.rows()]
 GROUPS: dict[str, type[Settings]] = {group.group: group for group in groups()}
@@ -47,6 +48,7 @@ BEHAVIOURS = {
         "ties": "first",
         "progressive_group": 10,
         "restart_when_solved": False,
+        "scoring.must_end": True,
     },
     "published": {
         "accept": "always",
@@ -56,6 +58,7 @@ BEHAVIOURS = {
         "ties": "last",
         "progressive_group": 100,
         "restart_when_solved": True,
+        "scoring.must_end": False,
     },
 }
 
@@ -299,7 +302,8 @@ def test_a_behaviour_sets_what_is_not_given(
     table = dict(BEHAVIOURS[behaviour])
     if anneal and behaviour == "sound":
         table["accept"] = "anneal"
-    assert {row.name for row in GreaterSettings.rows() if row.by_behaviour} == table.keys()
+    rows = (*GreaterSettings.rows(), *ScoringSettings.rows())
+    assert {row.name for row in rows if row.by_behaviour} == table.keys()
     given_ = values | {"behaviour": behaviour, "anneal": anneal}
     resolved = plan(given_)
     assert {name: resolved.params[name] for name in table} == table

@@ -7,12 +7,12 @@ config's. The same command continues where it was killed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
 from prompt_optimization.commands.flags import CONFIG, execute
+from prompt_optimization.paths import user_path
 from prompt_optimization.runs.config import values_of
 from prompt_optimization.runs.evaluation_jobs import BASELINES, Request
 from prompt_optimization.runs.store.evaluations import evaluation_path
@@ -39,7 +39,7 @@ def score(_: Sequence[str]) -> None:
     values = values_of(CONFIG.value)
     overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
     request = Request(
-        logs=tuple(Path(log).expanduser() for log in LOGS.value),
+        logs=tuple(map(user_path, LOGS.value)),
         prompts=tuple(PROMPTS.value),
         baselines=tuple(BASELINE.value),
         split=SPLIT.value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags.tuple_parser import TupleParser
 
 from prompt_optimization import configs
 from prompt_optimization.errors import InputError, did_you_mean, nearest
@@ -19,7 +21,22 @@ from prompt_optimization.optimizers.registry import about, method_names
 from prompt_optimization.runs.config import all_keys, elsewhere, groups, key_named, key_names
 from prompt_optimization.signals import Interrupted, interruptible
 
-CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+
+class _ListParser(flags.ArgumentParser[tuple[object, ...]]):
+    """``TupleParser``, whose own kind of flag would add up the values of a key given twice. For a
+    parser of another class ml_collections makes a flag whose last value counts, as elsewhere."""
+
+    def parse(self, argument: object) -> tuple[object, ...]:
+        found: tuple[object, ...] = TupleParser().parse(argument)
+        return found
+
+
+config_flags.register_flag_parser_for_type(tuple, _ListParser())
+# New attributes are keys inside settings that are dicts; ``_check_flag`` refuses others.
+CONFIG = config_flags.DEFINE_config_file("config", lock_config=False, accept_new_attributes=True)
+
+# The last two are absl's.
+HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
 # Characters of a default that the help shows.
 SHOWN = 40
@@ -40,7 +57,7 @@ def execute(
         about: what ``--help`` says first.
         continued: the flag that continues the command where it was interrupted, if it needs one.
     """
-    if {"-h", "--help"} & set(arguments):
+    if HELP & set(arguments):
         print(help_text(main.__module__, program, about))
         return 0
     try:
@@ -82,10 +99,12 @@ def parse(arguments: Sequence[str]) -> list[str]:
             own = error.__context__ and error.__context__.__context__
             raise _unreadable(path, own) from None
         raise InputError(_type_error(str(error))) from None
-    except (AttributeError, KeyError) as error:
-        raise _unknown_inside_dict(arguments, error) or _unreadable(path, error) from None
-    except (OSError, SyntaxError, ImportError, TypeError) as error:
+    except (AttributeError, KeyError, OSError, SyntaxError, ImportError, TypeError) as error:
         raise _unreadable(path, error) from None
+    except (MemoryError, RecursionError):
+        raise InputError(
+            "a value is nested too deeply; give a text, a number, or a list or dict of these"
+        ) from None
     if len(rest) > 1:
         raise InputError(f"'{rest[1]}' is not a flag; options are --config.KEY=VALUE")
     if not isinstance(config, ConfigDict):
@@ -100,7 +119,7 @@ def _config_path(arguments: Sequence[str]) -> str:
         InputError: none is named.
     """
     found = ""
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         if flag := re.fullmatch(r"--?config(=(.*))?", argument, re.DOTALL):
             found = flag.group(2) if flag.group(1) else after
     if not found:
@@ -114,7 +133,7 @@ def _check_flag(argument: str) -> None:
     Raises:
         InputError: the argument sets one.
     """
-    key = re.match(r"--?config\.([\w.]+)", argument)
+    key = re.match(r"--?(?:no)?config\.([^=]*)", argument)
     if key and not (key_named(key.group(1)) or _inside_dict(key.group(1))):
         within = "." in key.group(1)
         known = [name for name in key_names() if "." in name or not within]
@@ -132,21 +151,10 @@ def _check_flag(argument: str) -> None:
 
 def _inside_dict(name: str) -> bool:
     """Whether ``name`` is a key inside a setting that is a dict."""
-    parent = key_named(name.rpartition(".")[0])
-    return parent is not None and parent.kind is dict
-
-
-def _unknown_inside_dict(arguments: Sequence[str], error: Exception) -> InputError | None:
-    """What to say where ``error`` is about a key that a dict among the settings does not hold."""
-    for argument in arguments:
-        name = re.match(r"--?config\.([\w.]+)", argument)
-        parent, _, key = name.group(1).rpartition(".") if name else ("", "", "")
-        if name and _inside_dict(name.group(1)) and _first(error).args == (key,):
-            return InputError(
-                f"config key '{name.group(1)}' is unknown; give the whole dict, as in "
-                f"--config.{parent}=\"{{'{key}': 'VALUE'}}\""
-            )
-    return None
+    setting, _, inner = name.rpartition(".")
+    parent = key_named(setting)
+    usable = inner.isidentifier() and not keyword.iskeyword(inner)
+    return parent is not None and parent.kind is dict and usable
 
 
 def _unreadable(path: str, error: BaseException | None) -> InputError:
@@ -155,13 +163,6 @@ def _unreadable(path: str, error: BaseException | None) -> InputError:
         f"config file '{path}' cannot be read{reason}; give an existing one, a Python file with a "
         "get_config that begins with the template's, for instance --config=embedded"
     )
-
-
-def _first(error: BaseException) -> BaseException:
-    """What went wrong before ``error`` was made of it."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
 
 
 def packaged_configs() -> dict[str, Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.placement import resolve_device
 from prompt_optimization.models.settings import ENCODER_NAME, ENCODER_PACKAGE, EmbedSettings
+from prompt_optimization.paths import user_path
 
 # Where the encoder's authors cut texts.
 MAX_TOKENS = 256
@@ -105,13 +106,5 @@ def _source(name: str) -> str:
         spec = find_spec(ENCODER_PACKAGE)
         assert spec is not None and spec.origin is not None, ENCODER_PACKAGE
         return str(Path(spec.origin).parent / "model")
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return str(path)
-    if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise InputError(
-            f"encoder path '{name}' does not exist; give a hub name, a local folder, or "
-            f"'{ENCODER_NAME}'",
-            key="embed.model",
-        )
-    return name
+    path = user_path(name)
+    return str(path) if os.path.isdir(path) else name

@@ -23,6 +23,7 @@ from prompt_optimization.models.language_model import (
 )
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget, free_bytes
+from prompt_optimization.tasks.answers import strict_match
 
 # Rows decoded side by side where memory cannot be measured, and at most where it can.
 DEFAULT_ROWS = 128
@@ -45,6 +46,8 @@ class Decoding:
         sampling: how the reasoning draws its tokens; None chooses the likeliest. The answer is
             always greedy.
         answer_loss: in place of the mean cross-entropy.
+        must_end: an answer whose tokens are all the model's first choice is a mistake where its
+            first choice after them states another answer, as ``0`` does after ``2``.
     """
 
     max_new_tokens: int
@@ -52,6 +55,7 @@ class Decoding:
     temperature: float = 1.0
     sampling: Sampling | None = None
     answer_loss: AnswerLoss | None = None
+    must_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ class Outcome:
         reasoning: the reasoning's ids, without the token that ended it.
         loss: mean cross-entropy of the answer's tokens in nats, at the decoding's temperature; 0
             without an extractor.
-        mistake: True unless every token of the answer was the model's first choice; False without
-            an extractor.
+        mistake: True unless every token of the answer was the model's first choice, and the model
+            would end there where it must; False without an extractor.
         nll: mean negative log-likelihood of the prompt's tokens after this question, in nats.
         answer: what the model wrote after the extractor, or all of its reasoning without one; None
             when it was not asked.
@@ -166,9 +170,9 @@ class Engine:
         longest = max(len(target.extractor) + len(target.answer) for target in examples.targets)
         columns = kv.columns + prompt_tokens + len(examples.suffix) + decoding.max_new_tokens
         columns += longest + 1
-        # Scoring holds the logits of all answers at once, in three float32 copies; of several
-        # devices, the first and the last.
-        answer = max(len(target.answer) for target in examples.targets)
+        # Scoring holds the logits of all answers at once, with those after them, in three float32
+        # copies; of several devices, the first and the last.
+        answer = max(len(target.answer) for target in examples.targets) + decoding.must_end
         logits = answer * self.model.vocabulary * 12
         fitting = []
         for device, column in kv.column_bytes.items():
@@ -248,7 +252,7 @@ class Engine:
             pool: (prompt, example) pairs, one a row of ``kv``.
             kv: the rows up to the reasoning's end, but for ``unread``; they grow by the target.
             unread: the last ids of each row's reasoning that ``kv`` does not hold yet.
-            decoding: its temperature divides the logits under its loss.
+            decoding: its temperature divides the logits under its loss; whether answers must end.
 
         Raises:
             InputError: see ``own_loss``.
@@ -262,17 +266,28 @@ class Engine:
             self.model.filler,
             self.model.device,
         )
+        starts = [
+            len(last) + len(target.extractor) - 1
+            for last, target in zip(unread, targets, strict=True)
+        ]
         places = [
-            (row, len(last) + len(target.extractor) - 1 + offset)
-            for row, (last, target) in enumerate(zip(unread, targets, strict=True))
+            (row, start + offset)
+            for row, (start, target) in enumerate(zip(starts, targets, strict=True))
             for offset in range(len(target.answer))
         ]
+        scored = len(places)
+        if decoding.must_end:
+            places += [
+                (row, start + len(target.answer))
+                for row, (start, target) in enumerate(zip(starts, targets, strict=True))
+            ]
         where = torch.tensor(places, device=self.model.device).unbind(1)
         logits = self.model.extend(kv, ids, (where[0], where[1]), valid)
         self.model.counts["prefilled"] += int(valid.sum())
-        answers = ids[where[0], where[1] + 1]
-        wrong = (first_choice(logits, where[0]) != answers).tolist()
-        logits = at_least_float32(logits) / decoding.temperature
+        answers = ids[where[0][:scored], where[1][:scored] + 1]
+        chosen = first_choice(logits, where[0])
+        wrong = (chosen[:scored] != answers).tolist()
+        logits = at_least_float32(logits[:scored]) / decoding.temperature
         function = decoding.answer_loss
         losses = torch.nn.functional.cross_entropy(logits, answers, reduction="none").tolist()
         # A few numbers a row, added up in their order: a GPU would add them in any.
@@ -285,7 +300,19 @@ class Engine:
                 loss.append(float(own_loss(function, logits[start:stop], answers[start:stop])))
             mistake.append(any(wrong[start:stop]))
             start = stop
+        for row, following in enumerate(chosen[scored:].tolist()):
+            mistake[row] = mistake[row] or not self._ends(examples, pool[row][1], following)
         return loss, mistake
+
+    def _ends(self, examples: CachedExamples, example: int, following: int) -> bool:
+        """Whether the answer of ``example`` is still stated when ``following`` comes after it."""
+        if following in self.model.stop_ids:
+            return True
+        text = self.model.tokenizer.decode(
+            [*examples.targets[example].answer, following], skip_special_tokens=True
+        )
+        references = examples.examples[example].references
+        return any(strict_match(text, reference) for reference in references)
 
     def _answer(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.extras import require_package
 from prompt_optimization.keys import Settings, key
+from prompt_optimization.paths import user_path
 
 BUNDLED_NAME = "smollm2-135m-instruct"
 ENCODER_NAME = "all-minilm-l6-v2"
@@ -408,14 +411,22 @@ class EmbedSettings(Settings, group="embed"):
     device: str = key("cpu", "where it computes: cpu, cuda:0, ..., or auto", free=True)
 
     def check_ready(self) -> None:
-        """Refuse the encoder of an extra that is not installed.
+        """Refuse an encoder that cannot be here.
 
         Raises:
-            InputError: its package is missing.
+            InputError: its package is missing, or there is no such folder.
         """
-        if self.model == ENCODER_NAME:
-            need = f"the encoder '{self.model}'"
-            require_package(need, "embed", ENCODER_PACKAGE, key="embed.model")
+        name = self.model
+        if name == ENCODER_NAME:
+            require_package(f"the encoder '{name}'", "embed", ENCODER_PACKAGE, key="embed.model")
+        elif not os.path.isdir(user_path(name)) and (
+            name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
+        ):
+            raise InputError(
+                f"encoder path '{name}' does not exist; give a hub name, a local folder, or "
+                f"'{ENCODER_NAME}'",
+                key="embed.model",
+            )
 
 
 def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.models.bundled import ensure_bundled
 from prompt_optimization.models.settings import BUNDLED_NAME, ModelSettings
+from prompt_optimization.paths import user_path
 
 ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -166,18 +168,18 @@ def _source(name: str, revision: str = "", subfolder: str = "", key: str = "mode
         InputError: there is no such folder or file, it holds no such model, or a revision or
             subfolder is given for what has none.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     shown = f"{name}/{subfolder}" if subfolder else name
     within = {"subfolder": subfolder} if subfolder else {}
-    gguf = path.is_file() and path.suffix == ".gguf"
-    if name == BUNDLED_NAME or path.is_dir() or gguf:
+    gguf = os.path.isfile(path) and path.suffix == ".gguf"
+    if name == BUNDLED_NAME or os.path.isdir(path) or gguf:
         if revision:
             raise InputError(
                 f"revision '{revision}' is given for '{name}', which lies on this machine; only "
                 "hub names have revisions",
                 key="model.revisions",
             )
-        if subfolder and not path.is_dir():
+        if subfolder and not os.path.isdir(path):
             raise InputError(
                 f"subfolder '{subfolder}' is given for '{name}', which has none; only folders "
                 "and hub names do",
@@ -185,7 +187,7 @@ def _source(name: str, revision: str = "", subfolder: str = "", key: str = "mode
             )
     if name == BUNDLED_NAME:
         return Source(name, str(ensure_bundled()))
-    if path.is_dir():
+    if os.path.isdir(path):
         _check_folder(path / subfolder, shown, "model.subfolders" if subfolder else key)
         return Source(shown, str(path), within)
     if gguf:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_optimization.keys import Settings, key
+from prompt_optimization.paths import user_path
 
 # The keys that limit what a search costs.
 BUDGETS = (
@@ -105,7 +107,7 @@ class StopSettings(Settings, group="stop"):
         if self.max_written_tokens:
             made.append(max_written(self.max_written_tokens))
         if self.stop_file:
-            made.append(stop_file(Path(self.stop_file).expanduser()))
+            made.append(stop_file(user_path(self.stop_file)))
         return tuple(made)
 
 
@@ -178,7 +180,7 @@ def solved() -> Stopper:
 
 
 def stop_file(path: Path) -> Stopper:
-    return lambda progress: f"stop file '{path}'" if path.exists() else None
+    return lambda progress: f"stop file '{path}'" if os.path.exists(path) else None
 
 
 def first_reason(stoppers: Sequence[Stopper], progress: Progress) -> str | None:

@@ -108,10 +108,9 @@ def label(name: str, value: str) -> str:
 def _common(params: Mapping[str, Any], environment: Mapping[str, Any]) -> Reading:
     """What runs and evaluations tell in the same place."""
     template = environment.get("chat_template") or {}
-    # What was made before a setting came was made with its default.
     keys = all_keys()
-    defaults = {name: keys[name].default for name in READING if name in keys}
-    return {name: _text(params.get(name, defaults.get(name))) for name in READING} | {
+    untold = {name: keys[name].untold for name in READING if name in keys}
+    return {name: _text(params.get(name, untold.get(name))) for name in READING} | {
         "weights": _text(environment.get("weights")),
         "tokenizer": _text(environment.get("tokenizer")),
         "dtype": _text(environment.get("dtype")),

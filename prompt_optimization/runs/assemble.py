@@ -37,17 +37,19 @@ COLDEST = 1e-6
 
 
 def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
-    """Refuse a search that needs an answer to force where no extractor asks for one, and rows that
-    nothing could be right for.
+    """Refuse a search that needs an answer to force where no extractor asks for one, rows that
+    nothing could be right for, and too few of them for the method.
 
     Args:
-        splits: the rows of each.
+        splits: the rows of each, the training rows first.
 
     Raises:
         InputError: one has to be refused.
     """
-    for rows in splits:
+    train, *held_out = splits
+    for rows in (train, *held_out):
         settings.metric.check(rows)
+    settings.method.check_rows(len(train))
     if settings.task.extractor_text:
         return
     if settings.scoring.objective != "answers":
@@ -79,7 +81,13 @@ def decoding_of(settings: Plan, loss: AnswerLoss | None = None) -> Decoding:
     own, sampling = settings.reasoning, None
     if own.temperature > COLDEST:
         sampling = Sampling(own.temperature, own.top_k, own.top_p, settings.run.seed)
-    return Decoding(own.max_new_tokens, own.answer_tokens, sampling=sampling, answer_loss=loss)
+    return Decoding(
+        own.max_new_tokens,
+        own.answer_tokens,
+        sampling=sampling,
+        answer_loss=loss,
+        must_end=bool(settings.scoring.must_end),
+    )
 
 
 def held_out_of(settings: Plan, model: Model, loss: AnswerLoss | None = None) -> HeldOutScorer:

@@ -6,6 +6,7 @@ Everything that can be refused without loading a model is refused here.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,7 @@ from prompt_optimization.models.settings import (
 )
 from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings
+from prompt_optimization.paths import user_path
 from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
 from prompt_optimization.tasks.metrics.metric import Metric
@@ -213,11 +215,12 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
         if each.by_method and given[name] is None:
             given[name] = kind.defaults.get(name, each.default)
     task, models = TaskSettings.of(given), AnswererSettings.of(given)
-    reasoning, scoring = ReasoningSettings.of(given), ScoringSettings.of(given)
-    stop, writer = StopSettings.of(given), WriterSettings.of(given)
-    compute, embed = ComputeSettings.of(given), EmbedSettings.of(given)
-    ignored = IgnoredSettings.of(given)
-    method = kind.of(given)
+    reasoning, stop = ReasoningSettings.of(given), StopSettings.of(given)
+    compute, writer = ComputeSettings.of(given), WriterSettings.of(given)
+    embed = EmbedSettings.of(given)
+    ignored, method = IgnoredSettings.of(given), kind.of(given)
+    behaviour = getattr(method, "behaviour", "sound")
+    scoring = ScoringSettings.of(given | {"behaviour": behaviour})
     metric = metric or open_metric(task)
     task = _resolved(task, metric)
     models.models()  # refuses keys with another number of entries
@@ -275,7 +278,7 @@ def _resolved(settings: TaskSettings, metric: Metric) -> TaskSettings:
         if file in ("", path.name) or values[f"{split}_data"]:
             continue
         beside = path.with_name(file)
-        if beside.expanduser().is_file():
+        if os.path.isfile(user_path(str(beside))):
             values[f"{split}_data"] = str(beside)
         elif values[f"n_{split}_data"] == ALL:
             raise InputError(

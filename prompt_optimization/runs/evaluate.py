@@ -11,10 +11,10 @@ from typing import Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import remove_leftovers, write_whole
-from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import open_models
 from prompt_optimization.models.template import PromptTemplate
+from prompt_optimization.runs.assemble import decoding_of
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe, describe_model
@@ -141,9 +141,8 @@ def _continue(path: Path, report: dict[str, Any]) -> None:
         _write(path, report)
         return
     before = read_evaluation(path)
-    # A key that has come since the file was written had its default.
     params = {
-        name: before["params"].get(name, all_keys()[name].default)
+        name: before["params"].get(name, all_keys()[name].untold)
         for name in _reading(report["environment"])
     }
     different = changes(before["environment"], report["environment"], MODEL)
@@ -180,11 +179,11 @@ class _Writer:
     def _records(
         self, job: EvaluationJob, prompt: PromptToScore, block: Sequence[Example]
     ) -> Iterator[dict[str, Any]]:
-        task, reasoning = job.settings.task, job.settings.reasoning
+        task = job.settings.task
         scorer = HeldOutScorer(
             self.model,
             PromptTemplate(task.extractor_text, prompt.connector, task.extractor_separator),
-            Decoding(reasoning.max_new_tokens, reasoning.answer_tokens),
+            decoding_of(job.settings),
         )
         try:
             result = scorer.score(Text(prompt.prompt), block)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.loading import load_tokenizer
 from prompt_optimization.models.open import Opening, check_same_tokenizer, open_models
+from prompt_optimization.paths import user_path
 from prompt_optimization.runs.assemble import (
     check_search,
     make_session,
@@ -66,8 +66,8 @@ def _lock(settings: Plan, locks: ExitStack) -> ExistingRun:
     if params["resume"] != "no" and not params["logfile"]:
         # Lock first: two processes that resume the same prefix could otherwise both find no run
         # and both start one.
-        check_writable(Path(f"{params['result_prefix']}_").expanduser())
-        locks.enter_context(RunLock(Path(params["result_prefix"]).expanduser()))
+        check_writable(user_path(f"{params['result_prefix']}_"))
+        locks.enter_context(RunLock(user_path(params["result_prefix"])))
     existing = locate(params, settings.free)
     check_writable(existing.log)
     if existing.data is None:

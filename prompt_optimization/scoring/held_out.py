@@ -36,8 +36,8 @@ class HeldOut:
         hits: per metric, what each row is worth: 1 when it was right, 0 when it was wrong, and
             something between where the metric grades. ``strict`` and ``flexible`` read what the
             model wrote after the extractor, as does the metric that counts; ``teacher_forced`` asks
-            whether every token of the reference answer was its first choice, and is missing without
-            an extractor.
+            whether every token of the reference answer was its first choice (see
+            ``Outcome.mistake``), and is missing without an extractor.
         loss: mean answer cross-entropy over rows, in nats; None without an extractor.
         written: per row the question, the reasoning, the answer, the reference and the loss, and
             all ``references`` where there are several.

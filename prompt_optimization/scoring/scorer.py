@@ -52,8 +52,8 @@ class Scored:
     Attributes:
         objective: what selection minimises; a lower bound of it when capped.
         loss: mean answer cross-entropy over rows, in nats; None without an extractor.
-        mistakes: share of rows whose answer tokens are not all the model's first choice; without
-            an extractor the same as ``wrong``.
+        mistakes: share of rows that are mistakes (see ``Outcome``); without an extractor the same
+            as ``wrong``.
         nll: mean over rows of the prompt's negative log-likelihood per token, in nats.
         wrong: 1 less the mean value of the freely written answers, which is the share of wrong
             ones unless the metric grades them; None where no answers were written.

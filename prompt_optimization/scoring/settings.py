@@ -34,3 +34,12 @@ class ScoringSettings(Settings, group="scoring"):
         low=0.0,
         source="code",
     )
+    must_end: bool | None = key(
+        None,
+        "an answer that is the model's first choice is a mistake where the model would go on and "
+        "state another one, such as 20 for 2. Of the objective mistakes, and of teacher_forced",
+        by_behaviour={"sound": True, "published": False},
+        formerly=False,
+        reading=True,
+        source="measured",
+    )

@@ -6,16 +6,14 @@ import math
 import numbers
 import re
 import reprlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, check_characters
 
 # A longer number is a slip, and an exponent could ask for more digits than there is memory.
 MOST_DIGITS = 1000
 
-_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 # White space, a byte order mark, and characters of no width.
 _UNSEEN = "[\\s\ufeff\u200b\u2060\u200e\u200f]+"
 _AROUND = re.compile(rf"\A{_UNSEEN}|{_UNSEEN}\Z")
@@ -73,31 +71,6 @@ def is_missing(value: object) -> bool:
 def is_blank(value: object) -> bool:
     """Whether a cell says nothing, as one that need not be filled in may."""
     return is_missing(value) or (isinstance(value, str) and not value.strip())
-
-
-def check_characters(text: str, what: str, key: str | Iterable[str] = ()) -> None:
-    """Refuse characters that no tokenizer takes.
-
-    Programs that cut text by units of UTF-16 leave half of an emoji. A NUL character is a sign of
-    text that was read in a wrong encoding. Other control characters are taken as they are.
-
-    Args:
-        what: names the text in the message.
-        key: the setting that holds it.
-
-    Raises:
-        InputError: there is one.
-    """
-    found = _UNUSABLE.search(text)
-    if found is None:
-        return
-    kind = "a NUL character" if found.group() == "\0" else f"half a character ({found.group()!a})"
-    raise InputError(
-        f"{what} holds {kind} at position {found.start()}, in "
-        f"{text[max(0, found.start() - 20) : found.start() + 20]!a}; write the whole text again or "
-        "leave it out",
-        key=key,
-    )
 
 
 def trimmed(text: str) -> str:

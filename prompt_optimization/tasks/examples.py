@@ -7,12 +7,12 @@ the answers, ``splits`` how rows are divided. The library reads its files by the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.paths import user_path
 from prompt_optimization.tasks.columns import (
     ANSWER_COLUMNS,
     CONTEXT_COLUMNS,
@@ -51,7 +51,7 @@ def read_table(path: str | Path, *, key: str | Iterable[str] = ()) -> Table:
         InputError: the file cannot be read, a row lacks a question or an answer, or one of them
             cannot be used.
     """
-    path = Path(os.path.expanduser(path))
+    path = user_path(str(path))
     try:
         rows, sha256 = read_rows(path)
         examples, notes = read_examples(rows, Source(f"'{path}'"))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
-from prompt_optimization.tasks.cells import check_characters
 from prompt_optimization.tasks.metrics.registry import METRICS
 from prompt_optimization.tasks.registry import STYLES
 
@@ -142,6 +141,3 @@ class TaskSettings(Settings, group="task"):
             raise InputError("no training data; give a task file", key="train_data")
         if not self.prompt.strip():
             raise InputError("the initial prompt is empty; give one", key="control_init")
-        check_characters(self.prompt, "the initial prompt", key="control_init")
-        check_characters(self.connector, "the connector", key="connector")
-        check_characters(self.extractor_text, "the extractor", key="extractor_text")

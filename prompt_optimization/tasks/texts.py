@@ -17,7 +17,7 @@ def read_lines(path: Path, key: str) -> list[str]:
         InputError: it cannot be read, or holds no text.
     """
     try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"file '{path}' cannot be read ({error.strerror})", key=key) from None
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,12 +64,6 @@ def test_a_file_that_is_no_config(
         ("config.topkk = 3", (), "the config has the unknown key 'topkk'; did you mean 'topk'?"),
         ("del config['topk']", (), "the config has no 'topk'; let its get_config begin with"),
         (
-            "config.chat_template_kwargs.date = 'today'",
-            ("--config.chat_template_kwargs.dates=x",),
-            "'chat_template_kwargs.dates' is unknown; give the whole dict, as in "
-            "--config.chat_template_kwargs=\"{'dates': 'VALUE'}\"",
-        ),
-        (
             "config.greater = dict(config.greater, topk=12); config.topk = 13",
             (),
             "12 as 'greater.topk' and 13 as 'topk', which are one setting; give one value "
@@ -84,26 +79,49 @@ def test_a_config_with_other_keys(
     assert words in refused(path, *flags)
 
 
-def test_a_dict_is_set_as_a_whole_or_by_its_keys(tmp_path: Path) -> None:
+SHOW = """
+import sys
+from prompt_optimization.commands import flags
+from prompt_optimization.runs.config import values_of
+key, *given = sys.argv[1:]
+def show(_):
+    print(values_of(flags.CONFIG.value)[key])
+sys.exit(flags.execute(show, given, "", ""))
+"""
+
+
+def shown(key: str, *given: str) -> str:
+    """What the setting ``key`` is after these arguments."""
+    command = [sys.executable, "-c", SHOW, key, *given]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["chat_template_kwargs.date=tomorrow"], {"date": "tomorrow"}),
+        (["model.chat_template_kwargs.date=never"], {"date": "never"}),
+        (["chat_template_kwargs={'a': 1}"], {"a": 1}),
+        (["model.chat_template_kwargs={'a': 1}"], {"a": 1}),
+        # A key that the dict does not hold yet: a literal, or else a text.
+        (["chat_template_kwargs.day=26 Jul 2024"], {"date": "today", "day": "26 Jul 2024"}),
+        (["model.chat_template_kwargs.think=False"], {"date": "today", "think": False}),
+        (["chat_template_kwargs={'a': 1}", "chat_template_kwargs.b=2"], {"a": 1, "b": 2}),
+    ],
+)
+def test_a_dict_is_set_as_a_whole_or_by_its_keys(
+    tmp_path: Path, flags: list[str], expected: dict[str, Any]
+) -> None:
     path = tmp_path / "mine.py"
     path.write_text(BASE.format("config.chat_template_kwargs.date = 'today'"))
-    program = (
-        "import sys\n"
-        "from prompt_optimization.commands import flags\n"
-        "from prompt_optimization.runs.config import values_of\n"
-        "def show(_):\n"
-        "    print(values_of(flags.CONFIG.value)['chat_template_kwargs'])\n"
-        "sys.exit(flags.execute(show, sys.argv[1:], '', ''))"
-    )
-    for flag, expected in (
-        ("--config.chat_template_kwargs.date=tomorrow", {"date": "tomorrow"}),
-        ("--config.model.chat_template_kwargs.date=never", {"date": "never"}),
-        ("--config.chat_template_kwargs={'a': 1}", {"a": 1}),
-        ("--config.model.chat_template_kwargs={'a': 1}", {"a": 1}),
+    given = [f"--config.{flag}" for flag in flags]
+    assert shown("chat_template_kwargs", f"--config={path}", *given) == str(expected)
+
+
+def test_of_a_list_that_is_given_twice_the_last_one_counts() -> None:
+    for last, expected in (
+        ("--config.devices=cpu", ("cpu",)),
+        ("--config.devices=('a','b')", ("a", "b")),
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", program, f"--config={path}", flag],
-            capture_output=True,
-            text=True,
-        )
-        assert done.stdout == f"{expected}\n", done.stderr
+        twice = ["--config.compute.devices=first", "--config.devices=cpu", last]
+        assert shown("devices", "--config=embedded", *twice) == str(expected)

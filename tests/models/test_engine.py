@@ -139,6 +139,41 @@ def test_free_answers_continue_the_extractor(
         assert outcome.answer == model.tokenizer.decode(ids[start:], skip_special_tokens=True)
 
 
+@pytest.mark.parametrize(
+    ("following", "ends"),
+    [("<|end_of_text|>", True), (".", True), (" apples", True), ("0", False), (" or", False)],
+)
+def test_an_answer_must_end_where_the_reference_does(
+    make_model: Any, make_samples: Any, following: str, ends: bool
+) -> None:
+    """The model's first choices are the answer's tokens, and then ``following``."""
+    model = make_model("llama-3")
+    samples = make_samples(model)
+    sample = 1
+    target = samples.targets[sample]
+    *_, after = model.tokenizer.encode(following, add_special_tokens=False)
+    follow = dict(zip((target.extractor[-1], *target.answer), (*target.answer, after), strict=True))
+    extend = model.extend
+
+    def scripted(kv: Any, new: torch.Tensor, where: Any, valid: Any = None) -> torch.Tensor:
+        logits = extend(kv, new, where, valid)
+        for row, token in enumerate(new[where].tolist()):
+            if token in follow:
+                logits[row, follow[token]] = logits[row].max() + 1
+        return logits
+
+    model.extend = scripted
+    (prompt,) = prompts_of(samples, PROMPTS[:1])
+    for must_end in (False, True):
+        for indices in ([sample], [4, sample, 0]):
+            decoding = Decoding(2, must_end=must_end)
+            (outcomes,) = Engine(model, 64).run(samples, [prompt], decoding, indices)
+            outcome = outcomes[indices.index(sample)]
+            assert outcome.mistake == (must_end and not ends)
+            (free,) = Engine(model, 64).run(samples, [prompt], Decoding(2), indices)
+            assert [o.loss for o in outcomes] == pytest.approx([o.loss for o in free])
+
+
 def test_memory_shortage_halves_the_pool_and_changes_nothing(
     make_model: Any, make_samples: Any
 ) -> None:

@@ -56,8 +56,10 @@ def judge(
 ) -> dict[str, Any]:
     config = get_config()
     for key, value in (flags | {"result_prefix": folder / "judged"}).items():
-        kind = config.get_type(key)
-        config[key] = (str(value),) if kind is tuple else str(value) if kind is str else value
+        group, _, name = key.rpartition(".")
+        place = config[group] if group else config
+        kind = place.get_type(name)
+        place[name] = (str(value),) if kind is tuple else str(value) if kind is str else value
     display = display or Display(verbose=False)
     return evaluate(values_of(config), set(overridden), Request(**request), display)
 
@@ -94,7 +96,7 @@ def test_it_finds_what_the_run_found(flags: dict[str, Any], log: Path, tmp_path:
     assert report["params"] == {
         "max_new_tokens": 6, "answer_tokens": 16, "extractor_separator": " ", "max_rows": 0,
         "reasoning.temperature": 0.0, "reasoning.top_k": 0, "reasoning.top_p": 1.0,
-        "chat_template_kwargs": {},
+        "chat_template_kwargs": {}, "scoring.must_end": True,
     }  # fmt: skip
     written = outputs_of(tmp_path)
     prompts = {result["prompt"] for result in report["results"]}
@@ -173,7 +175,24 @@ def test_outputs_of_another_making_are_not_mixed(flags: dict[str, Any], tmp_path
         judge(flags | {"max_new_tokens": 7}, tmp_path, prompts=("think.",))
     with pytest.raises(InputError, match="precision changed"):
         judge(flags | {"dtype": "bfloat16"}, tmp_path, prompts=("think.",))
+    file = tmp_path / "judged.evaluation.json"
+    # As it was written before there was the setting.
+    changed(file, file, lambda data: data["params"].pop("scoring.must_end"))
+    with pytest.raises(InputError, match=r"scoring\.must_end was False and is True"):
+        judge(flags, tmp_path, prompts=("think.",))
+    judge(flags | {"behaviour": "published"}, tmp_path, prompts=("think.",))
     assert (tmp_path / "judged.outputs.jsonl").read_bytes() == before
+
+
+def test_reasonings_are_drawn_as_they_are_in_a_search(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
+    reasonings = []
+    for temperature in (0.0, 2.0):
+        folder = tmp_path / f"{temperature}"
+        judge(flags | {"reasoning.temperature": temperature}, folder, prompts=("think.",))
+        reasonings.append([output["reasoning"] for output in outputs_of(folder)])
+    assert reasonings[0] != reasonings[1]
 
 
 def test_logs_and_evaluations_from_before_there_were_several_methods(

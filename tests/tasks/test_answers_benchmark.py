@@ -18,7 +18,11 @@ from benchmarks.readings import (
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.answers import flexible_match, strict_match
 
-READERS = {"strict": strict_match, "flexible": flexible_match, "harness": harness_flexible}
+READERS = {
+    "strict": lambda text, reference, _: strict_match(text, reference),
+    "flexible": lambda text, reference, _: flexible_match(text, reference),
+    "harness": harness_flexible,
+}
 
 
 @pytest.mark.parametrize(
@@ -42,9 +46,27 @@ def test_the_harness_filters(text: str, reference: str, strict: bool, flexible: 
     assert harness_flexible(text, reference) is flexible
 
 
+@pytest.mark.parametrize(
+    ("text", "reference", "question", "right"),
+    [
+        ("fern plant, as said", "B", "Which?\nOptions:\n(A) basil plant\n(B) fern plant", True),
+        ("(A) or the fern plant", "B", "Which?\nOptions:\n(A) basil\n(B) fern plant", False),
+        ("the list: melon ant. It is ant, melon", "ant melon", "Sort. List: melon ant", True),
+        ("ant", "ant melon", "Sort. List: melon ant", False),
+        ("so ( is closed by ) ]", ") ]", "", True),
+        ("so it is ) ] )", ") ]", "", False),
+    ],
+)
+def test_the_filters_that_know_the_question(
+    text: str, reference: str, question: str, right: bool
+) -> None:
+    assert harness_flexible(text, reference, question) is right
+
+
 def write(path: Path, **changes: object) -> None:
     record = {
         "task": "t",
+        "question": "How many?",
         "answer": "15 * 5 = 75",
         "reference": "15",
         "strict": True,

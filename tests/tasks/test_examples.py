@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from prompt_optimization.errors import InputError
-from prompt_optimization.tasks.cells import check_characters
+from prompt_optimization.errors import InputError, check_characters
 from prompt_optimization.tasks.examples import Example, Table, read_table
 from prompt_optimization.tasks.official import convert, official_files
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
+from prompt_optimization.paths import user_path
 from prompt_optimization.tasks.texts import read_lines
 
 
@@ -34,7 +34,7 @@ class BestOfNSettings(Settings, group="best_of_n"):
         Raises:
             InputError: the file cannot be read.
         """
-        lines = read_lines(Path(self.file), "best_of_n.file") if self.file else []
+        lines = read_lines(user_path(self.file), "best_of_n.file") if self.file else []
         return list(dict.fromkeys([*self.prompts, *lines]))
 
 

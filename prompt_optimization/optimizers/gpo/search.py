@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from prompt_optimization.errors import InputError
 from prompt_optimization.optimizers.base import Entry, Step, Tools
 from prompt_optimization.optimizers.gpo.metaprompts import HEADINGS, LIMITS, PROBLEMS
 from prompt_optimization.optimizers.gpo.retrieve import by_importance, by_recency, by_relevance
@@ -42,20 +41,13 @@ class Gpo(TextOptimizer):
     def __init__(self, settings: GpoSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
         self.batches = batches(len(scorer.examples), settings.batch_size)
-        self.length = 0 if settings.only_evaluate else settings.epochs * len(self.batches)
+        self.length = settings.length(len(scorer.examples))
         self.made_rounds = 0
         self.trajectory, self.feedback = Trajectory(), Trajectory()
         self.merged: Attempt | None = None
         self.examples: list[int] = []
         self.limit: int | None = None
         self.repeated = (*UNREADABLE, "far") if settings.enforce == "retry" else UNREADABLE
-        self.warmup = settings.warmup_steps if settings.limited and settings.warmup else 0
-        if 0 < self.length <= self.warmup:
-            raise InputError(
-                f"a warm-up of {self.warmup} steps leaves none of the search's {self.length}; give "
-                "fewer, or more epochs",
-                key=("gpo.warmup_steps", "gpo.epochs"),
-            )
 
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
@@ -157,7 +149,7 @@ class Gpo(TextOptimizer):
             own.decay,
             own.initial_step_size,
             own.final_step_size,
-            self.warmup,
+            own.warmup_steps if own.warmup else 0,
         )
 
     def _refine(self, current: str, feedback: str, earlier: Sequence[str]) -> Ask:

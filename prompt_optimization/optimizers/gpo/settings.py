@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import key
 from prompt_optimization.optimizers.gpo.metaprompts import EDIT, FEEDBACK, GENERATE, MERGE
-from prompt_optimization.optimizers.gpo.schedule import DECAYS
+from prompt_optimization.optimizers.gpo.schedule import DECAYS, batches
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.settings import TextSettings
 
@@ -240,6 +240,19 @@ class GpoSettings(TextSettings, group="gpo"):
     @property
     def _lists(self) -> bool:
         return self.momentum != "none" and self.momentum_update == "list"
+
+    def length(self, rows: int) -> int:
+        """Steps of a search on so many training questions."""
+        return 0 if self.only_evaluate else self.epochs * len(batches(rows, self.batch_size))
+
+    def check_rows(self, rows: int) -> None:
+        length = self.length(rows)
+        if self.limited and self.warmup and 0 < length <= self.warmup_steps:
+            raise InputError(
+                f"a warm-up of {self.warmup_steps} steps leaves none of the search's {length}; "
+                "give fewer, or more epochs",
+                key=("gpo.warmup_steps", "gpo.epochs"),
+            )
 
     def check(self) -> None:
         super().check()

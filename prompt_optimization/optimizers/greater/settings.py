@@ -106,7 +106,8 @@ class GreaterSettings(Settings, group="greater"):
         "sound",
         "sound, or published to repeat the released code's search rules with their accidents; it "
         "sets those of accept, period_rule, placeholder, current_in_shortlist, ties, "
-        "progressive_group and restart_when_solved that are not set by themselves",
+        "progressive_group, restart_when_solved and scoring.must_end that are not set by "
+        "themselves",
         flat="behaviour",
         choices=("sound", "published"),
         variant=False,

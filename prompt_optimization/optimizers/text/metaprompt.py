@@ -45,7 +45,7 @@ class MetaPrompt:
             InputError: the file cannot be read, or lacks a slot.
         """
         try:
-            text = path.expanduser().read_text(encoding="utf-8-sig")
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise InputError(f"file '{path}' cannot be read ({error.strerror})", key=key) from None
         except UnicodeDecodeError as error:

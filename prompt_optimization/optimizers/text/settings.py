@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from prompt_optimization.keys import Settings
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
+from prompt_optimization.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,5 @@ class TextSettings(Settings):
         found = dict(self.metaprompts)
         for name, own in self.metaprompts.items():
             if path := getattr(self, f"{name}_file"):
-                found[name] = own.replaced_by(Path(path), f"{self.group}.{name}_file")
+                found[name] = own.replaced_by(user_path(path), f"{self.group}.{name}_file")
         return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError, require
+from prompt_optimization.paths import user_path
 
 FORMAT = 1
 
@@ -18,7 +19,7 @@ RESULT = {"task", "split", "rows", "origin", "connector", "extractor", "prompt",
 
 def evaluation_path(prefix: str) -> Path:
     """Where the results of the evaluation with this ``result_prefix`` are."""
-    return Path(f"{prefix}.evaluation.json").expanduser()
+    return user_path(f"{prefix}.evaluation.json")
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.paths import user_path
+from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.store.log import PLACE, log_path, logs_of, read_log
 
 # Parts of a log's environment that must stay the same: what the model writes depends on them.
@@ -59,7 +61,7 @@ def locate(params: dict[str, Any], free: Set[str]) -> ExistingRun:
     """
     resume, prefix = params["resume"], params["result_prefix"]
     if params["logfile"]:
-        log = Path(params["logfile"]).expanduser()
+        log = user_path(params["logfile"])
         found = [ExistingRun(log, read_log(log))] if _holds_something(log) else []
         if found and resume == "no":
             raise InputError(
@@ -127,6 +129,8 @@ def differences(
 
 def changed_settings(before: dict[str, Any], params: dict[str, Any], free: Set[str]) -> list[str]:
     """The settings that differ; a phrase each. Keys may have come since ``before`` was written."""
+    keys = all_keys().values()
+    before = {each.name: each.formerly for each in keys if each.formerly is not None} | before
     now = json.loads(json.dumps(params, default=str))
     return [
         f"{key} was {before[key]!r} and is {now.get(key)!r}"

@@ -22,6 +22,7 @@ from typing import Any
 from prompt_optimization.errors import InputError, require
 from prompt_optimization.files import remove_leftovers, write_whole
 from prompt_optimization.optimizers.registry import DEFAULT
+from prompt_optimization.paths import user_path
 
 FORMAT = 2
 LISTS = ("sessions", "controls", "losses", "runtimes", "tests", "steps", "best")
@@ -217,10 +218,10 @@ def _check_finished(data: dict[str, Any]) -> None:
 def log_path(prefix: str) -> Path:
     """A log file for ``prefix`` that does not exist yet: ``prefix_<date>-<time>.json``."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = Path(f"{prefix}_{stamp}.json").expanduser()
+    path = user_path(f"{prefix}_{stamp}.json")
     number = 1
-    while path.exists():
-        path = Path(f"{prefix}_{stamp}-{number}.json").expanduser()
+    while os.path.exists(path):  # which is false of what cannot be a path
+        path = user_path(f"{prefix}_{stamp}-{number}.json")
         number += 1
     return path
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import require
+from prompt_optimization.paths import user_path
 from prompt_optimization.runs.store.json_lines import JsonLines
 
 # Which output it is, and what it holds: strict, flexible and teacher_forced are booleans, the loss
@@ -24,7 +25,7 @@ OutputKey = tuple[Any, ...]
 
 def outputs_path(prefix: str) -> Path:
     """Where the outputs of the evaluation with this ``result_prefix`` are."""
-    return Path(f"{prefix}.outputs.jsonl").expanduser()
+    return user_path(f"{prefix}.outputs.jsonl")
 
 
 class Outputs:

@@ -63,8 +63,8 @@ class RuleModel:
         self.examples = tuple(Example(f"Is number {i} right?", "Yes", i) for i in range(questions))
         self.counts: Counter[str] = Counter()
         self.training = self.tokenizer = self
-        self.layout = SimpleNamespace(connector="")
         self.has_targets = True
+        self.layout = SimpleNamespace(connector="")
         self._words: dict[str, int] = {}
 
     def prompt_ids(self, text: str) -> Ids:
