@@ -26,10 +26,11 @@ class Gpo(TextOptimizer):
     to go.
 
     Attributes:
+        batches: of an epoch, each the numbers of a step's questions.
         length: steps of a search.
         made_rounds: steps of this search.
         trajectory: the initial prompt and the best new one of each step.
-        feedback: what was said of the current prompt of each step, with that prompt's score.
+        feedback: what was said of the current prompt of each step.
         merged: what a merging momentum has made of all attempts up to a step.
         examples: numbers of the questions that the writer is shown.
         limit: words that the step may change; None for any number.
@@ -99,7 +100,7 @@ class Gpo(TextOptimizer):
         )
         ((said,),) = self.write([self.request(user, temperature=0.0)])
         if said:
-            self.feedback.add([Attempt(said, self.goodness(self.incumbent.scored), self.steps)])
+            self.feedback.add([Attempt(said, 0.0, self.steps)])  # What is said has no score.
         return said
 
     def _earlier(self, current: str) -> list[str]:
@@ -115,7 +116,7 @@ class Gpo(TextOptimizer):
         chosen = self._retrieve(history, current if prompts else history.attempts[-1].text)
         if settings.order == "ascending":
             chosen.reverse()
-        return [_scored(each) if prompts else each.text for each in chosen]
+        return [_with_score(each) if prompts else each.text for each in chosen]
 
     def _merge(self, newest: Attempt) -> str:
         """Everything up to the newest attempt as one text."""
@@ -209,7 +210,7 @@ class Gpo(TextOptimizer):
             self._remember(entry)
 
 
-def _scored(attempt: Attempt) -> str:
+def _with_score(attempt: Attempt) -> str:
     return f"Instruction: {attempt.text.strip()}\nScore: {round(SCALE * attempt.score)}"
 
 

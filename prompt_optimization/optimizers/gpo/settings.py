@@ -186,7 +186,7 @@ class GpoSettings(TextSettings, group="gpo"):
     examples: int = key(
         3,
         "training questions that the writer is shown, drawn once",
-        low=0,
+        low=1,
         source="code",
         aliases=("format_data_num",),
     )
