@@ -13,11 +13,13 @@ from GReaTer.config import OptimizeConfig
 from GReaTer.dataset import GreaterDataSet
 from GReaTer.inputs import Group
 from GReaTer.outputs import GreaterOutputs, Prompt, Round
+from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.writers import Writer
 from prompt_optimization.runs.assemble import (
     check_search,
     make_session,
+    open_embedder,
     open_writer,
     prepare,
     train_on,
@@ -80,13 +82,14 @@ class Searches:
                 # Nothing is computed before everything is checked.
                 check_search(plan, (group.rows, *self.splits.values()))
                 prepare(plan, self.models, group.rows, self.splits)
+            embedder = open_embedder(plans[0])
             with open_folder(folder) as stores, self._open_writer(plans[0]) as writer:
                 for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
                     rows = {"train": group.rows, **self.splits}
                     store = stores.open(
                         number, plan, extra, self.models, rows, warnings.warn, writer
                     )
-                    self._optimize(number, group, plan, store, writer)
+                    self._optimize(number, group, plan, store, writer, embedder)
                     if self.outputs.status != "finished":
                         break
         except KeyboardInterrupt:
@@ -109,14 +112,27 @@ class Searches:
         return open_writer(plan, self.models, lambda text: None, warnings.warn)
 
     def _optimize(
-        self, number: int, group: Group, plan: Plan, store: Store, writer: Writer | None
+        self,
+        number: int,
+        group: Group,
+        plan: Plan,
+        store: Store,
+        writer: Writer | None,
+        embedder: Embedder | None,
     ) -> None:
         train_on(plan, self.models, group.rows)
         self.bar.skip(len(store.log.data["steps"]))
         observers = [self.bar, *(Notifier(callback, number) for callback in self.callbacks)]
         watch = Observers(observers, warnings.warn)
         session = make_session(
-            plan, self.models, self.splits, store, watch, loss=self.config.loss, writer=writer
+            plan,
+            self.models,
+            self.splits,
+            store,
+            watch,
+            loss=self.config.loss,
+            writer=writer,
+            embedder=embedder,
         )
         try:
             session.run()

@@ -117,6 +117,11 @@ def _facts(each: Key, group: type[Settings]) -> str:
         facts.append(f"The default is from {' and '.join(sources)}.")
     if each.name != each.path:
         facts.append(f"Within its group: `{each.path}`.")
+    if each.aliases:
+        facts.append(f"Published commands call it {_either(each.aliases, 'and')}.")
+    if each.spellings:
+        pairs = (f"`{there}` means `{here}`" for there, here in each.spellings.items())
+        facts.append(f"There {', '.join(pairs)}.")
     if word := _library_word(each):
         facts.append(f"In the library: {word}.")
     if each.free:

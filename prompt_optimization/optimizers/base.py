@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.optimizers.registry import module_of
 from prompt_optimization.scoring.finalists import Finalist, Text
@@ -99,6 +100,7 @@ class Tools:
         top_prompts: how many of the best prompts are kept.
         max_prompt_tokens: a prompt does not grow beyond this.
         writer: for methods that ask one (``Settings.writes``).
+        embedder: for methods that compare texts (``Settings.embeds``).
     """
 
     rng: random.Random
@@ -106,6 +108,7 @@ class Tools:
     top_prompts: int = 10
     max_prompt_tokens: int = 64
     writer: CountedWriter | None = None
+    embedder: Embedder | None = None
 
 
 class Optimizer(ABC):

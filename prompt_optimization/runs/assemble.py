@@ -10,6 +10,7 @@ from importlib import import_module
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.answer_loss import AnswerLoss
+from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
@@ -36,17 +37,19 @@ COLDEST = 1e-6
 
 
 def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
-    """Refuse a search that needs an answer to force where no extractor asks for one, and rows that
-    nothing could be right for.
+    """Refuse a search that needs an answer to force where no extractor asks for one, rows that
+    nothing could be right for, and too few of them for the method.
 
     Args:
-        splits: the rows of each.
+        splits: the rows of each, the training rows first.
 
     Raises:
         InputError: one has to be refused.
     """
-    for rows in splits:
+    train, *held_out = splits
+    for rows in (train, *held_out):
         settings.metric.check(rows)
+    settings.method.check_rows(len(train))
     if settings.task.extractor_text:
         return
     if settings.scoring.objective != "answers":
@@ -182,6 +185,15 @@ def _local_writer(model: Model, settings: WriterSettings) -> LocalWriter:
     return LocalWriter(model)
 
 
+def open_embedder(settings: Plan) -> Embedder | None:
+    """The sentence encoder that ``settings`` ask for; None where the method compares no texts.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    return Embedder(settings.embed) if settings.method.embeds else None
+
+
 def make_session(
     settings: Plan,
     models: Sequence[Model],
@@ -191,6 +203,7 @@ def make_session(
     transfer: Transfer | None = None,
     loss: AnswerLoss | None = None,
     writer: Writer | None = None,
+    embedder: Embedder | None = None,
 ) -> Session:
     """The session that ``settings`` describe, on models that ``prepare`` has seen.
 
@@ -198,6 +211,7 @@ def make_session(
         splits: the held-out rows.
         loss: of an answer, in place of the mean cross-entropy.
         writer: for methods that ask one.
+        embedder: for methods that compare texts.
 
     Raises:
         InputError: what the writer has answered so far cannot be read.
@@ -220,6 +234,7 @@ def make_session(
         settings.run.top_prompts,
         settings.task.max_prompt_tokens,
         CountedWriter(writer, settings.writer, scorer, store.replies()) if writer else None,
+        embedder,
     )
     return Session(
         method(settings.method, scorer, tools),

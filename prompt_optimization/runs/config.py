@@ -20,6 +20,7 @@ from prompt_optimization.keys import Key, Settings, unique
 from prompt_optimization.models.settings import (
     AnswererSettings,
     ComputeSettings,
+    EmbedSettings,
     ReasoningSettings,
     WriterSettings,
 )
@@ -41,6 +42,7 @@ COMMON: tuple[type[Settings], ...] = (
     ReasoningSettings,
     ScoringSettings,
     WriterSettings,
+    EmbedSettings,
     StopSettings,
     RunSettings,
     ComputeSettings,
@@ -66,14 +68,18 @@ def all_keys() -> dict[str, Key]:
 @cache
 def key_names() -> tuple[str, ...]:
     """Every name of every setting: flat, and within its group."""
-    names = [[each.name, each.path] for each in all_keys().values()]
-    return tuple(dict.fromkeys(name for both in names for name in both))
+    return tuple(name for each in all_keys().values() for name in each.names)
 
 
 def key_named(name: str) -> Key | None:
     """The setting called ``name``, flat or within its group."""
     found = all_keys().get(name)
-    return found or next((each for each in all_keys().values() if each.path == name), None)
+    return found or next((each for each in all_keys().values() if name in each.names), None)
+
+
+def elsewhere(name: str) -> str | None:
+    """What to do in place of setting ``name``, which published code has and nothing here has."""
+    return next((group.elsewhere[name] for group in groups() if name in group.elsewhere), None)
 
 
 class _DictReference(FieldReference):
@@ -100,9 +106,14 @@ def make_config() -> ConfigDict:
             else FieldReference(each.unset, each.kind)
         )
         config[each.group][each.attribute] = value
-        if "." not in each.name:
-            config[each.name] = value
+        for name in flat_names(each):
+            config[name] = value
     return config
+
+
+def flat_names(each: Key) -> list[str]:
+    """The names of a setting that stand outside its group."""
+    return [name for name in each.names if "." not in name]
 
 
 def values_of(config: ConfigDict) -> dict[str, Any]:
@@ -122,30 +133,32 @@ def _check_names(config: ConfigDict) -> None:
         for found in [f"{name}.{inner}" for inner in value] if grouped else [name]:
             if found not in key_names():
                 meant = nearest(found, key_names())
-                hint = f"did you mean '{meant}'?" if meant else "--help lists the keys"
+                hint = elsewhere(found) or (
+                    f"did you mean '{meant}'?" if meant else "--help lists the keys"
+                )
                 raise InputError(f"the config has the unknown key '{found}'; {hint}")
 
 
 def _value(config: ConfigDict, each: Key) -> Any:
-    found = []
     try:
-        found.append(config[each.group][each.attribute])
-        if "." not in each.name:
-            found.append(config[each.name])
+        found = {each.path: config[each.group][each.attribute]}
+        found |= {name: config[name] for name in flat_names(each)}
     except (KeyError, TypeError):
         raise InputError(
             f"the config has no '{each.name}'; let its get_config begin with the template's"
         ) from None
-    # Flat and grouped name are one value, unless a config file has replaced one of them.
-    plain = [_plain(value) for value in found]
-    given = [value for value in plain if value != each.unset] or plain
-    if given[0] is not given[-1] and given[0] != given[-1]:  # nan is itself and equals nothing
-        raise InputError(
-            f"the config has {given[0]!r} as '{each.path}' and {given[-1]!r} as '{each.name}', "
-            "which are one setting; give one value",
-            key=each.name,
-        )
-    return given[0]
+    # Flat and grouped names are one value, unless a config file has replaced one of them.
+    plain = {name: _plain(value) for name, value in found.items()}
+    given = {name: value for name, value in plain.items() if value != each.unset} or plain
+    (first, value), *others = given.items()
+    for name, other in others:
+        if value is not other and value != other:  # nan is itself and equals nothing
+            raise InputError(
+                f"the config has {value!r} as '{first}' and {other!r} as '{name}', which are one "
+                "setting; give one value",
+                key=each.name,
+            )
+    return value
 
 
 def _plain(value: Any) -> Any:
@@ -173,6 +186,7 @@ class Plan:
     reasoning: ReasoningSettings
     scoring: ScoringSettings
     writer: WriterSettings
+    embed: EmbedSettings
     stop: StopSettings
     run: RunSettings
     method: Settings
@@ -204,6 +218,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     task, models = TaskSettings.of(given), AnswererSettings.of(given)
     reasoning, stop = ReasoningSettings.of(given), StopSettings.of(given)
     compute, writer = ComputeSettings.of(given), WriterSettings.of(given)
+    embed = EmbedSettings.of(given)
     ignored, method = IgnoredSettings.of(given), kind.of(given)
     behaviour = getattr(method, "behaviour", "sound")
     scoring = ScoringSettings.of(given | {"behaviour": behaviour})
@@ -212,6 +227,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     models.models()  # refuses keys with another number of entries
     made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
     made += [writer] if kind.writes else []
+    made += [embed] if method.embeds else []
     params = {name: value for group in made for name, value in group.values().items()}
     params["metric"] = metric.name
     warnings = [warning for group in made for warning in group.warnings]
@@ -223,6 +239,10 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
         writer.check_ready()
     elif writer != WriterSettings.default():
         warnings.append(f"the keys of writer have no effect under method={run.method}")
+    if method.embeds:
+        embed.check_ready()
+    elif embed != EmbedSettings.default():
+        warnings.append(f"the keys of embed have no effect under these keys of {run.method}")
     return Plan(
         params=params,
         task=task,
@@ -231,6 +251,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
         reasoning=reasoning,
         scoring=scoring,
         writer=writer,
+        embed=embed,
         stop=stop,
         run=run,
         method=method,

@@ -17,6 +17,7 @@ from prompt_optimization.paths import user_path
 from prompt_optimization.runs.assemble import (
     check_search,
     make_session,
+    open_embedder,
     open_writer,
     prepare,
     template_of,
@@ -108,6 +109,7 @@ def _run(
 
         opening_writer = open_writer(settings, models, display.note, display.warn)
         writer = opened.enter_context(opening_writer)
+        embedder = open_embedder(settings)
 
         # --- Log: a new one, or that of the run to continue ---
         environment = describe_run(models, tables, rows, settings.run.seed, writer)
@@ -124,7 +126,7 @@ def _run(
         transfer = transfer_to(wanted[1:], settings, opened.close, display.note, display.warn)
         observers = Observers([display], display.warn)
         session = make_session(
-            settings, models, held_out, store, observers, transfer, writer=writer
+            settings, models, held_out, store, observers, transfer, writer=writer, embedder=embedder
         )
         session.run()
     return store.log

@@ -138,6 +138,7 @@ class TaskSettings(Settings, group="task"):
         " proper logical reasoning and think step by step. Finally give the actual correct answer.",
         "the prompt to begin with; llm-attacks calls it the control",
         flat="control_init",
+        aliases=("initial_instruction",),
         library="the prompt",
         by_method=True,
         source="paper",

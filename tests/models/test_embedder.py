@@ -13,42 +13,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, T5Config, T5Model
+from transformers import BertConfig, BertModel, T5Config, T5Model
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.embedder import MAX_TOKENS, PACKAGE, Embedder
-from prompt_optimization.models.settings import EmbedSettings
+from prompt_optimization.models.embedder import MAX_TOKENS, Embedder
+from prompt_optimization.models.settings import ENCODER_PACKAGE, EmbedSettings
+from tests.conftest import ENCODER_WORDS
 
-WORDS = "think step by count each one carefully then answer".split()
-TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join)
-
-
-@pytest.fixture(scope="module")
-def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random BERT of a few thousand numbers with a vocabulary of ``WORDS``."""
-    folder = tmp_path_factory.mktemp("encoder")
-    vocabulary = {token: i for i, token in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        initializer_range=0.5,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
+TEXTS = st.lists(st.sampled_from(ENCODER_WORDS), min_size=1, max_size=12).map(" ".join)
 
 
 def embedder_of(model: Path | str, **others: Any) -> Embedder:
@@ -69,7 +41,9 @@ def test_unit_rows_that_depend_on_their_text_alone(encoder_folder: Path, texts: 
 def test_it_is_the_mean_over_the_tokens(encoder_folder: Path) -> None:
     embedder = embedder_of(encoder_folder)
     (row,) = embedder.embed(["Count each ONE"])
-    ids = torch.tensor([[2, *(4 + WORDS.index(word) for word in ("count", "each", "one")), 3]])
+    ids = torch.tensor(
+        [[2, *(4 + ENCODER_WORDS.index(word) for word in ("count", "each", "one")), 3]]
+    )
     with torch.no_grad():
         mean = BertModel.from_pretrained(encoder_folder).eval()(ids).last_hidden_state[0].mean(0)
     np.testing.assert_allclose(row, (mean / mean.norm()).numpy(), atol=1e-6)
@@ -142,13 +116,13 @@ def test_no_such_device(encoder_folder: Path) -> None:
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, PACKAGE, None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, ENCODER_PACKAGE, None)  # as if it were not installed
     with pytest.raises(InputError, match=r"greater-prompt-optimization\[embed\]") as caught:
         Embedder(EmbedSettings.default())
     assert caught.value.keys == ("embed.model",)
 
 
-@pytest.mark.skipif(find_spec(PACKAGE) is None, reason="needs the extra embed")
+@pytest.mark.skipif(find_spec(ENCODER_PACKAGE) is None, reason="needs the extra embed")
 def test_the_real_encoder() -> None:
     embedder = Embedder(EmbedSettings.default())
     asked, alike, other, known = embedder.embed(

@@ -41,6 +41,7 @@ METHODS = method_names()
 def flags(
     request: pytest.FixtureRequest,
     small_run: dict[str, Any],
+    encoder_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
@@ -58,6 +59,7 @@ def flags(
             "top_prompts": 2,
             "max_new_tokens": 5,
             "resume": "auto",
+            "embed.model": encoder_folder,
             "result_prefix": tmp_path / "run",
         }
     )

@@ -10,9 +10,6 @@ from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
 from prompt_optimization.optimizers.text.trajectory import Attempt, Trajectory
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
-# Stands for the instruction in an exemplar.
-PLACEHOLDER = "<instruction>"
-
 
 class Opro(TextOptimizer):
     """A step shows the writer the best prompts so far and scores what it proposes."""
@@ -61,13 +58,7 @@ class Opro(TextOptimizer):
         if self.settings.exemplar_rule == "wrong":
             costs = self.scorer.costs(self.incumbent.text, self.scorer.rows(models=1))
             numbers = [i for i in numbers if costs[i] >= 0.5] or numbers
-        chosen = rng.sample(numbers, min(self.settings.exemplars, len(numbers)))
-        connector = self.scorer.encoded.layout.connector
-        return "\n\n".join(
-            f"Question: {examples[i].question}{connector} {PLACEHOLDER}\n"
-            f"Right answer: {examples[i].answer}"
-            for i in chosen
-        )
+        return self.exemplars(rng.sample(numbers, min(self.settings.exemplars, len(numbers))))
 
     def _show(self, scored: Scored, step: int) -> None:
         self.trajectory.add([Attempt(scored.text, self.goodness(scored), step)])

@@ -30,6 +30,9 @@ from prompt_optimization.scoring.scorer import Row, Scored, Scorer
 # What prompts stand between in a reply; meta-prompts ask for it.
 TAG = "prompt"
 
+# What stands for a prompt where a writer is shown how questions are asked.
+PLACEHOLDER = "<instruction>"
+
 # Replies that are drawn anew are drawn at least as hot, because the same would come again.
 RETRY_TEMPERATURE = 0.7
 
@@ -75,9 +78,11 @@ class TextOptimizer(Optimizer):
     Attributes:
         known: every prompt that was scored, in order; none is proposed twice.
         metaprompts: those of the settings, as they were when the search began.
+        repeated: reasons to drop a reply for which it is asked for again.
     """
 
     settings: TextSettings
+    repeated: Sequence[str] = UNREADABLE
 
     def __init__(self, settings: TextSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
@@ -147,6 +152,15 @@ class TextOptimizer(Optimizer):
             seed=self.tools.rng.getrandbits(32),
         )
 
+    def exemplars(self, numbers: Sequence[int]) -> str:
+        """These training questions with their right answers, as the writer is shown them."""
+        examples, connector = self.scorer.examples, self.scorer.encoded.layout.connector
+        return "\n\n".join(
+            f"Question: {examples[i].question}{connector} {PLACEHOLDER}\n"
+            f"Right answer: {examples[i].answer}"
+            for i in numbers
+        )
+
     def write(self, requests: Sequence[Request]) -> list[list[str]]:
         """A wave of requests for texts that are no prompts, such as feedback: their replies,
         without thinking."""
@@ -158,8 +172,9 @@ class TextOptimizer(Optimizer):
     def propose(self, asks: Sequence[Ask]) -> list[Proposal]:
         """A wave of requests for prompts: those that are new and can be scored, in order.
 
-        A request is repeated, up to ``writer.parse_retries`` times, for the replies that held no
-        prompt. What is dropped is counted by reason in the step's details.
+        A request is repeated, up to ``writer.parse_retries`` times, for the replies that are
+        dropped for one of the reasons in ``repeated``. What is dropped is counted by reason in the
+        step's details.
         """
         found: dict[str, Proposal] = {}
         for attempt in range(1 + self.writer.settings.parse_retries):
@@ -168,7 +183,7 @@ class TextOptimizer(Optimizer):
             for ask, replies in zip(asks, wave, strict=True):
                 reasons = [self._take(ask, reply, found) for reply in replies]
                 self._dropped.update(reason for reason in reasons if reason)
-                if unread := sum(reason in UNREADABLE for reason in reasons):
+                if unread := sum(reason in self.repeated for reason in reasons):
                     again.append((ask, unread))
             if not again or attempt == self.writer.settings.parse_retries:
                 break
@@ -323,7 +338,7 @@ class TextOptimizer(Optimizer):
     def problem(self, text: str) -> str | None:
         """Why a new prompt is dropped, in a word; None when it can be tried."""
         slots = {slot for metaprompt in self.metaprompts.values() for slot in metaprompt.slots}
-        marks = [f"<{TAG}>", f"</{TAG}>", *(f"{{{slot}}}" for slot in slots)]
+        marks = [f"<{TAG}>", f"</{TAG}>", PLACEHOLDER, *(f"{{{slot}}}" for slot in slots)]
         if any(mark in text.lower() for mark in marks):
             return "marked"
         if not all(character.isprintable() or character == "\n" for character in text):

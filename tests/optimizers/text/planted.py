@@ -101,6 +101,7 @@ def planted(
     questions: int = 50,
     seed: int = 0,
     writer: WriterSettings | None = None,
+    embedder: Any = None,
 ) -> tuple[S, ScriptedWriter]:
     """A search that has scored its initial prompt, and the writer that it asks."""
     scorer = Scorer(
@@ -112,7 +113,9 @@ def planted(
     scripted = ScriptedWriter(script)
     own = writer or WriterSettings.default(parse_retries=0)
     counted = CountedWriter(scripted, own, scorer, ReplyLog(None))
-    search = kind(settings, scorer, Tools(random.Random(seed), 100, writer=counted))
+    search = kind(
+        settings, scorer, Tools(random.Random(seed), 100, writer=counted, embedder=embedder)
+    )
     search.start(START)
     return search, scripted
 

@@ -31,6 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "apo": {"beam": 2, "reasons": 1, "errors": 1},
     "evoprompt": {"population": 4, "demos": 2},
     "gepa": {"minibatch": 2},
+    "gpo": {"batch_size": 4, "proposals": 3, "initial_step_size": 20, "final_step_size": 4},
     "opro": {"proposals": 2},
     "pe2": {"beam": 1, "expand": 2},
     "textgrad": {"batch": 2},
