@@ -50,6 +50,13 @@ class Gpo(TextOptimizer):
         self.limit: int | None = None
         self.repeated = (*UNREADABLE, "far") if settings.enforce == "retry" else UNREADABLE
 
+    @classmethod
+    def first_round(cls, settings: GpoSettings, examples: int, models: int) -> int:
+        """As ``TextOptimizer.first_round``; of the initial prompt alone where no step is made."""
+        if settings.only_evaluate:
+            return examples * models
+        return super().first_round(settings, examples, models)
+
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
         self._remember(Entry(scored, -1))

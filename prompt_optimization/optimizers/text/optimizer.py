@@ -96,6 +96,11 @@ class TextOptimizer(Optimizer):
         self._barren = 0
         self._wave = 0
 
+    @classmethod
+    def first_round(cls, settings: Any, examples: int, models: int) -> int:
+        """Those of the initial prompt and of one proposal."""
+        return 2 * examples * models
+
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
         self.known[prompt] = None
