@@ -165,11 +165,7 @@ def test_a_writer_that_never_gives_a_prompt_ends_the_search(make_search: MakeSea
     ("prompt", "changes", "message"),
     [
         ("think", {"max_characters": 3}, r"10 long\); allow longer prompts \(.*max_characters\)"),
-        (
-            "1 and 2",
-            {"drop_digits": True},
-            r"10 digits\); allow digits .*drop_digits\)",
-        ),
+        ("1 and 2", {"drop_digits": True}, r"10 digits\); allow digits .*drop_digits\)"),
         ("<instruction>", {}, r"10 marked\); choose a larger one"),
     ],
 )
