@@ -11,6 +11,9 @@ from prompt_optimization.tasks.registry import STYLES
 from prompt_optimization.tasks.templates import CONNECTORS, END
 from prompt_optimization.tasks.texts import lacking_words
 
+# What GPO's code calls the presets.
+POSITIONS = {"Q_end": "end", "Q_begin": "begin", "before_Q": "before"}
+
 ROWS = "-1: as many as the paper took for the task that the file is named after, else"
 
 
@@ -89,6 +92,8 @@ class TaskSettings(Settings, group="task"):
         flat="template",
         variant=False,
         of_task=True,
+        aliases=("instruction_pos",),
+        spellings=POSITIONS,
     )
     fold_system: bool = key(
         False,
