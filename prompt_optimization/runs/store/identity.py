@@ -177,9 +177,9 @@ def made_differently(
     """
     back, keys = "set it back", [key]
     if environment["chat_template"].get("dated") and any("chat_template" in s for s in different):
-        back += ", today's date by a variable of the chat template such as date_string,"
+        back += ", today's date by a variable of the chat template such as date_string"
         keys.append("chat_template_kwargs")
-    return InputError(f"{what}: {'; '.join(different)}; {back} or {otherwise}", key=keys)
+    return InputError(f"{what}: {'; '.join(different)}; {back}, or {otherwise}", key=keys)
 
 
 def check_writable(path: Path) -> None:
