@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
@@ -16,12 +17,16 @@ from rich.text import Text
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.config import all_keys
-from prompt_optimization.runs.naming import task_name
+from prompt_optimization.runs.naming import metric_label, task_name
 from prompt_optimization.runs.store.identity import MODEL, TASK, changes
-from prompt_optimization.scoring.statistics import Estimate, crossed_difference, mean_difference
-
-# The reading of an answer that counts.
-METRIC = "strict"
+from prompt_optimization.runs.store.log import metric_of
+from prompt_optimization.scoring.statistics import (
+    Estimate,
+    crossed_difference,
+    is_graded,
+    mean_difference,
+    mean_value,
+)
 
 # What has to be the same in all runs. A writer belongs to its method.
 ALIKE = {name: words for name, words in (MODEL | TASK).items() if name != "writer"}
@@ -70,7 +75,7 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
         "task": task_name(first["params"]["train_data"]),
         "model": first["environment"]["model"],
         "rows": {split: len(rows) for split, rows in first["environment"]["rows"].items()},
-        "metric": METRIC,
+        "metric": metric_label(first["params"]),
         "budget": budget,
         "points": points,
         "settings": _different({method: own[0]["params"] for method, own in logs.items() if own}),
@@ -126,16 +131,22 @@ def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str
             for pair in zip(before, after, strict=True)
         ]
         by_row = [fmean(row) for row in zip(*gains, strict=True)]
+        weights = logs[0]["evaluation"]["test"]["best"].get("weights", [])
+        graded = is_graded(chain(*before, *after))
         # Exactly zero where nothing but the initial prompt was elected, as in a run's own log.
         same = all(run["chosen"] == run["initial"] for run in runs)
-        over_rows = Estimate(0.0, 0.0, 0.0, len(by_row)) if same else mean_difference(by_row)
+        over_rows = (
+            Estimate(0.0, 0.0, 0.0, len(by_row))
+            if same
+            else mean_difference(by_row, weights, graded)
+        )
+        for side, own in zip(SIDES, (before, after), strict=True):
+            found[side] = fmean(mean_value(hits, weights, graded).value for hits in own)
         found |= {
-            "initial": fmean(map(fmean, before)),
-            "best": fmean(map(fmean, after)),
             "difference": asdict(over_rows),
         }
         if len(runs) > 1 and len(by_row) > 1:
-            found["difference_over_seeds"] = asdict(crossed_difference(gains))
+            found["difference_over_seeds"] = asdict(crossed_difference(gains, weights, graded))
     reached = {point: [best_at(run["curve"], point) for run in runs] for point in points}
     found["objective"] = {
         str(point): fmean(each for each in own if each is not None) if None not in own else None
@@ -152,7 +163,7 @@ def _run(log: Log, budget: int) -> dict[str, Any]:
         "run": log["sessions"][0]["run"],
         "initial": log["initial"]["prompt"],
         "chosen": evaluation["chosen"],
-        "difference": test["difference"][METRIC] if test else None,
+        "difference": test["difference"][metric_of(test["best"])] if test else None,
         "evaluations": search["evaluations"],
         "unused": max(0, budget - search["evaluations"]),
         "ended": log["ended"],
@@ -164,9 +175,10 @@ def _run(log: Log, budget: int) -> dict[str, Any]:
     }
 
 
-def _hits(log: Log, side: str) -> list[int]:
-    """Per test row, whether one of the prompts was right."""
-    return [int(hit) for hit in log["evaluation"]["test"][side]["hits"][METRIC]]
+def _hits(log: Log, side: str) -> list[float]:
+    """Per test row, what the metric gave to one of the prompts."""
+    record = log["evaluation"]["test"][side]
+    return [float(hit) for hit in record["hits"][metric_of(record)]]
 
 
 def sheets(record: Mapping[str, Any]) -> list[Sheet]:
@@ -178,9 +190,9 @@ def _differences(record: Mapping[str, Any]) -> Sheet:
     n, different = record["rows"].get("test", 0), ", ".join(record["settings"])
     return Sheet(
         f"Difference to the initial prompt on {n} test rows, in points",
-        "Strict accuracy of the elected prompt minus that of the initial one, mean over seeds, "
-        "with 95 % intervals. Over rows: the same prompts on other rows. Over rows and seeds: "
-        "prompts of other runs, too; that takes two seeds."
+        f"Accuracy of the elected prompt minus that of the initial one, by {record['metric']}, "
+        "mean over seeds, with 95 % intervals. Over rows: the same prompts on other rows. Over "
+        "rows and seeds: prompts of other runs, too; that takes two seeds."
         + (f" The methods have their own {different}." if different else ""),
         ("method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "by seed"),
         [

@@ -39,9 +39,10 @@ def mean_value(
 
     Args:
         values: of each row.
-        weights: of each row; empty where all count alike.
+        weights: of each row; empty, or all the same, where all count alike.
         graded: the values of single rows may lie between 0 and 1.
     """
+    weights = _unequal(weights)
     if not weights and not graded:
         return wilson(sum(values) / len(values), len(values))
     value, variance, rows = _weighted(values, weights)
@@ -99,17 +100,20 @@ def mean_difference(
     Args:
         weights, graded: see ``mean_value``.
     """
+    weights = _unequal(weights)
     if weights or graded:
         value, variance, _ = _weighted(differences, weights)
         if variance:
             reach = _quantile(differences, weights) * math.sqrt(variance)
-            low, high = max(-1.0, value - reach), min(1.0, value + reach)
-            return Estimate(value, low, high, len(differences))
+            return _around(value, value, reach, len(differences))
     centre, variance = _adjusted(differences)
-    return _around(centre, Z * math.sqrt(variance), differences)
+    value = sum(differences) / len(differences)
+    return _around(value, centre, Z * math.sqrt(variance), len(differences))
 
 
-def crossed_difference(runs: Sequence[Sequence[float]]) -> Estimate:
+def crossed_difference(
+    runs: Sequence[Sequence[float]], weights: Sequence[float] = (), graded: bool = False
+) -> Estimate:
     """The mean of one difference a run and row, each between -1 and 1, where all runs answered the
     same rows. The interval is for other rows and other runs.
 
@@ -118,20 +122,31 @@ def crossed_difference(runs: Sequence[Sequence[float]]) -> Estimate:
     variance is that of ``mean_difference``, over rows, and the component between runs divided by
     their number. The mean squares estimate that component; it is at least 0. Student's t has
     Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946), at least those of the runs.
+
+    Args:
+        weights, graded: see ``mean_value``.
     """
     cells = np.array(runs, dtype=float)
     count, n = cells.shape
     assert count > 1 and n > 1, "a variance takes two runs and two rows"
+    weights = _unequal(weights)
+    differences = cells.mean(axis=0).tolist()
+    value, over_rows, rows = _weighted(differences, weights)
+    centre = value
+    if not over_rows or not (weights or graded):
+        value, rows = sum(differences) / n, n
+        centre, over_rows = _adjusted(differences)
+    if weights:
+        # As the ratio estimator has them: a run's mean over these cells is its weighted one.
+        cells = value + np.array(weights) / np.mean(weights) * (cells - value)
     by_run, by_row = cells.mean(axis=1, keepdims=True), cells.mean(axis=0)
     between = n * float(by_run.var(ddof=1))
     residuals = cells - by_run - by_row + cells.mean()
     residual = float((residuals**2).sum()) / ((count - 1) * (n - 1))
-    differences = by_row.tolist()
-    centre, over_rows = _adjusted(differences)
     variance = over_rows + max(0.0, between - residual) / cells.size
-    freedom = variance**2 / ((between / cells.size) ** 2 / (count - 1) + over_rows**2 / (n - 1))
+    freedom = variance**2 / ((between / cells.size) ** 2 / (count - 1) + over_rows**2 / (rows - 1))
     reach = float(t.ppf(0.975, max(count - 1, freedom))) * math.sqrt(variance)
-    return _around(centre, reach, differences)
+    return _around(value, centre, reach, n)
 
 
 def _adjusted(differences: Sequence[float]) -> tuple[float, float]:
@@ -142,10 +157,8 @@ def _adjusted(differences: Sequence[float]) -> tuple[float, float]:
     return centre, variance / total
 
 
-def _around(centre: float, reach: float, differences: Sequence[float]) -> Estimate:
-    n = len(differences)
-    low, high = max(-1.0, centre - reach), min(1.0, centre + reach)
-    return Estimate(sum(differences) / n, low, high, n)
+def _around(value: float, centre: float, reach: float, n: int) -> Estimate:
+    return Estimate(value, max(-1.0, centre - reach), min(1.0, centre + reach), n)
 
 
 def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
@@ -165,6 +178,11 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
         rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)
+
+
+def _unequal(weights: Sequence[float]) -> Sequence[float]:
+    """``weights``; none where all rows count alike."""
+    return weights if len({*weights}) > 1 else ()
 
 
 def _weighted(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float, float]:

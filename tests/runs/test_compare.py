@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +24,7 @@ from prompt_optimization.runs.compare import Outcome, carry_out, entrants
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.store.lock import RunLock
 from prompt_optimization.runs.store.log import read_log
+from prompt_optimization.scoring.statistics import mean_difference
 from tests.runs import harness
 from tests.runs.harness import die_at_write, outcome, session, values, without_times
 from tests.writers import script_writers
@@ -131,6 +133,27 @@ def test_the_table_is_what_the_logs_hold(whole: Path) -> None:
     assert (
         "| best_of_n | 2 | 37.5 | 62.5 | +25.0 [" in page and "- random with seed 9 failed" in page
     )
+
+
+def test_the_metric_and_the_weights_of_the_runs_count(whole: Path) -> None:
+    logs = [logs_in(whole)[f"random_seed{seed}"] for seed in (0, 1)]
+    weights = [4.0, *[1.0] * 7]
+    graded = {"initial": [0.5] * 8, "best": [1.0, *[0.25] * 7]}
+    for log in logs:
+        log["params"]["metric"] = "f1"
+        test = log["evaluation"]["test"]
+        for side, hits in graded.items():
+            test[side] |= {"metric": "f1", "weights": weights}
+            test[side]["hits"] = test[side]["hits"] | {"f1": hits}
+        test["difference"]["f1"] = {"value": 2 / 44}
+    record = comparison({"random": logs}, BUDGET)
+    found = record["methods"]["random"]
+    assert record["metric"] == "f1" and "by f1" in sheets(record)[0].note
+    assert (found["initial"], found["best"]) == pytest.approx((0.5, (4 + 7 / 4) / 11))
+    gains = [after - before for before, after in zip(*graded.values(), strict=True)]
+    expected = mean_difference(gains, weights, graded=True)
+    assert found["difference"] == asdict(expected)
+    assert found["difference_over_seeds"]["value"] == pytest.approx(expected.value)
 
 
 def check_intervals(found: Mapping[str, Any], *cells: Sequence[int]) -> None:
