@@ -15,6 +15,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.config import Plan, all_keys, key_named, plan
 from prompt_optimization.runs.naming import (
+    metric_label,
     search_settings,
     search_variant,
     start_variant,
@@ -233,7 +234,8 @@ def _job(
     hashes = tuple(table.sha256 for table in tables.values())
     rows = tuple(example.row for example in examples)
     prompt = Layout.normalise(task.prompt)
-    key = (name, hashes, rows, task.extractor_text, task.template, task.connector, prompt)
+    texts = (task.extractor_text, task.template, task.connector, prompt)
+    key = (name, hashes, rows, *texts, metric_label(settings.params))
     return jobs.setdefault(key, EvaluationJob(name, settings, tables, split, examples))
 
 
