@@ -219,7 +219,8 @@ def _job(
     values: Mapping[str, Any], split: str, jobs: dict[tuple[Any, ...], EvaluationJob]
 ) -> EvaluationJob:
     """The job for the task that ``values`` describe: one of ``jobs``, or a new one."""
-    settings = plan(values)
+    # Words that have to stay are a search's business.
+    settings = plan({**values, "keep": ()})
     task = settings.task
     # A result says how many rows it is of.
     tables, splits = read_task(task, warn=lambda _: None)
