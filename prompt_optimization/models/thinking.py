@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from prompt_optimization.models.settings import CLOSING_TAG
 from prompt_optimization.tasks.texts import of_one_line
 
 # The tags that end the thinking of published models. Each opens as it closes, without its slash.
@@ -17,7 +18,8 @@ class Thinking:
     """How a model's thinking ends.
 
     Attributes:
-        ending: what is written where it has to end: the closing tag with white space around it.
+        ending: what is written where it has to end: the closing tag, with white space or words
+            around it.
         ids: the tokens of it, between a reasoning and the extractor.
     """
 
@@ -26,7 +28,8 @@ class Thinking:
 
     @property
     def closing(self) -> str:
-        return self.ending.strip()
+        (tag,) = CLOSING_TAG.findall(self.ending)
+        return str(tag)
 
     @property
     def opening(self) -> str:

@@ -172,13 +172,14 @@ def prepare(
 
 @contextmanager
 def open_writer(
-    settings: Plan, models: Sequence[Model], note: Say, warn: Say
+    settings: Plan, models: Sequence[Model], note: Say, warn: Say, given: Writer | None = None
 ) -> Iterator[Writer | None]:
     """The writer that ``settings`` ask for; None where the method asks none.
 
     Args:
         models: those that are optimised for; the first is the writer where no other is named.
         note, warn: as ``open_models`` takes them.
+        given: in place of the one that the settings name.
 
     Raises:
         InputError: it cannot be loaded, or has no chat template.
@@ -186,6 +187,8 @@ def open_writer(
     own = settings.writer
     if not settings.method.writes:
         yield None
+    elif given is not None:
+        yield given
     elif own.base_url:
         yield import_module("prompt_optimization.models.http_writer").HttpWriter(own)
     elif own.model in ("", models[0].info.name):

@@ -39,9 +39,10 @@ def mean_value(
 
     Args:
         values: of each row.
-        weights: of each row; empty where all count alike.
+        weights: of each row; empty, or all the same, where all count alike.
         graded: the values of single rows may lie between 0 and 1.
     """
+    weights = _unequal(weights)
     if not weights and not graded:
         return wilson(sum(values) / len(values), len(values))
     value, variance, rows = _weighted(values, weights)
@@ -125,6 +126,7 @@ def crossed_difference(
     cells = np.array(runs, dtype=float)
     count, n = cells.shape
     assert count > 1 and n > 1, "a variance takes two runs and two rows"
+    weights = _unequal(weights)
     w = _shares(n, weights)
     by_run, by_row = cells @ w, cells.mean(axis=0)
     spread = _spread(by_row.tolist(), weights, graded)
@@ -167,7 +169,7 @@ class _Spread:
 
 def _spread(differences: Sequence[float], weights: Sequence[float], graded: bool) -> _Spread:
     """See ``mean_difference``."""
-    n = len(differences)
+    n, weights = len(differences), _unequal(weights)
     if weights or graded:
         value, variance, rows = _weighted(differences, weights)
         if variance:
@@ -195,6 +197,11 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
         rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)
+
+
+def _unequal(weights: Sequence[float]) -> Sequence[float]:
+    """``weights``; none where all rows count alike."""
+    return weights if len({*weights}) > 1 else ()
 
 
 def _shares(n: int, weights: Sequence[float]) -> np.ndarray:

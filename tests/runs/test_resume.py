@@ -195,16 +195,19 @@ def test_a_template_is_its_words(
     assert without_times(read(flags)) == uninterrupted(flags)
 
 
-def test_a_log_from_before_there_were_templates(
+def test_a_log_from_before_there_was_a_setting(
     flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_after(2, monkeypatch, flags)
     (log,) = logs(flags)
     data = read(flags)
-    del data["params"]["template"]
+    later = {"template", "metric", "keep", "task.fold_system", "reasoning.think_end"}
+    data["params"] = {name: held for name, held in data["params"].items() if name not in later}
     log.write_text(json.dumps(data))
     with pytest.raises(InputError, match="template was 'end' and is 'system'"):
         carry_out(flags | {"template": "system"})
+    with pytest.raises(InputError, match="metric was 'strict' and is 'f1'"):
+        carry_out(flags | {"metric": "f1"})
     assert carry_out(flags).data["status"] == "finished"
 
 

@@ -4,10 +4,13 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
 from prompt_optimization.scoring.statistics import (
     crossed_difference,
+    is_graded,
     mean_difference,
     mean_of,
     mean_value,
@@ -152,6 +155,30 @@ def test_a_weight_says_how_much_a_row_counts() -> None:
     values = [1.0, 0.0] * 25
     widths = [(e.high - e.low) for w in (few, many) for e in [mean_value(values, w)]]
     assert widths[0] > 2 * widths[1]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=2, max_size=9), st.floats(0.01, 99))
+def test_rows_that_all_count_alike_have_no_weights(values: list[float], weight: float) -> None:
+    weights, half = [weight] * len(values), values[::-1]
+    graded = is_graded(values)
+    assert mean_value(values, weights, graded) == mean_value(values, (), graded)
+    assert paired_difference(half, values, weights) == paired_difference(half, values)
+    runs = [values, [value / 2 for value in half]]
+    alike = crossed_difference(runs, weights, graded)
+    assert alike == crossed_difference(runs, (), graded)
+
+
+def test_what_weighted_runs_share_is_no_component_between_them() -> None:
+    weights = [1.0, 2.0, 0.5, 3.0, 1.0] * 4
+    rows = [0.2, 0.5, -0.1, 0.0, 0.3] * 4
+    over_both = crossed_difference([rows, rows, rows], weights, graded=True)
+    over_rows = mean_difference(rows, weights, graded=True)
+    found = (over_both.value, over_both.low, over_both.high)
+    assert found == pytest.approx((over_rows.value, over_rows.low, over_rows.high))
+    apart = [rows, [value + 0.3 for value in rows]]
+    wide = crossed_difference(apart, weights, graded=True)
+    assert wide.value == pytest.approx(over_rows.value + 0.15)
+    assert wide.high - wide.low > 2 * (over_rows.high - over_rows.low)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])

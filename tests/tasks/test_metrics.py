@@ -116,12 +116,12 @@ def test_mathematics_outside_the_main_thread() -> None:
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (mathematics.nan, "gave nan on row 3, where the model wrote 'a text'; let it return a num"),
+        (mathematics.nan, "gave nan on row 3 for the text 'a text'; let it return a num"),
         (1.5, "gave 1.5 on row 3"),
         (-0.1, "gave -0.1 on row 3"),
         ("1", "gave '1' on row 3"),
         (None, "gave None on row 3"),
-        (KeyError("a"), r"raised KeyError \('a'\) on row 3, where the model wrote 'a text'"),
+        (KeyError("a"), r"raised KeyError \('a'\) on row 3 for the text 'a text'"),
     ],
 )
 def test_a_function_that_gives_no_value_is_named_with_row_and_text(result: Any, words: str) -> None:

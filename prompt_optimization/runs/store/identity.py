@@ -15,7 +15,6 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.store.log import PLACE, log_path, logs_of, read_log
-from prompt_optimization.tasks.templates import END
 
 # Parts of a log's environment that must stay the same: what the model writes depends on them.
 MODEL = {
@@ -38,9 +37,6 @@ TASK = {
 UNCOMPARED = {"file", "official", "dated"}
 # Settings of which the environment tells what they do: the chat template's text.
 TOLD = {"chat_template_kwargs"}
-
-# Settings that have come since logs were first written, with what they were before.
-LATER = {"template": END}
 
 
 @dataclass(frozen=True)
@@ -139,10 +135,11 @@ def differences(
 
 def changed_settings(before: dict[str, Any], params: dict[str, Any], free: Set[str]) -> list[str]:
     """The settings that differ; a phrase each. Keys may have come since ``before`` was written."""
-    keys = all_keys().values()
-    before = {each.name: each.formerly for each in keys if each.formerly is not None} | before
     now = json.loads(json.dumps(params, default=str))
-    before = {key: value for key, value in LATER.items() if key in now} | before
+    # A default that depends on the method is not known of a log that does not tell it.
+    keys = [each for each in all_keys().values() if each.name in now and not each.by_method]
+    untold = {each.name: each.untold for each in keys if each.untold is not None}
+    before = json.loads(json.dumps(untold)) | before
     return [
         f"{key} was {before[key]!r} and is {now.get(key)!r}"
         for key in sorted({*before} - free)

@@ -16,6 +16,9 @@ Function = Callable[[str, Sequence[str]], float]
 # How far a sum of parts that should be 1 may be from it.
 SLACK = 1e-6
 
+# Examples on whose texts a function of the user's is tried.
+TRIED = 3
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -28,6 +31,7 @@ class Metric:
             that makes the model begin with it.
         demand: what a reference has to be and is not, in words; None where it can be used.
         finds: whether there is anything in a text that the metric looks at.
+        own: the function is the user's, of which a name says little.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Metric:
     reads_beginning: bool = False
     demand: Callable[[str], str | None] = lambda reference: None
     finds: Callable[[str], bool] = lambda text: True
+    own: bool = False
 
     def value(self, text: str, example: Example) -> float:
         """What ``text`` is worth as an answer to ``example``.
@@ -42,7 +47,7 @@ class Metric:
         Raises:
             InputError: the function failed, or gave something else than a number from 0 to 1.
         """
-        where = f"row {example.row}, where the model wrote {shown(text)}"
+        where = f"row {example.row} for the text {shown(text)}"
         try:
             found = self.function(text, example.references)
         except Exception as error:
@@ -62,6 +67,18 @@ class Metric:
                 key="metric",
             )
         return min(1.0, max(0.0, number))
+
+    def fingerprint(self, examples: Sequence[Example]) -> list[float]:
+        """What it gives to some texts, to five digits: two functions of one name give others.
+
+        Raises:
+            InputError: see ``value``.
+        """
+        return [
+            float(f"{self.value(text, example):.5g}")
+            for example in examples[:TRIED]
+            for text in (example.answer, example.question, "")
+        ]
 
     def check(self, examples: Iterable[Example]) -> None:
         """Refuse examples that nothing could be right for.

@@ -46,4 +46,4 @@ METRICS: dict[str, Callable[[Options], Metric]] = {
 
 def own_metric(function: Function) -> Metric:
     """The user's function as a metric; brackets set its name apart from every other name."""
-    return Metric(f"{getattr(function, '__name__', type(function).__name__)}()", function)
+    return Metric(f"{getattr(function, '__name__', type(function).__name__)}()", function, own=True)
