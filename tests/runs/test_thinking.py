@@ -50,7 +50,7 @@ def outputs(folder: Path, **flags: Any) -> list[dict[str, Any]]:
     }  # fmt: skip
     request = Request(prompts=(PROMPT,), split="train")
     evaluate(values(flags), set(), request, Display(verbose=False))
-    return [json.loads(line) for line in (folder / "r.outputs.jsonl").open()]
+    return list(map(json.loads, (folder / "r.outputs.jsonl").read_text().splitlines()))
 
 
 @pytest.mark.smollm2
