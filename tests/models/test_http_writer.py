@@ -229,3 +229,27 @@ def test_it_works_where_a_loop_is_running(make_writer: Any) -> None:
         return replies(make_writer(), Request("hello"))
 
     assert asyncio.run(notebook())[0][0].text == "hello"
+
+
+@pytest.mark.parametrize(
+    "address", ["ftp://host/v1", "http://", "http://[::1", "http://host:99999/v1"]
+)
+def test_what_is_no_address_is_refused(make_writer: Any, address: str) -> None:
+    with pytest.raises(InputError, match="is no address of a server"):
+        make_writer(base_url=address)
+
+
+def test_an_address_with_a_password_is_refused_and_not_shown(make_writer: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        make_writer(base_url=f"https://user:{KEY}@host/v1")
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "schl\u00fcssel"])
+def test_a_key_that_no_request_can_hold_is_refused_and_not_shown(
+    make_writer: Any, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("ANOTHER", key)
+    with pytest.raises(InputError, match="ANOTHER holds characters that no key has") as caught:
+        make_writer(api_key_env="ANOTHER")
+    assert key not in str(caught.value)
