@@ -9,7 +9,7 @@ from prompt_optimization.optimizers.ape.settings import ApeSettings
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.text import induction
 from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
-from prompt_optimization.optimizers.text.racing import RACES, Race
+from prompt_optimization.optimizers.text.racing import RACES, Kind, Race, rows_between_equals
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
 # The temperature of PE2's paraphrases.
@@ -37,15 +37,20 @@ class Ape(TextOptimizer):
         self.top = [prompt]
         return scored
 
+    @classmethod
+    def first_round(cls, settings: ApeSettings, rows: int) -> int:
+        """As ``Optimizer.first_round``: those of the first race."""
+        racers = 1 + settings.subsamples * settings.draws
+        return rows_between_equals(_race(settings), racers, rows, keep=settings.top)
+
     def _step(self) -> Step | None:
         settings = self.settings
         induces = bool(settings.subsamples) and not self.made_rounds
         if self.made_rounds == bool(settings.subsamples) + settings.rounds:
             return None
         proposals = self.propose(self._induction() if induces else self._resampling())
-        kind = RACES.get(settings.race, partial(sample, rows=settings.race_rows))
         texts = [*self.top, *(proposal.text for proposal in proposals)]
-        scores = self.race(texts, kind, keep=settings.top)
+        scores = self.race(texts, _race(settings), keep=settings.top)
         self._keep_top(scores)
         self.made_rounds += 1
         return self.made(proposals, scores, self.accept(scores), top=list(self.top))
@@ -87,6 +92,10 @@ class Ape(TextOptimizer):
         """As ``TextOptimizer.carry_over``. The rounds begin anew."""
         super().carry_over(state)
         self._keep_top([entry.scored for entry in self.leaderboard.entries])
+
+
+def _race(settings: ApeSettings) -> Kind:
+    return RACES.get(settings.race, partial(sample, rows=settings.race_rows))
 
 
 def sample(race: Race, rows: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.gepa.pareto import shares
 from prompt_optimization.optimizers.gepa.settings import GepaSettings
-from prompt_optimization.optimizers.text.failures import described
+from prompt_optimization.optimizers.text.failures import described, verdict
 from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
 from prompt_optimization.scoring.scorer import Scored, Scorer, Transcript
 
@@ -99,12 +99,12 @@ class Gepa(TextOptimizer):
         assert isinstance(proposal.ask, Reflection)
         examples, (parent,) = list(proposal.ask.minibatch), proposal.parents
         with self.scorer.activity.phase("try"):
-            after = sum(self.scorer.costs(proposal.text, self.scorer.rows(examples)))
+            after = sum(self.costs(proposal.text, self.scorer.rows(examples)))
         before = sum(self._costs(parent, examples))
         return after < before or (self.settings.accept == "equal" and after == before)
 
     def _join(self, scored: Scored) -> None:
-        self.pool[scored.text] = self.scorer.costs(scored.text, self.scorer.rows())
+        self.pool[scored.text] = self.costs(scored.text, self.scorer.rows())
 
     def state_dict(self) -> dict[str, Any]:
         pool = {text: list(costs) for text, costs in self.pool.items()}
@@ -124,8 +124,7 @@ class Gepa(TextOptimizer):
 
 def feedback(transcript: Transcript) -> str:
     """What the model did, and whether it was right."""
-    verdict = "The answer is right." if transcript.right else "The answer is wrong."
-    return f"{described(transcript)}\nFeedback: {verdict}"
+    return f"{described(transcript)}\nFeedback: {verdict(transcript)}"
 
 
 OPTIMIZER = Gepa

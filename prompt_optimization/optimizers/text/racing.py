@@ -163,10 +163,20 @@ def sign_test(losses: int, wins: int) -> float:
     return sum(math.comb(count, k) for k in range(losses, count + 1)) / float(2**count)
 
 
-RACES: dict[str, Callable[[Race], list[int]]] = {
+# The prompts, by number, that a race leaves.
+Kind = Callable[[Race], list[int]]
+
+RACES: dict[str, Kind] = {
     "full": full,
     "phases": phases,
     "rejects": rejects,
     "ucb": ucb,
     "paired": paired,
 }
+
+
+def rows_between_equals(kind: Kind, prompts: int, rows: int, keep: int) -> int:
+    """Rows that a race takes when all prompts are equally good."""
+    race = Race(prompts, rows, lambda some, a, b: [[0.0] * (b - a) for _ in some], 0, keep=keep)
+    kind(race)
+    return sum(map(len, race.costs))
