@@ -140,11 +140,12 @@ def test_killed_after_every_write_it_is_the_same_run_as_the_same_config_without_
     flags: dict[str, Any], whole: Whole, tmp_path: Path
 ) -> None:
     killed = 0
-    # A session dies at one of its first seven writes: before it, halfway through, or after it.
-    while (code := outcome(session(flags, partial(die_at_write, killed % 7, killed % 3)))) != 0:
+    # A session dies at its fourth to seventh write: before it, halfway through, or after it. Where
+    # a session starts is the same for all methods, and tests/runs/test_resume.py kills it there.
+    while (code := outcome(session(flags, partial(die_at_write, 3 + killed % 4, killed % 3)))) != 0:
         assert code == -signal.SIGKILL
         killed += 1
-    assert killed > len(whole.log["steps"])
+    assert killed >= len(whole.log["steps"])
     # What had been answered was not asked again.
     assert written(tmp_path) == written(whole.folder)
     assert without_times(the_log(tmp_path)) == without_times(the_log(whole.folder))

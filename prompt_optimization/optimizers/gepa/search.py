@@ -57,9 +57,9 @@ class Gepa(TextOptimizer):
         mistake costs nothing and is drawn again."""
         found: list[Reflection] = []
         while not found:
-            for _ in range(self.settings.parents or 1):
+            for _ in range(self.settings.parents):
                 parent = self._parent()
-                batches = [self._minibatch() for _ in range(self.settings.mutations or 1)]
+                batches = [self._minibatch() for _ in range(self.settings.mutations)]
                 found += [
                     self._reflection(parent, batch)
                     for batch in batches

@@ -166,6 +166,13 @@ def sign_test(losses: int, wins: int) -> float:
 # The prompts, by number, that a race leaves.
 Kind = Callable[[Race], list[int]]
 
+# What a setting says of them.
+MEANING = (
+    "how prompts are compared: full: on all training questions; phases: the best three fifths go "
+    "on after each fifth of the questions; rejects: one is dropped at a time; ucb: upper "
+    "confidence bounds; paired: sign tests"
+)
+
 RACES: dict[str, Kind] = {
     "full": full,
     "phases": phases,
