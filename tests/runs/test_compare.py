@@ -198,7 +198,6 @@ def test_runs_of_other_rows_are_not_compared(whole: Path) -> None:
         (["random"], 40, 0, {}, "0 is too small; give at least 1"),
         (["random"], 0, 1, {}, "0 is too small; give at least 1"),
         (["random"], 5, 1, {}, "5 rows is below the first round of 'random', which takes 6"),
-        (["ape"], 40, 1, {}, "40 rows is below the first round of 'ape', which takes 1"),
         (["best_of_n"], 40, 1, {"best_of_n.prompts": ()}, "no prompts to choose from"),
         (["random"], 40, 1, {"n_test_data": 90}, "has 41 rows left for testing"),
         (["random"], 41, 1, {}, "had other settings: max_evaluations was 40 and is 41; set them"),

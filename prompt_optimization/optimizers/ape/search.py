@@ -9,7 +9,7 @@ from prompt_optimization.optimizers.ape.settings import ApeSettings
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.text import induction
 from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
-from prompt_optimization.optimizers.text.racing import RACES, Kind, Race, rows_between_equals
+from prompt_optimization.optimizers.text.racing import RACES, Kind, Race
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
 # The temperature of PE2's paraphrases.
@@ -36,12 +36,6 @@ class Ape(TextOptimizer):
         scored = super().start(prompt)
         self.top = [prompt]
         return scored
-
-    @classmethod
-    def first_round(cls, settings: ApeSettings, rows: int) -> int:
-        """As ``Optimizer.first_round``: those of the first race."""
-        racers = 1 + settings.subsamples * settings.draws
-        return rows_between_equals(_race(settings), racers, rows, keep=settings.top)
 
     def _step(self) -> Step | None:
         settings = self.settings

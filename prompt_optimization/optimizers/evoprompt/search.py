@@ -37,11 +37,6 @@ class EvoPrompt(TextOptimizer):
         self.population = [scored]
         return scored
 
-    @classmethod
-    def first_round(cls, settings: EvoPromptSettings, rows: int) -> int:
-        """As ``Optimizer.first_round``: the start population is the best of twice as many."""
-        return rows * 2 * settings.population
-
     def _step(self) -> Step | None:
         if len(self.population) < LEAST:
             return self._induce()

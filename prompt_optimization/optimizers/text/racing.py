@@ -180,10 +180,3 @@ RACES: dict[str, Kind] = {
     "ucb": ucb,
     "paired": paired,
 }
-
-
-def rows_between_equals(kind: Kind, prompts: int, rows: int, keep: int) -> int:
-    """Rows that a race takes when all prompts are equally good."""
-    race = Race(prompts, rows, lambda some, a, b: [[0.0] * (b - a) for _ in some], 0, keep=keep)
-    kind(race)
-    return sum(map(len, race.costs))
