@@ -137,13 +137,6 @@ class OptimizeConfig(dict[str, Any]):
         }
         return plan(found | own | values, own_metric(function) if function else None)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What a search depends on besides the settings, as JSON can hold it."""
-        loss = self["loss_function"]
-        name = getattr(loss, "__qualname__", type(loss).__qualname__)
-        return {"loss_function": f"{getattr(loss, '__module__', '')}.{name}"}
-
 
 def _own(name: str, value: Any) -> Any:
     """A key of the library's own.

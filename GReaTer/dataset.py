@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -100,11 +98,6 @@ class GreaterDataSet(Sequence[dict[str, Any]]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} entries)"
-
-    @property
-    def sha256(self) -> str:
-        """A hash of all entries, in their order."""
-        return hashlib.sha256(json.dumps([row.as_dict() for row in self.rows]).encode()).hexdigest()
 
 
 # The name that the toolkit gave it later.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from GReaTer.dataset import GreaterDataSet
 from GReaTer.inputs import Inputs, data_set, groups_of
 from GReaTer.outputs import GreaterOutputs, PromptEvaluation, pasted
 from GReaTer.search import Searches
-from prompt_optimization.errors import InputError
-from prompt_optimization.models.answer_loss import fingerprint
-from prompt_optimization.models.borrowed import borrowed, borrowed_or_loaded, check_model
+from prompt_optimization.errors import InputError, reworded
+from prompt_optimization.models.answer_loss import loss_identity
+from prompt_optimization.models.borrowed import borrowed, borrowed_or_loaded, pairs_of
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import check_same_tokenizer
@@ -61,21 +61,11 @@ class GreaterOptimizer:
         Raises:
             InputError: one of them cannot be used.
         """
-        models = list(model) if isinstance(model, list | tuple) else [model]
-        tokenizers = list(tokenizer) if isinstance(tokenizer, list | tuple) else [tokenizer]
-        with _in_our_words():
-            if len(tokenizers) == 1:
-                tokenizers *= len(models)
-            if not models or len(models) != len(tokenizers):
-                raise InputError(
-                    f"{len(models)} models and {len(tokenizers)} tokenizers are given; give one "
-                    "tokenizer for each model"
-                )
-            for pair in zip(models, tokenizers, strict=True):
-                check_model(*pair)
+        with reworded(word_of):
+            self._pairs = pairs_of(model, tokenizer)
             self.config = OptimizeConfig.of(optimize_config)
-        self.models, self.tokenizers, self.writer = models, tokenizers, writer
-        self.model, self.tokenizer = models[0], tokenizers[0]
+        self.model, self.tokenizer = self._pairs[0]
+        self.writer = writer
         self.outputs: GreaterOutputs | None = None
         self._last: tuple[str, GreaterDataSet] | None = None
 
@@ -117,7 +107,7 @@ class GreaterOptimizer:
             InputError: something given cannot be used.
             FloatingPointError: the model's logits or gradients are not finite.
         """
-        with _in_our_words():
+        with reworded(word_of):
             self.outputs = None
             _check_call(p_extractor, p_init, callbacks)
             rounds = all_keys()["n_steps"].check(rounds)
@@ -135,10 +125,8 @@ class GreaterOptimizer:
             with ExitStack() as opened:
                 models = [opened.enter_context(each) for each in self._borrowed()]
                 check_same_tokenizer(models, [ModelSettings(each.info.name) for each in models])
-                # What cannot be used is refused now.
-                loss, rows = self.config["loss_function"], models[0].info.vocabulary
-                value = fingerprint(loss, rows, self.model.device)
-                identity = self.config.identity | {"loss_value": value}
+                loss, vocabulary = self.config["loss_function"], models[0].info.vocabulary
+                identity = loss_identity(loss, vocabulary, self.model.device)
                 bar = ProgressBar(rounds * len(groups), progress)
                 opened.callback(bar.close)
                 searches = Searches(
@@ -165,7 +153,7 @@ class GreaterOptimizer:
         Raises:
             InputError: something given cannot be used.
         """
-        with _in_our_words(), self._borrowed()[0] as model:
+        with reworded(word_of), self._borrowed()[0] as model:
             data = data_set(dataset, "dataset")
             return self._evaluate(model, prompt, data, p_extractor)
 
@@ -188,7 +176,7 @@ class GreaterOptimizer:
         Raises:
             InputError: something given cannot be used.
         """
-        with _in_our_words():
+        with reworded(word_of):
             given = self._last[1] if dataset is None and self._last else dataset
             if given is None:
                 raise InputError("no data to test on; give transfer() a dataset")
@@ -209,8 +197,7 @@ class GreaterOptimizer:
     def _borrowed(self) -> list[AbstractContextManager[Model]]:
         names = ("chat_template", "chat_template_arguments", "max_rows", "gradient_rows")
         arguments = [self.config[name] for name in names]
-        pairs = zip(self.models, self.tokenizers, strict=True)
-        return [borrowed(model, tokenizer, *arguments) for model, tokenizer in pairs]
+        return [borrowed(*pair, *arguments) for pair in self._pairs]
 
     def _settings(self, p_extractor: str | None) -> dict[str, Any]:
         """The harness's settings that the text after the reasoning means."""
@@ -236,12 +223,3 @@ def _check_call(p_extractor: object, p_init: object, callbacks: object) -> None:
     for callback in listed:
         if listed is not callbacks or not isinstance(callback, GreaterCallback):
             raise InputError(f"callbacks has {callback!r}; give a list of GreaterCallback objects")
-
-
-@contextmanager
-def _in_our_words() -> Iterator[None]:
-    """Settings are called here what the library calls them."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(error.worded(word_of)) from error.__cause__

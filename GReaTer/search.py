@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from GReaTer.config import OptimizeConfig
 from GReaTer.dataset import GreaterDataSet
 from GReaTer.inputs import Group
 from GReaTer.outputs import GreaterOutputs, Prompt, Round
-from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.writers import Writer
 from prompt_optimization.runs.assemble import (
@@ -82,14 +80,14 @@ class Searches:
                 # Nothing is computed before everything is checked.
                 check_search(plan, (group.rows, *self.splits.values()))
                 prepare(plan, self.models, group.rows, self.splits)
-            embedder = open_embedder(plans[0])
-            with open_folder(folder) as stores, self._open_writer(plans[0]) as writer:
+            # The plans of one call differ in prompts and rows only.
+            embedder, say = open_embedder(plans[0]), warnings.warn
+            writing = open_writer(plans[0], self.models, lambda text: None, say, self.writer)
+            with open_folder(folder) as stores, writing as writer:
                 for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
                     rows = {"train": group.rows, **self.splits}
-                    store = stores.open(
-                        number, plan, extra, self.models, rows, warnings.warn, writer
-                    )
-                    self._optimize(number, group, plan, store, writer, embedder)
+                    store = stores.open(number, plan, extra, self.models, rows, say, writer)
+                    self._optimize(number, group, plan, store, writer=writer, embedder=embedder)
                     if self.outputs.status != "finished":
                         break
         except KeyboardInterrupt:
@@ -105,35 +103,14 @@ class Searches:
         own["num_train_models"] = len(self.models)
         return self.config.plan(**self.settings, **own, **rows)
 
-    def _open_writer(self, plan: Plan) -> AbstractContextManager[Writer | None]:
-        """The writer of all searches, whose plans differ in prompts and rows only."""
-        if plan.method.writes and self.writer is not None:
-            return nullcontext(self.writer)
-        return open_writer(plan, self.models, lambda text: None, warnings.warn)
-
     def _optimize(
-        self,
-        number: int,
-        group: Group,
-        plan: Plan,
-        store: Store,
-        writer: Writer | None,
-        embedder: Embedder | None,
+        self, number: int, group: Group, plan: Plan, store: Store, **helpers: Any
     ) -> None:
         train_on(plan, self.models, group.rows)
         self.bar.skip(len(store.log.data["steps"]))
         observers = [self.bar, *(Notifier(callback, number) for callback in self.callbacks)]
-        watch = Observers(observers, warnings.warn)
-        session = make_session(
-            plan,
-            self.models,
-            self.splits,
-            store,
-            watch,
-            loss=self.config.loss,
-            writer=writer,
-            embedder=embedder,
-        )
+        watch, loss = Observers(observers, warnings.warn), self.config.loss
+        session = make_session(plan, self.models, self.splits, store, watch, loss=loss, **helpers)
         try:
             session.run()
         finally:
@@ -147,13 +124,8 @@ class Searches:
         self.outputs.history += [Round.of_record(number, record) for record in steps]
         if result.initial is None:
             return
-        found, on_dev = list(result.best), result.held_out.get("dev", {})
-        if on_dev and all(entry.text in on_dev for entry in (result.initial, *found)):
-            # The initial prompt stands for election, too, and first among equals.
-            known = {entry.text: entry for entry in (result.initial, *found)}
-            found = sorted(known.values(), key=lambda entry: on_dev[entry.text].rank)
         self.outputs.add(
             [row.question for row in group.rows],
             Prompt.of(result.initial, number, result.held_out),
-            [Prompt.of(entry, number, result.held_out) for entry in found],
+            [Prompt.of(entry, number, result.held_out) for entry in result.ranked],
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 # Characters of a message.
 LONGEST = 1000
@@ -38,6 +39,15 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         return self.worded(lambda key: f"setting {key}")
+
+
+@contextmanager
+def reworded(name: Callable[[str], str]) -> Iterator[None]:
+    """A front door that prints nothing: settings are called what ``name`` calls them."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.worded(name)) from error.__cause__
 
 
 class Malformed(ValueError):

@@ -14,16 +14,23 @@ from prompt_optimization.errors import InputError
 AnswerLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def fingerprint(function: AnswerLoss, vocabulary: int, device: torch.device) -> float:
-    """The loss of a made-up answer of three tokens, to five digits: two losses of one name give
-    two values.
+def loss_identity(
+    function: AnswerLoss, vocabulary: int, device: torch.device
+) -> dict[str, str | float]:
+    """What a loss is known by in logs: its name, and to five digits its value on a made-up answer
+    of three tokens, because two losses of one name give two values.
 
     Raises:
         InputError: see ``own_loss``.
     """
     logits = torch.linspace(-1, 1, 3 * vocabulary, device=device).view(3, vocabulary)
     answer = torch.arange(3, device=device) % vocabulary
-    return float(f"{own_loss(function, logits, answer):.5g}")
+    module = getattr(function, "__module__", "")
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return {
+        "loss_function": f"{module}.{name}",
+        "loss_value": float(f"{own_loss(function, logits, answer):.5g}"),
+    }
 
 
 def own_loss(function: AnswerLoss, logits: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:

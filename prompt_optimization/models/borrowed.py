@@ -37,6 +37,31 @@ def name_of(model: Any) -> str:
     return getattr(model, "name_or_path", "") or type(model).__name__
 
 
+def pairs_of(model: Any, tokenizer: Any) -> list[tuple[Any, Any]]:
+    """Every model with its tokenizer.
+
+    Args:
+        model: one, or a list of several.
+        tokenizer: one that serves all of them, or a list with one for each.
+
+    Raises:
+        InputError: there is not one for each, or ``check_model`` refuses one.
+    """
+    models = list(model) if isinstance(model, list | tuple) else [model]
+    tokenizers = list(tokenizer) if isinstance(tokenizer, list | tuple) else [tokenizer]
+    if len(tokenizers) == 1:
+        tokenizers *= len(models)
+    if not models or len(models) != len(tokenizers):
+        raise InputError(
+            f"{len(models)} models and {len(tokenizers)} tokenizers are given; give one tokenizer "
+            "for each model"
+        )
+    pairs = list(zip(models, tokenizers, strict=True))
+    for pair in pairs:
+        check_model(*pair)
+    return pairs
+
+
 def check_model(model: Any, tokenizer: Any) -> None:
     """Refuse what cannot be worked with.
 

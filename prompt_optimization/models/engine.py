@@ -357,8 +357,14 @@ class Engine:
 
     def _texts(self, examples: CachedExamples, written: Sequence[Ids]) -> list[str]:
         """What was written, without the thinking before it."""
-        texts: list[str] = self.model.tokenizer.batch_decode(
-            [list(ids) for ids in written], skip_special_tokens=True
-        )
-        thinking = examples.layout.thinking
+        tokenizer, thinking = self.model.tokenizer, examples.layout.thinking
+        # Tags may be special tokens; the thinking is found by them, so they stay.
+        tags = (thinking.opening, thinking.closing) if thinking else ()
+        left_out = {
+            token
+            for token, added in tokenizer.added_tokens_decoder.items()
+            if added.special and added.content not in tags
+        }
+        kept = [[token for token in ids if token not in left_out] for ids in written]
+        texts: list[str] = tokenizer.batch_decode(kept)
         return [thinking.spoken(text) for text in texts] if thinking else texts

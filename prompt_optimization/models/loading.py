@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -128,7 +128,7 @@ def _load_tokenizer(settings: ModelSettings, sources: Sources) -> PreTrainedToke
         AutoTokenizer,
         sources.tokenizer,
         settings.trust_remote_code,
-        **(settings.tokenizer_arguments or {}),
+        settings.tokenizer_arguments or {},
     )
     return tokenizer
 
@@ -138,8 +138,10 @@ def _load_network(
 ) -> PreTrainedModel:
     """The base model where it belongs, with the adapter in its weights."""
     own, trusted = settings.model_arguments or {}, settings.trust_remote_code
-    of_config = {name: own[name] for name in ("revision", "subfolder") if name in own}
-    config = _load(AutoConfig, sources.base, trusted, **hub_arguments(own), **of_config)
+    of_config: dict[str, Any] = {
+        name: own[name] for name in ("revision", "subfolder") if name in own
+    }
+    config = _load(AutoConfig, sources.base, trusted, {**hub_arguments(own), **of_config})
     # Where a quantised weight can be made, and moved to, depends on the kind.
     quantised = "quantization_config" in own or hasattr(config, "quantization_config")
     placed: dict[str, Any] = {}
@@ -148,7 +150,7 @@ def _load_network(
         require_package(need, "sharded", "accelerate", key="devices")
         placed["device_map"] = _device_map(config, devices, trusted)
     model: PreTrainedModel = _load(
-        AutoModelForCausalLM, sources.base, trusted, dtype=dtype, **(own | placed)
+        AutoModelForCausalLM, sources.base, trusted, {"dtype": dtype, **own, **placed}
     )
     if sources.adapter is not None:
         model = merge_adapter(model, sources.adapter, hub_arguments(own))
@@ -165,7 +167,7 @@ def _device_map(
     return layer_map(empty, devices)
 
 
-def _load(kind: Any, source: Source, trust_remote_code: bool, **arguments: Any) -> Any:
+def _load(kind: Any, source: Source, trust_remote_code: bool, arguments: Mapping[str, Any]) -> Any:
     key = "model_paths"
     try:
         return kind.from_pretrained(

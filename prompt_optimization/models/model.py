@@ -276,10 +276,11 @@ def without_space(log_probs: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -
         return log_probs
     found = torch.full_like(log_probs, -torch.inf)
     pairs = [
-        (token, vocabulary[mark + text])
+        (token, spaced)
         for text, token in vocabulary.items()
         for mark in marks
-        if mark + text in vocabulary and vocabulary[mark + text] < log_probs.shape[1]
+        if (spaced := vocabulary.get(mark + text)) is not None
+        and max(token, spaced) < log_probs.shape[1]
     ]
     bare, spaced = zip(*pairs, strict=True)
     found[:, list(bare)] = log_probs[:, list(spaced)]

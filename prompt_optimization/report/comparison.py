@@ -8,23 +8,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.config import all_keys
-from prompt_optimization.runs.naming import task_name
+from prompt_optimization.runs.naming import metric_label, task_name
 from prompt_optimization.runs.store.identity import MODEL, TASK, changes
-from prompt_optimization.scoring.statistics import Estimate, crossed_difference, mean_difference
-
-# The reading of an answer that counts.
-METRIC = "strict"
+from prompt_optimization.runs.store.log import metric_of
+from prompt_optimization.scoring.statistics import (
+    Estimate,
+    crossed_difference,
+    is_graded,
+    mean_difference,
+)
 
 # What has to be the same in all runs. A writer belongs to its method.
-ALIKE = {name: words for name, words in (MODEL | TASK).items() if name != "writer"}
+ALIKE = {name: words for name, words in (MODEL | TASK).items() if name != "writer"} | {
+    "metric": "the metric"
+}
 
 # The prompts that a run measures on test, as its log calls them.
 SIDES = ("initial", "best")
@@ -53,12 +60,13 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
         budget: rows that each run might evaluate on train.
 
     Raises:
-        InputError: the runs were not made with the same model on the same rows.
+        InputError: the runs were not made with the same model on the same rows, or another metric
+            counted.
     """
     every = [log for own in logs.values() for log in own]
     first = every[0]
     for log in every[1:]:
-        changed = changes(first["environment"], log["environment"], ALIKE)
+        changed = changes(_circumstances(first), _circumstances(log), ALIKE)
         if changed:
             raise InputError(
                 f"the runs cannot be compared, because {'; '.join(changed)} between two of them; "
@@ -70,12 +78,17 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
         "task": task_name(first["params"]["train_data"]),
         "model": first["environment"]["model"],
         "rows": {split: len(rows) for split, rows in first["environment"]["rows"].items()},
-        "metric": METRIC,
+        "metric": metric_label(first["params"]),
+        "weighted": any(_weights(log) for log in every),
         "budget": budget,
         "points": points,
         "settings": _different({method: own[0]["params"] for method, own in logs.items() if own}),
         "methods": {method: _method(own, budget, points) for method, own in logs.items() if own},
     }
+
+
+def _circumstances(log: Log) -> dict[str, Any]:
+    return {**log["environment"], "metric": metric_label(log["params"])}
 
 
 def _different(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -121,6 +134,7 @@ def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str
     }
     if all(log["evaluation"]["test"] for log in logs):
         before, after = ([_hits(log, side) for log in logs] for side in SIDES)
+        weights, graded = _weights(logs[0]), is_graded(chain(*before, *after))
         gains = [
             [ours - theirs for theirs, ours in zip(*pair, strict=True)]
             for pair in zip(before, after, strict=True)
@@ -128,14 +142,19 @@ def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str
         by_row = [fmean(row) for row in zip(*gains, strict=True)]
         # Exactly zero where nothing but the initial prompt was elected, as in a run's own log.
         same = all(run["chosen"] == run["initial"] for run in runs)
-        over_rows = Estimate(0.0, 0.0, 0.0, len(by_row)) if same else mean_difference(by_row)
+        over_rows = (
+            Estimate(0.0, 0.0, 0.0, len(by_row))
+            if same
+            else mean_difference(by_row, weights, graded)
+        )
         found |= {
-            "initial": fmean(map(fmean, before)),
-            "best": fmean(map(fmean, after)),
+            "initial": _mean(before, weights),
+            "best": _mean(after, weights),
             "difference": asdict(over_rows),
         }
         if len(runs) > 1 and len(by_row) > 1:
-            found["difference_over_seeds"] = asdict(crossed_difference(gains))
+            over_both = crossed_difference(gains, weights, graded)
+            found["difference_over_seeds"] = asdict(over_both)
     reached = {point: [best_at(run["curve"], point) for run in runs] for point in points}
     found["objective"] = {
         str(point): fmean(each for each in own if each is not None) if None not in own else None
@@ -152,7 +171,7 @@ def _run(log: Log, budget: int) -> dict[str, Any]:
         "run": log["sessions"][0]["run"],
         "initial": log["initial"]["prompt"],
         "chosen": evaluation["chosen"],
-        "difference": test["difference"][METRIC] if test else None,
+        "difference": test["difference"][metric_of(test["best"])] if test else None,
         "evaluations": search["evaluations"],
         "unused": max(0, budget - search["evaluations"]),
         "ended": log["ended"],
@@ -164,9 +183,21 @@ def _run(log: Log, budget: int) -> dict[str, Any]:
     }
 
 
-def _hits(log: Log, side: str) -> list[int]:
-    """Per test row, whether one of the prompts was right."""
-    return [int(hit) for hit in log["evaluation"]["test"][side]["hits"][METRIC]]
+def _hits(log: Log, side: str) -> list[float]:
+    """Per test row, what the metric gave to one of the prompts."""
+    measured = log["evaluation"]["test"][side]
+    return [float(hit) for hit in measured["hits"][metric_of(measured)]]
+
+
+def _weights(log: Log) -> list[float]:
+    """Per test row, how much it counts; empty where all count alike."""
+    test = log["evaluation"]["test"]
+    return test["best"].get("weights", []) if test else []
+
+
+def _mean(hits: Sequence[Sequence[float]], weights: Sequence[float]) -> float:
+    """Over runs and their rows."""
+    return fmean(fmean(own, weights or None) for own in hits)
 
 
 def sheets(record: Mapping[str, Any]) -> list[Sheet]:
@@ -177,10 +208,11 @@ def sheets(record: Mapping[str, Any]) -> list[Sheet]:
 def _differences(record: Mapping[str, Any]) -> Sheet:
     n, different = record["rows"].get("test", 0), ", ".join(record["settings"])
     return Sheet(
-        f"Difference to the initial prompt on {n} test rows, in points",
-        "Strict accuracy of the elected prompt minus that of the initial one, mean over seeds, "
+        f"Difference to the initial prompt on {n} test rows by {record['metric']}, in points",
+        "The mean value of the elected prompt minus that of the initial one, mean over seeds, "
         "with 95 % intervals. Over rows: the same prompts on other rows. Over rows and seeds: "
         "prompts of other runs, too; that takes two seeds."
+        + (" Rows count by their weights." if record["weighted"] else "")
         + (f" The methods have their own {different}." if different else ""),
         ("method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "by seed"),
         [
@@ -246,7 +278,8 @@ def grids(found: Sequence[Sheet]) -> list[Grid]:
     """The tables for the screen."""
     made = []
     for sheet in found:
-        grid = Grid(title=sheet.title, caption=sheet.note, caption_justify="left")
+        title, note = escape(sheet.title), escape(sheet.note)
+        grid = Grid(title=title, caption=note, caption_justify="left")
         for number, column in enumerate(sheet.columns):
             grid.add_column(column, justify="right" if number else "left")
         for row in sheet.rows:

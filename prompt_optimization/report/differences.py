@@ -132,8 +132,7 @@ class _Pairs:
 
     @property
     def estimate(self) -> Estimate:
-        alike = len({*self.weights}) == 1
-        return mean_difference(self.differences, [] if alike else self.weights, self.graded)
+        return mean_difference(self.differences, self.weights, self.graded)
 
     @property
     def weighed(self) -> list[float]:

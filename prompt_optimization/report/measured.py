@@ -164,7 +164,7 @@ def disambiguate(measurements: list[Measurement]) -> list[Measurement]:
         searched = [
             f"{name}={value}"
             for name, value in sorted(m.settings.items())
-            if len(settings[m.task, m.model, m.method, name]) > 1
+            if len(settings[m.task, m.model, m.method, name]) > 1 and name not in told
         ]
         read = [reading.label(name, m.reading[name]) for name in told if name in m.reading]
         variant = ", ".join(filter(None, (m.variant, *searched)))

@@ -216,7 +216,7 @@ def _accuracy(measurements: Sequence[Measurement]) -> Estimate | None:
             rows[row].append(hit)
     graded = is_graded(hit for m in measurements for hit in m.hits.values())
     values = [fmean(hits) for hits in rows.values()]
-    return mean_value(values, [weights[row] for row in rows] if weights else [], graded)
+    return mean_value(values, [weights.get(row, 1.0) for row in rows], graded)
 
 
 def _metrics(found: Iterable[Measurement]) -> str:

@@ -15,6 +15,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.config import Plan, all_keys, key_named, plan
 from prompt_optimization.runs.naming import (
+    metric_label,
     search_settings,
     search_variant,
     start_variant,
@@ -218,7 +219,8 @@ def _job(
     values: Mapping[str, Any], split: str, jobs: dict[tuple[Any, ...], EvaluationJob]
 ) -> EvaluationJob:
     """The job for the task that ``values`` describe: one of ``jobs``, or a new one."""
-    settings = plan(values)
+    # Words that have to stay are a search's business.
+    settings = plan({**values, "keep": ()})
     task = settings.task
     # A result says how many rows it is of.
     tables, splits = read_task(task, warn=lambda _: None)
@@ -233,7 +235,8 @@ def _job(
     hashes = tuple(table.sha256 for table in tables.values())
     rows = tuple(example.row for example in examples)
     prompt = Layout.normalise(task.prompt)
-    key = (name, hashes, rows, task.extractor_text, task.template, task.connector, prompt)
+    texts = (task.extractor_text, task.template, task.connector, prompt)
+    key = (name, hashes, rows, *texts, metric_label(settings.params))
     return jobs.setdefault(key, EvaluationJob(name, settings, tables, split, examples))
 
 

@@ -57,6 +57,17 @@ class Result:
     chosen: Finalist | None = None
     held_out: dict[str, dict[str, HeldOut]] = field(default_factory=dict)
 
+    @property
+    def ranked(self) -> list[Entry]:
+        """``best``; where dev has scored all of them, the initial prompt among them, in the order
+        of dev."""
+        on_dev = self.held_out.get("dev", {})
+        if self.initial is None or not all(e.text in on_dev for e in (self.initial, *self.best)):
+            return list(self.best)
+        # The initial prompt stands for election, too, and first among equals.
+        known = {entry.text: entry for entry in (self.initial, *self.best)}
+        return sorted(known.values(), key=lambda entry: on_dev[entry.text].rank)
+
 
 class Session:
     """A search and the measurement of what it found."""

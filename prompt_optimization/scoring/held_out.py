@@ -153,13 +153,12 @@ class HeldOut:
 
     def _in(self, group: str) -> HeldOut:
         chosen = [row for row, name in enumerate(self.groups) if name == group]
-        weights = [self.weights[row] for row in chosen] if self.weights else []
         return replace(
             self,
             hits={metric: [hits[row] for row in chosen] for metric, hits in self.hits.items()},
             loss=None,
             written=[self.written[row] for row in chosen] if self.written else [],
-            weights=weights if len({*weights}) > 1 else [],
+            weights=[self.weights[row] for row in chosen] if self.weights else [],
             groups=[],
         )
 

@@ -22,6 +22,8 @@ CONTEXT_COLUMNS = ("context", "passage", "premises", "body", "input")
 _OPTIONS = ("choices", "options")
 # How much a row counts, and what results are shown by.
 WEIGHT, GROUP = "weight", "group"
+# Among weights that are further apart, one row would be all that counts.
+WEIGHTS = (1e-6, 1e6)
 # The library's own.
 _KNOWN = ("id", "prompt")
 # A further reference: the name of the answer's column and a number.
@@ -158,7 +160,7 @@ def _weights(rows: Sequence[Row], source: Source) -> list[float]:
     """How much each row counts; 1 where it does not say.
 
     Raises:
-        InputError: a row's weight is no number above 0.
+        InputError: a row's weight is no number in ``WEIGHTS``.
     """
     found = []
     for number, row in enumerate(rows):
@@ -171,10 +173,11 @@ def _weights(rows: Sequence[Row], source: Source) -> list[float]:
             weight = float(text)
         except ValueError:
             weight = math.nan
-        if not 0 < weight < math.inf:
+        low, high = WEIGHTS
+        if not low <= weight <= high:
             raise InputError(
-                f"{what} is {shown(text)}, not a number above 0; correct it, leave the row out, or "
-                "give the column another name"
+                f"{what} is {shown(text)}, not a number from {low:g} to {high:g}; correct it, "
+                "leave the row out, or give the column another name"
             )
         found.append(weight)
     return found

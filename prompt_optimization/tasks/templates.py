@@ -77,6 +77,11 @@ def resolved(template: str) -> str:
     if template in PRESETS:
         return template
     text, where = template.strip(), "the template"
+    if not text:
+        raise InputError(
+            f"the template is empty; choose one of {', '.join(PRESETS)}, or give a file",
+            key="template",
+        )
     if not text.startswith("["):
         path = user_path(template)
         text, where = _read(path).strip(), f"template '{path}'"

@@ -53,6 +53,13 @@ def test_a_function_of_ones_own(make_optimizer: Any, data: GreaterDataSet, tmp_p
     with pytest.raises(InputError, match=r"metric was 'letters\(\)' and is 'f1'"):
         make_optimizer(metric="f1", objective="answers").optimize(**call, resume=tmp_path)
 
+    def other(text: str, references: Sequence[str]) -> float:
+        return float(bool(text))
+
+    other.__name__ = letters.__name__
+    with pytest.raises(InputError, match="metric_values was "):
+        make_optimizer(metric=other, objective="answers").optimize(**call, resume=tmp_path)
+
 
 def test_without_an_extractor(make_optimizer: Any, data: GreaterDataSet) -> None:
     optimizer = make_optimizer(metric=letters, objective="answers", method="random")

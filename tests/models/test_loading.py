@@ -21,7 +21,7 @@ from prompt_optimization.models.loading import (
     resolve_dtype,
 )
 from prompt_optimization.models.placement import resolve_device
-from prompt_optimization.models.settings import BUNDLED_NAME, ModelSettings
+from prompt_optimization.models.settings import BUNDLED_NAME, AnswererSettings, ModelSettings
 from tests.conftest import tiny_model
 
 CPU = torch.device("cpu")
@@ -49,6 +49,21 @@ def test_tokenizer_without_pad_token_works(saved_model: Path) -> None:
 def test_missing_path(name: str) -> None:
     with pytest.raises(InputError, match="does not exist; give a hub name"):
         load(name)
+
+
+@pytest.mark.parametrize("key", ["model_kwargs", "tokenizer_kwargs"])
+@pytest.mark.parametrize(
+    ("argument", "own"), [("dtype", "dtype"), ("torch_dtype", "dtype"), ("device_map", "devices")]
+)
+def test_an_argument_that_has_a_setting(key: str, argument: str, own: str) -> None:
+    with pytest.raises(InputError, match=f"'{argument}' is given .* set that") as caught:
+        AnswererSettings.default(**{key: ({argument: "auto"},)})
+    assert caught.value.keys == (key, own)
+
+
+def test_an_argument_that_nothing_takes(saved_model: Path) -> None:
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load(str(saved_model), model_arguments={"source": 1, "config": 3})
 
 
 def test_the_embedded_model_misspelt() -> None:

@@ -19,7 +19,7 @@ from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.loading import load_model
 from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.models.placement import layer_map, resolve_devices
-from prompt_optimization.models.settings import AnswererSettings, ModelSettings
+from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.optimizers.greater.differentiate import LossWeights, token_gradients
 from tests.conftest import PROMPT
 from tests.devices import CPU, lay_on_both, second_device
@@ -127,8 +127,6 @@ def test_devices_of_a_copy(saved_model: Path) -> None:
     second_device()
     with pytest.raises(InputError, match=r"'cpu\+lazy' joins devices of several kinds"):
         resolve_devices("cpu+lazy")
-    with pytest.raises(InputError, match=r"join the devices .* model_kwargs and setting devices"):
-        AnswererSettings.default(model_kwargs=({"device_map": "auto"},))
 
 
 def test_a_model_whose_modules_may_stand_anywhere_is_not_parted() -> None:

@@ -176,10 +176,40 @@ def test_the_end_leaves_the_extractor_its_tokens() -> None:
         Layout(other, chat, extractor=EXTRACTOR, think_end=r"</think>\n")
 
 
+def test_a_template_that_only_opens_the_thinking() -> None:
+    tokenizer = byte_level_tokenizer()
+    assert resolve_chat_format(tokenizer).think_tag == ""
+    tokenizer.chat_template += "<think>\n"
+    assert resolve_chat_format(tokenizer).think_tag == "</think>"
+
+
 def test_thinking_that_is_no_tag_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'Enough\.' holds no closing tag") as caught:
+    with pytest.raises(InputError, match=r"'Enough\.' does not hold one closing tag") as caught:
         ReasoningSettings.default(think_end="Enough.")
     assert caught.value.keys == ("reasoning.think_end",)
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_tags_may_be_special_tokens(special: bool) -> None:
+    tokenizer = thinking_tokenizer(CHATML)
+    tokenizer.add_tokens(["[THINK]", "[/THINK]"], special_tokens=special)
+    net = tiny_model("llama-3", len(tokenizer), tokenizer.eos_token_id, torch.float32)
+    model = LanguageModel(net, tokenizer, name="tiny")
+    layout = Layout(tokenizer, resolve_chat_format(tokenizer), extractor="")
+    samples = CachedExamples(model, layout, EXAMPLES, PROMPT)
+    said = "<|im_start|>[THINK]7 and 5[/THINK]12<|im_end|>"
+    ids = tuple(tokenizer(said, add_special_tokens=False)["input_ids"])
+    assert Engine(model, 64)._texts(samples, [ids, ids[:3]]) == ["12", ""]
+
+
+def test_words_may_stand_around_the_tag() -> None:
+    tokenizer = thinking_tokenizer(QWEN_3)
+    words = r"\nTime is up, so I answer now.\n</think>\n\n"
+    assert ReasoningSettings.default(think_end=words).think_end == words
+    chat = resolve_chat_format(tokenizer)
+    thinking = Layout(tokenizer, chat, extractor=EXTRACTOR, think_end=words).thinking
+    assert thinking is not None and (thinking.opening, thinking.closing) == ("<think>", "</think>")
+    assert tokenizer.decode(thinking.ids) == "\nTime is up, so I answer now.\n</think>\n\n"
 
 
 @pytest.mark.parametrize(

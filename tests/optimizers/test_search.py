@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding
@@ -131,6 +132,32 @@ def test_words_that_stay_are_never_edited(make_search: MakeSearch, family: str) 
 def test_words_that_stay_leave_something_to_edit(make_search: MakeSearch) -> None:
     with pytest.raises(InputError, match="leave no token of the initial prompt 'think step by"):
         make_search(improving(), prompt=SHORT, keep=("think step by step",))
+
+
+def test_a_row_steers_the_gradient_by_its_weight(make_search: MakeSearch) -> None:
+    search = make_search(settings_for(), n=2)
+    ids = search.scorer.ids(PROMPT)
+    reasonings = search.incumbent.scored.reasonings
+    examples = search.scorer.examples
+
+    def gradient(*weights: float) -> torch.Tensor:
+        search.scorer.examples = tuple(
+            dataclasses.replace(each, weight=weight)
+            for each, weight in zip(examples, weights, strict=True)
+        )
+        (model,) = search.models
+        future = search._submit_gradient(model, ids, 1, [50, 60, 70], reasonings)
+        return future.result()
+
+    one, other = gradient(1, 1e-6), gradient(1e-6, 1)
+    mixed = gradient(3, 1)
+    solved = torch.linalg.lstsq(torch.stack([one, other], dim=1), mixed[:, None]).solution[:, 0]
+    assert torch.stack([one, other], dim=1) @ solved == pytest.approx(mixed, abs=1e-4)
+    equal = torch.linalg.lstsq(torch.stack([one, other], dim=1), gradient(1, 1)[:, None]).solution[
+        :, 0
+    ]
+    ratio = (solved[0] / solved[1]) / (equal[0] / equal[1])
+    assert float(ratio) == pytest.approx(3, rel=1e-2)
 
 
 def test_improving_never_raises_the_objective(make_search: MakeSearch) -> None:

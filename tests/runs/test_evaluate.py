@@ -254,6 +254,15 @@ def test_logs_and_evaluations_from_before_there_were_several_methods(
     assert (tmp_path / "judged.outputs.jsonl").read_bytes() == written
 
 
+def test_every_log_brings_its_metric(flags: dict[str, Any], log: Path, tmp_path: Path) -> None:
+    f1 = changed(log, tmp_path / "f1.json", lambda data: data["params"].update(metric="f1"))
+    results = judge(flags, tmp_path, logs=(log, f1))["results"]
+    assert [(each["origin"]["log"], each["metric"]) for each in results] == [
+        (log.name, "strict"),
+        ("f1.json", "f1"),
+    ]
+
+
 def test_progress_is_shown(flags: dict[str, Any], tmp_path: Path) -> None:
     seen = []
 

@@ -4,10 +4,13 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
 from prompt_optimization.scoring.statistics import (
     crossed_difference,
+    is_graded,
     mean_difference,
     mean_of,
     mean_value,
@@ -81,19 +84,35 @@ def test_what_runs_share_is_no_component_between_them() -> None:
     assert (apart.low, apart.high) == (-1, 1), "two runs that differ tell next to nothing"
 
 
-def test_an_interval_over_runs_and_rows_covers() -> None:
-    rng = random.Random(5)
+@pytest.mark.parametrize(
+    ("weighted", "graded"), [(False, False), (True, False), (False, True), (True, True)]
+)
+def test_an_interval_over_runs_and_rows_covers(weighted: bool, graded: bool) -> None:
+    rng = np.random.default_rng(5)
     covered = narrow = 0
     for _ in range(300):
-        runs = []
-        for _ in range(3):
-            gain = min(0.4, max(0.0, rng.gauss(0.2, 0.06)))
-            runs.append(rng.choices([1, -1, 0], [gain, 0.1, 0.9 - gain], k=60))
-        over_both = crossed_difference(runs)
-        over_rows = mean_difference([sum(row) / 3 for row in zip(*runs, strict=True)])
+        weights = list(rng.uniform(0.5, 3, 60)) if weighted else []
+        # The prompts of a run share their gain, and all runs share how hard a row is.
+        gains, rows = rng.normal(0.1, 0.06, (3, 1)), rng.normal(0, 0.05, 60)
+        if graded:
+            runs = gains + rows + rng.normal(0, 0.1, (3, 60))
+        else:
+            drawn, up = rng.random((3, 60)), np.clip(gains + 0.1, 0, 0.4)
+            runs = (drawn < up) - 1.0 * (drawn > 0.9)
+        over_both = crossed_difference(runs.tolist(), weights, graded)
+        over_rows = mean_difference(runs.mean(axis=0).tolist(), weights, graded)
+        assert over_both.value == pytest.approx(over_rows.value)
         covered += over_both.low <= 0.1 <= over_both.high
         narrow += over_rows.low <= 0.1 <= over_rows.high
-    assert covered >= 0.93 * 300 > narrow
+    assert covered >= 0.91 * 300 > narrow
+
+
+def test_weights_that_are_alike_change_no_interval_over_runs_and_rows() -> None:
+    runs = np.random.default_rng(1).uniform(-1, 1, (3, 20)).tolist()
+    one, other = (crossed_difference(runs, w, graded=True) for w in ([], [2.0] * 20))
+    assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+    heavy = crossed_difference(runs, [100.0, *[1.0] * 19], graded=True)
+    assert heavy.high - heavy.low > 1.5 * (one.high - one.low), "one row is little evidence"
 
 
 def test_sign_flip_is_mcnemars_exact_test() -> None:
@@ -136,6 +155,30 @@ def test_a_weight_says_how_much_a_row_counts() -> None:
     values = [1.0, 0.0] * 25
     widths = [(e.high - e.low) for w in (few, many) for e in [mean_value(values, w)]]
     assert widths[0] > 2 * widths[1]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=2, max_size=9), st.floats(0.01, 99))
+def test_rows_that_all_count_alike_have_no_weights(values: list[float], weight: float) -> None:
+    weights, half = [weight] * len(values), values[::-1]
+    graded = is_graded(values)
+    assert mean_value(values, weights, graded) == mean_value(values, (), graded)
+    assert paired_difference(half, values, weights) == paired_difference(half, values)
+    runs = [values, [value / 2 for value in half]]
+    alike = crossed_difference(runs, weights, graded)
+    assert alike == crossed_difference(runs, (), graded)
+
+
+def test_what_weighted_runs_share_is_no_component_between_them() -> None:
+    weights = [1.0, 2.0, 0.5, 3.0, 1.0] * 4
+    rows = [0.2, 0.5, -0.1, 0.0, 0.3] * 4
+    over_both = crossed_difference([rows, rows, rows], weights, graded=True)
+    over_rows = mean_difference(rows, weights, graded=True)
+    found = (over_both.value, over_both.low, over_both.high)
+    assert found == pytest.approx((over_rows.value, over_rows.low, over_rows.high))
+    apart = [rows, [value + 0.3 for value in rows]]
+    wide = crossed_difference(apart, weights, graded=True)
+    assert wide.value == pytest.approx(over_rows.value + 0.15)
+    assert wide.high - wide.low > 2 * (over_rows.high - over_rows.low)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])

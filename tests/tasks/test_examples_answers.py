@@ -180,7 +180,7 @@ def test_weights_and_groups(tmp_path: Path) -> None:
     assert table.examples[0].content == ["a?", "x", {"weight": 2, "group": "north"}]
     assert "'weight'" in table.notes[0] and "'group'" in table.notes[1]
     assert of_rows(tmp_path, rows[0], rows[1] | {"weight": None}).examples[1].weight == 1
-    for weight, words in ((0, "is '0', not a number above 0"), ("kg", "'kg'")):
+    for weight, words in ((0, "is '0', not a number from 1e-06"), ("kg", "'kg'")):
         with pytest.raises(InputError, match=f"'weight' of row 1 .*{words}"):
             of_rows(tmp_path, rows[0], rows[1] | {"weight": weight})
     with pytest.raises(InputError, match=r"'group' of row 1 .* is None; fill it in"):

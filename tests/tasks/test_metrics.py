@@ -85,6 +85,12 @@ def test_the_best_reference_counts(name: str, text: str, references: list[str]) 
         assert found == any(match(text, reference) for reference in references)
 
 
+def test_all_references_may_count() -> None:
+    mean = METRICS["rouge_l"](Options(over_references="mean"))
+    assert value(mean, "the cat sat", "the cat sat", "cat sat down", "no") == pytest.approx(5 / 9)
+    assert value(MADE["rouge_l"], "the cat sat", "no", "cat sat down") == pytest.approx(2 / 3)
+
+
 @given(st.lists(st.sampled_from("cat dog 12 runs Paris".split()), min_size=1, max_size=6))
 def test_who_writes_the_reference_is_right(words: list[str]) -> None:
     reference = " ".join(words)
@@ -110,12 +116,12 @@ def test_mathematics_outside_the_main_thread() -> None:
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (mathematics.nan, "gave nan on row 3, where the model wrote 'a text'; let it return a num"),
+        (mathematics.nan, "gave nan on row 3 for the text 'a text'; let it return a num"),
         (1.5, "gave 1.5 on row 3"),
         (-0.1, "gave -0.1 on row 3"),
         ("1", "gave '1' on row 3"),
         (None, "gave None on row 3"),
-        (KeyError("a"), r"raised KeyError \('a'\) on row 3, where the model wrote 'a text'"),
+        (KeyError("a"), r"raised KeyError \('a'\) on row 3 for the text 'a text'"),
     ],
 )
 def test_a_function_that_gives_no_value_is_named_with_row_and_text(result: Any, words: str) -> None:

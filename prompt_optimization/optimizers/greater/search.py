@@ -91,6 +91,14 @@ class GreaterSearch(Optimizer):
                 key="control_init",
             )
 
+    @classmethod
+    def first_round(cls, settings: GreaterSettings, examples: int, models: int) -> int:
+        """Those of the initial prompt on what is in use at first."""
+        if settings.progressive_goals:
+            assert settings.progressive_group is not None
+            examples = min(settings.progressive_group, examples)
+        return examples * (1 if settings.progressive_models else models)
+
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt on the examples in use."""
         ids = self.scorer.ids(prompt)
@@ -325,12 +333,16 @@ class GreaterSearch(Optimizer):
         tokens: Sequence[int],
         reasonings: Sequence[Ids],
     ) -> Future[torch.Tensor]:
-        """Have a model take its gradient over ``tokens``, summed over examples and normalised."""
+        """Have a model take its gradient over ``tokens``, summed over examples with their weights,
+        and normalised."""
         rows = list(zip(range(self.active), reasonings, strict=False))
         costs = [len(reasoning) + len(prompt) - position for _, reasoning in rows]
         arguments = (prompt, position, tokens, self.weights)
         gradients = model.submit_each(gradients_of, rows, costs, arguments, pieces=4)
-        return gradients.then(lambda found: aggregate(torch.from_numpy(np.stack(found))))
+        weights = torch.tensor([each.weight for each in self.scorer.examples[: self.active]])
+        return gradients.then(
+            lambda found: aggregate(weights[:, None] * torch.from_numpy(np.stack(found)))
+        )
 
     def _reasonings(self, prompt: Ids, appended: bool) -> list[Ids]:
         """The reasonings to differentiate through, one a row in use."""

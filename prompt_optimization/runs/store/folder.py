@@ -72,6 +72,8 @@ class Folder:
             InputError: the search there was another one, or cannot be continued.
         """
         params = plan.params | extra
+        if plan.metric.own:
+            params["metric_values"] = plan.metric.fingerprint(rows["train"])
         if self.path is None:  # Nobody will ask where it came from; hashing weights takes time.
             return Store.create(None, params, {"dtype": plan.models.dtype})
         tables = {

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.store.log import PLACE, log_path, logs_of, read_log
-from prompt_optimization.tasks.templates import END
 
 # Parts of a log's environment that must stay the same: what the model writes depends on them.
 MODEL = {
@@ -34,8 +33,10 @@ TASK = {
 }
 
 
-# Settings that have come since logs were first written, with what they were before.
-LATER = {"template": END}
+# What these parts tell besides.
+UNCOMPARED = {"file", "official", "dated"}
+# Settings of which the environment tells what they do: the chat template's text.
+TOLD = {"chat_template_kwargs"}
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,11 @@ def differences(
 
 def changed_settings(before: dict[str, Any], params: dict[str, Any], free: Set[str]) -> list[str]:
     """The settings that differ; a phrase each. Keys may have come since ``before`` was written."""
-    keys = all_keys().values()
-    before = {each.name: each.formerly for each in keys if each.formerly is not None} | before
     now = json.loads(json.dumps(params, default=str))
-    before = {key: value for key, value in LATER.items() if key in now} | before
+    # A default that depends on the method is not known of a log that does not tell it.
+    keys = [each for each in all_keys().values() if each.name in now and not each.by_method]
+    untold = {each.name: each.untold for each in keys if each.untold is not None}
+    before = json.loads(json.dumps(untold)) | before
     return [
         f"{key} was {before[key]!r} and is {now.get(key)!r}"
         for key in sorted({*before} - free)
@@ -157,6 +159,24 @@ def changes(
                 found.append(f"{words} changed ({name} {_apart(old, new)})")
                 break
     return found
+
+
+def made_differently(
+    what: str, different: Sequence[str], environment: dict[str, Any], otherwise: str, key: str
+) -> InputError:
+    """The refusal to go on with what was made under other settings, data or models.
+
+    Args:
+        what: the beginning of the sentence, which names the place.
+        different: what differs; a phrase each.
+        environment: that of now.
+        otherwise: what can be done instead of setting it back, with the setting ``key``.
+    """
+    back, keys = "set it back", [key]
+    if environment["chat_template"].get("dated") and any("chat_template" in s for s in different):
+        back += ", today's date by a variable of the chat template such as date_string"
+        keys.append("chat_template_kwargs")
+    return InputError(f"{what}: {'; '.join(different)}; {back}, or {otherwise}", key=keys)
 
 
 def check_writable(path: Path) -> None:
@@ -181,7 +201,7 @@ def check_writable(path: Path) -> None:
 
 def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new} - {"file", "official"}):
+        for key in sorted({*old, *new} - UNCOMPARED):
             yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
     elif name == "other_models" and old and new and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.cells import shown
@@ -14,6 +15,9 @@ Function = Callable[[str, Sequence[str]], float]
 
 # How far a sum of parts that should be 1 may be from it.
 SLACK = 1e-6
+
+# Examples on whose texts a function of the user's is tried.
+TRIED = 3
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Metric:
             that makes the model begin with it.
         demand: what a reference has to be and is not, in words; None where it can be used.
         finds: whether there is anything in a text that the metric looks at.
+        own: the function is the user's, of which a name says little.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Metric:
     reads_beginning: bool = False
     demand: Callable[[str], str | None] = lambda reference: None
     finds: Callable[[str], bool] = lambda text: True
+    own: bool = False
 
     def value(self, text: str, example: Example) -> float:
         """What ``text`` is worth as an answer to ``example``.
@@ -41,7 +47,7 @@ class Metric:
         Raises:
             InputError: the function failed, or gave something else than a number from 0 to 1.
         """
-        where = f"row {example.row}, where the model wrote {shown(text)}"
+        where = f"row {example.row} for the text {shown(text)}"
         try:
             found = self.function(text, example.references)
         except Exception as error:
@@ -61,6 +67,18 @@ class Metric:
                 key="metric",
             )
         return min(1.0, max(0.0, number))
+
+    def fingerprint(self, examples: Sequence[Example]) -> list[float]:
+        """What it gives to some texts, to five digits: two functions of one name give others.
+
+        Raises:
+            InputError: see ``value``.
+        """
+        return [
+            float(f"{self.value(text, example):.5g}")
+            for example in examples[:TRIED]
+            for text in (example.answer, example.question, "")
+        ]
 
     def check(self, examples: Iterable[Example]) -> None:
         """Refuse examples that nothing could be right for.
@@ -91,6 +109,15 @@ class Metric:
 def best(one: Callable[[str, str], float]) -> Function:
     """``one`` of a text and a reference, as a function of all references: the best of them."""
     return lambda text, references: max(one(text, reference) for reference in references)
+
+
+def mean(one: Callable[[str, str], float]) -> Function:
+    """As ``best``, but the mean over all references."""
+    return lambda text, references: fmean(one(text, reference) for reference in references)
+
+
+# What a value over several references may be.
+OVER_REFERENCES = {"best": best, "mean": mean}
 
 
 def called(metric: str) -> str:

@@ -26,6 +26,7 @@ class Options:
     pattern: str = ""
     tolerance: float = 0.0
     field: str = ""
+    over_references: str = "best"
 
 
 # Each with what makes it.
@@ -39,10 +40,10 @@ METRICS: dict[str, Callable[[Options], Metric]] = {
     "regex": lambda options: regex(options.pattern),
     "json_field": lambda options: json_field(options.field),
     "f1": lambda options: F1,
-    "rouge_l": lambda options: rouge_l(),
+    "rouge_l": lambda options: rouge_l(options.over_references),
 }
 
 
 def own_metric(function: Function) -> Metric:
     """The user's function as a metric; brackets set its name apart from every other name."""
-    return Metric(f"{getattr(function, '__name__', type(function).__name__)}()", function)
+    return Metric(f"{getattr(function, '__name__', type(function).__name__)}()", function, own=True)
