@@ -190,8 +190,8 @@ class Pe2(TextOptimizer):
         versions = []
         for each in line:
             change = f"\nChange: {each.change}" if each.change else ""
-            score = f"{round(100 * each.score)} %"
-            versions.append(f"Instruction: {each.text.strip()}{change}\nRight answers: {score}")
+            score = round(100 * each.score)
+            versions.append(f"Instruction: {each.text.strip()}{change}\nScore: {score} of 100")
         heading = "\n\nHow the instruction came about, the oldest version first:"
         return "\n\n".join([heading, *versions])
 

@@ -199,9 +199,9 @@ def test_history_shows_earlier_versions_with_their_scores_and_changes() -> None:
         search.step()
     first, second, third = (wave[0].user for wave in writer.waves if kind(wave[0]) == "rewrite")
     _, good, bad, _ = search.nodes.values()
-    start = f"Instruction: {START.strip()}\nRight answers: 40 %"
-    good_version = f"Instruction: {good.text.strip()}\nChange: {good.change}\nRight answers: 60 %"
-    bad_version = f"Instruction: {bad.text.strip()}\nChange: {bad.change}\nRight answers: 20 %"
+    start = f"Instruction: {START.strip()}\nScore: 40 of 100"
+    good_version = f"Instruction: {good.text.strip()}\nChange: {good.change}\nScore: 60 of 100"
+    bad_version = f"Instruction: {bad.text.strip()}\nChange: {bad.change}\nScore: 20 of 100"
     assert good.change.startswith("change ") and start in first
     assert f"{start}\n\n{good_version}" in second
     assert f"{good_version}\n\n{bad_version}" in third and start not in third

@@ -27,10 +27,10 @@ FLAGS = {
 
 # As small as still asks for everything.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "ape": {"subsamples": 2, "demos": 2, "draws": 2, "top": 2, "paraphrases": 1},
-    "apo": {"beam": 2, "reasons": 1, "errors": 1},
-    "evoprompt": {"population": 4, "demos": 2},
-    "gepa": {"minibatch": 2},
+    "ape": {"subsamples": 2, "demos": 1, "draws": 1, "top": 2, "paraphrases": 1},
+    "apo": {"beam": 1, "reasons": 1, "errors": 1},
+    "evoprompt": {"population": 4, "demos": 1},
+    "gepa": {"minibatch": 2, "parents": 1, "accept": "equal"},
     "gpo": {"batch_size": 2, "proposals": 2, "initial_step_size": 20, "final_step_size": 4},
     "opro": {"proposals": 2},
     "pe2": {"beam": 1, "expand": 1},
