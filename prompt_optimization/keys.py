@@ -57,6 +57,8 @@ class Key:
         by_variant: the value that a variant of a method sets in its place.
         formerly: its value in logs from before there was the key, where that is not the default.
         by_method: where none is given, a method may bring its own (``Settings.defaults``).
+        by_task: the same for a task that is known by its file's name (``Task.defaults``); it counts
+            more than the method's.
         free: a resumed run may change it.
         variant: two searches that differ in it are different variants in a report.
         named: words of a report for values that make a variant of their own.
@@ -83,6 +85,7 @@ class Key:
     by_variant: Mapping[str, Any] = field(default_factory=dict)
     formerly: Any = None
     by_method: bool = False
+    by_task: bool = False
     free: bool = False
     variant: bool = True
     named: Mapping[Any, str] = field(default_factory=dict)
@@ -103,7 +106,7 @@ class Key:
     @property
     def unset(self) -> Any:
         """What a config holds where nothing is given."""
-        return None if self.by_method else self.default
+        return None if self.by_method or self.by_task else self.default
 
     @property
     def untold(self) -> Any:

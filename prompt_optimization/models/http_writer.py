@@ -131,11 +131,11 @@ class HttpWriter:
         if status < 500 and status not in (408, 409, 429):
             return InputError(
                 f"the server at {self.settings.base_url} refuses the request ({status}: "
-                f"{self._shown(error.message)}); check the address, the model's name and the "
+                f"{self._shown(_said(error))}); check the address, the model's name and the "
                 "further fields",
                 key=("writer.base_url", "writer.model", "writer.extra"),
             )
-        return self._silent(f"cannot answer ({status}: {self._shown(error.message)})")
+        return self._silent(f"cannot answer ({status}: {self._shown(_said(error))})")
 
     def _silent(self, problem: str) -> InputError:
         return InputError(
@@ -156,6 +156,14 @@ class HttpWriter:
         hidden = text.replace(self._key, "***") if self._key else text
         line = " ".join(_encodable(hidden).split())
         return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
+
+
+def _said(error: openai.APIStatusError) -> str:
+    """Why the server refuses; OpenAI's calls it the message, those on FastAPI the detail."""
+    body: Any = error.body
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail") or body
+    return str(body or error.message)
 
 
 def _encodable(text: str) -> str:

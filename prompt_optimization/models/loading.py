@@ -138,7 +138,9 @@ def _load_network(
 ) -> PreTrainedModel:
     """The base model where it belongs, with the adapter in its weights."""
     own, trusted = settings.model_arguments or {}, settings.trust_remote_code
-    of_config = {name: own[name] for name in ("revision", "subfolder") if name in own}
+    of_config: dict[str, Any] = {
+        name: own[name] for name in ("revision", "subfolder") if name in own
+    }
     config = _load(AutoConfig, sources.base, trusted, {**hub_arguments(own), **of_config})
     # Where a quantised weight can be made, and moved to, depends on the kind.
     quantised = "quantization_config" in own or hasattr(config, "quantization_config")

@@ -33,7 +33,7 @@ class Thinking:
 
     @property
     def opening(self) -> str:
-        return self.closing.replace("/", "", 1)
+        return _opening(self.closing)
 
     def is_open(self, text: str) -> bool:
         """Whether ``text`` ends within its thinking."""
@@ -45,10 +45,13 @@ class Thinking:
 
 
 def closing_tag(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The one of ``TAGS`` that the tokenizer's chat template or vocabulary has; empty without."""
+    """The one of ``TAGS`` that the tokenizer's chat template or vocabulary has; empty without. Some
+    templates only open the thinking."""
     known = set(tokenizer.get_added_vocab())
     source = tokenizer.get_chat_template() if tokenizer.chat_template else ""
-    return next((tag for tag in TAGS if tag in known or tag in source), "")
+    return next(
+        (tag for tag in TAGS if tag in known or tag in source or _opening(tag) in source), ""
+    )
 
 
 def endings(think_end: str, tag: str) -> tuple[str, ...]:
@@ -62,3 +65,7 @@ def endings(think_end: str, tag: str) -> tuple[str, ...]:
     if think_end == "auto":
         return (f"\n{tag}\n\n", f"\n{tag}", tag) if tag else ()
     return (of_one_line(think_end),) if think_end else ()
+
+
+def _opening(closing: str) -> str:
+    return closing.replace("/", "", 1)

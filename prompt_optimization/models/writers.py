@@ -21,9 +21,13 @@ from prompt_optimization.models.model import Model
 from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.models.spans import tokenise
 from prompt_optimization.models.worker import Worker
+from prompt_optimization.tasks.templates import turns_of
 
 # Replies that are written side by side at most; requests are much longer than questions.
 REPLIES_AT_ONCE = 64
+
+# The system's words stand in the prompt's slot, the user's in the question's.
+_SYSTEM_AND_USER = turns_of("system", "")
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class LocalWriter:
 
     def _ids(self, requests: Sequence[Request]) -> list[Ids]:
         chat, info = self.model.chat, self.model.info
-        texts = [_turn(chat, request) for request in requests]
+        texts = [_conversation(chat, request) for request in requests]
         found = [chat.start + each.ids for each in tokenise(self.model.tokenizer, texts)]
         for ids, request in zip(found, requests, strict=True):
             needed = len(ids) + request.max_tokens
@@ -201,7 +205,10 @@ def _write_pool(
     ]
 
 
-def _turn(chat: ChatFormat, request: Request) -> str:
-    """The conversation up to the reply. The system's words open the user's turn, which every chat
-    template has."""
-    return chat.render("\n\n".join(text for text in (request.system, request.user) if text))
+def _conversation(chat: ChatFormat, request: Request) -> str:
+    """The full text up to the reply; what the system says opens the user's turn where the chat
+    template has no system turn."""
+    if not request.system.strip():
+        return chat.render(request.user)
+    text, _, _ = chat.frame(_SYSTEM_AND_USER, fold_system=True).render(request.user, request.system)
+    return text

@@ -148,15 +148,16 @@ class Optimizer(ABC):
         """
 
     @classmethod
-    def first_round(cls, settings: Any, rows: int) -> int:
+    def first_round(cls, settings: Any, examples: int, models: int) -> int:
         """The evaluations below which a budget leaves the method nothing to show: those of the
         initial prompt, and of a first population where the method has one.
 
         Args:
             settings: the method's.
-            rows: of the training split, times the models that the prompt is optimised for.
+            examples: of the training split.
+            models: that the prompt is optimised for.
         """
-        return rows
+        return examples * models
 
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt, given in ``Layout.normalise``'s form."""

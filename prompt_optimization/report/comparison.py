@@ -12,6 +12,7 @@ from itertools import chain
 from statistics import fmean
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -25,11 +26,12 @@ from prompt_optimization.scoring.statistics import (
     crossed_difference,
     is_graded,
     mean_difference,
-    mean_value,
 )
 
 # What has to be the same in all runs. A writer belongs to its method.
-ALIKE = {name: words for name, words in (MODEL | TASK).items() if name != "writer"}
+ALIKE = {name: words for name, words in (MODEL | TASK).items() if name != "writer"} | {
+    "metric": "the metric"
+}
 
 # The prompts that a run measures on test, as its log calls them.
 SIDES = ("initial", "best")
@@ -58,12 +60,13 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
         budget: rows that each run might evaluate on train.
 
     Raises:
-        InputError: the runs were not made with the same model on the same rows.
+        InputError: the runs were not made with the same model on the same rows, or another metric
+            counted.
     """
     every = [log for own in logs.values() for log in own]
     first = every[0]
     for log in every[1:]:
-        changed = changes(first["environment"], log["environment"], ALIKE)
+        changed = changes(_circumstances(first), _circumstances(log), ALIKE)
         if changed:
             raise InputError(
                 f"the runs cannot be compared, because {'; '.join(changed)} between two of them; "
@@ -76,11 +79,16 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
         "model": first["environment"]["model"],
         "rows": {split: len(rows) for split, rows in first["environment"]["rows"].items()},
         "metric": metric_label(first["params"]),
+        "weighted": any(_weights(log) for log in every),
         "budget": budget,
         "points": points,
         "settings": _different({method: own[0]["params"] for method, own in logs.items() if own}),
         "methods": {method: _method(own, budget, points) for method, own in logs.items() if own},
     }
+
+
+def _circumstances(log: Log) -> dict[str, Any]:
+    return {**log["environment"], "metric": metric_label(log["params"])}
 
 
 def _different(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -126,13 +134,12 @@ def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str
     }
     if all(log["evaluation"]["test"] for log in logs):
         before, after = ([_hits(log, side) for log in logs] for side in SIDES)
+        weights, graded = _weights(logs[0]), is_graded(chain(*before, *after))
         gains = [
             [ours - theirs for theirs, ours in zip(*pair, strict=True)]
             for pair in zip(before, after, strict=True)
         ]
         by_row = [fmean(row) for row in zip(*gains, strict=True)]
-        weights = logs[0]["evaluation"]["test"]["best"].get("weights", [])
-        graded = is_graded(chain(*before, *after))
         # Exactly zero where nothing but the initial prompt was elected, as in a run's own log.
         same = all(run["chosen"] == run["initial"] for run in runs)
         over_rows = (
@@ -140,13 +147,14 @@ def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str
             if same
             else mean_difference(by_row, weights, graded)
         )
-        for side, own in zip(SIDES, (before, after), strict=True):
-            found[side] = fmean(mean_value(hits, weights, graded).value for hits in own)
         found |= {
+            "initial": _mean(before, weights),
+            "best": _mean(after, weights),
             "difference": asdict(over_rows),
         }
         if len(runs) > 1 and len(by_row) > 1:
-            found["difference_over_seeds"] = asdict(crossed_difference(gains, weights, graded))
+            over_both = crossed_difference(gains, weights, graded)
+            found["difference_over_seeds"] = asdict(over_both)
     reached = {point: [best_at(run["curve"], point) for run in runs] for point in points}
     found["objective"] = {
         str(point): fmean(each for each in own if each is not None) if None not in own else None
@@ -177,8 +185,19 @@ def _run(log: Log, budget: int) -> dict[str, Any]:
 
 def _hits(log: Log, side: str) -> list[float]:
     """Per test row, what the metric gave to one of the prompts."""
-    record = log["evaluation"]["test"][side]
-    return [float(hit) for hit in record["hits"][metric_of(record)]]
+    measured = log["evaluation"]["test"][side]
+    return [float(hit) for hit in measured["hits"][metric_of(measured)]]
+
+
+def _weights(log: Log) -> list[float]:
+    """Per test row, how much it counts; empty where all count alike."""
+    test = log["evaluation"]["test"]
+    return test["best"].get("weights", []) if test else []
+
+
+def _mean(hits: Sequence[Sequence[float]], weights: Sequence[float]) -> float:
+    """Over runs and their rows."""
+    return fmean(fmean(own, weights or None) for own in hits)
 
 
 def sheets(record: Mapping[str, Any]) -> list[Sheet]:
@@ -189,10 +208,11 @@ def sheets(record: Mapping[str, Any]) -> list[Sheet]:
 def _differences(record: Mapping[str, Any]) -> Sheet:
     n, different = record["rows"].get("test", 0), ", ".join(record["settings"])
     return Sheet(
-        f"Difference to the initial prompt on {n} test rows, in points",
-        f"Accuracy of the elected prompt minus that of the initial one, by {record['metric']}, "
-        "mean over seeds, with 95 % intervals. Over rows: the same prompts on other rows. Over "
-        "rows and seeds: prompts of other runs, too; that takes two seeds."
+        f"Difference to the initial prompt on {n} test rows by {record['metric']}, in points",
+        "The mean value of the elected prompt minus that of the initial one, mean over seeds, "
+        "with 95 % intervals. Over rows: the same prompts on other rows. Over rows and seeds: "
+        "prompts of other runs, too; that takes two seeds."
+        + (" Rows count by their weights." if record["weighted"] else "")
         + (f" The methods have their own {different}." if different else ""),
         ("method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "by seed"),
         [
@@ -258,7 +278,8 @@ def grids(found: Sequence[Sheet]) -> list[Grid]:
     """The tables for the screen."""
     made = []
     for sheet in found:
-        grid = Grid(title=sheet.title, caption=sheet.note, caption_justify="left")
+        title, note = escape(sheet.title), escape(sheet.note)
+        grid = Grid(title=title, caption=note, caption_justify="left")
         for number, column in enumerate(sheet.columns):
             grid.add_column(column, justify="right" if number else "left")
         for row in sheet.rows:

@@ -38,7 +38,7 @@ COLDEST = 1e-6
 
 def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
     """Refuse a search that needs an answer to force where no extractor asks for one, rows that
-    nothing could be right for, and too few of them for the method.
+    nothing could be right for, too few of them for the method, and too small a budget for it.
 
     Args:
         splits: the rows of each, the training rows first.
@@ -50,6 +50,7 @@ def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
     for rows in (train, *held_out):
         settings.metric.check(rows)
     settings.method.check_rows(len(train))
+    check_budget(settings, len(train))
     if settings.task.extractor_text:
         return
     if settings.scoring.objective != "answers":
@@ -63,6 +64,27 @@ def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
             f"the method '{settings.run.method}' differentiates the loss of the answer after an "
             "extractor, and there is none; take another method, or give one",
             key=("method", "extractor_text"),
+        )
+
+
+def check_budget(settings: Plan, examples: int, key: str = "max_evaluations") -> None:
+    """Refuse a budget that leaves the method nothing to show.
+
+    Args:
+        examples: of the training split.
+        key: that sets the budget.
+
+    Raises:
+        InputError: it does.
+    """
+    budget, models = settings.stop.max_evaluations, settings.models.num_train_models
+    method = settings.run.method
+    needed = optimizer_class(method).first_round(settings.method, examples, models)
+    if 0 < budget < needed:
+        raise InputError(
+            f"a budget of {budget} rows is below the first round of '{method}', which takes "
+            f"{needed} with the initial prompt on {examples * models} rows; give at least that",
+            key=key,
         )
 
 

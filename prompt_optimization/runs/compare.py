@@ -11,9 +11,9 @@ from typing import Any
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.models.kept import KeptModels
 from prompt_optimization.models.open import open_models
-from prompt_optimization.optimizers.base import optimizer_class
 from prompt_optimization.optimizers.registry import method_names
 from prompt_optimization.optimizers.stoppers import StopSettings
+from prompt_optimization.runs.assemble import check_budget
 from prompt_optimization.runs.config import Plan, plan
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.run import run
@@ -81,7 +81,7 @@ def entrants(
             found.append(Entrant(method, seed, changed, plan(changed)))
     _, splits = read_task(found[0].plan.task, lambda _: None)  # every run says its warnings
     for entrant in found:
-        _check_budget(entrant, budget, len(splits.train))
+        check_budget(entrant.plan, len(splits.train), key="budget")
         _check_logs(entrant)
     return found
 
@@ -120,18 +120,6 @@ def _check_methods(methods: Sequence[str]) -> None:
             )
         if name in methods[:place]:
             raise InputError(f"method '{name}' is named twice; name it once", key="methods")
-
-
-def _check_budget(entrant: Entrant, budget: int, examples: int) -> None:
-    settings = entrant.plan
-    rows = examples * settings.models.num_train_models
-    needed = optimizer_class(entrant.method).first_round(settings.method, rows)
-    if budget < needed:
-        raise InputError(
-            f"a budget of {budget} rows is below the first round of '{entrant.method}', which "
-            f"takes {needed} with the initial prompt on {rows} rows; give at least that",
-            key="budget",
-        )
 
 
 def _check_logs(entrant: Entrant) -> None:

@@ -212,9 +212,11 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     given["resume"] = RESUME.get(given["resume"], given["resume"])
     run = RunSettings.of(given)
     kind = settings_class(run.method)
+    known = task_of(Path(str(given["train_data"])).stem)
+    brought = {**kind.defaults, **(known.defaults if known else {})}
     for name, each in all_keys().items():
-        if each.by_method and given[name] is None:
-            given[name] = kind.defaults.get(name, each.default)
+        if each.unset is None and given[name] is None:
+            given[name] = brought.get(name, each.default)
     task, models = TaskSettings.of(given), AnswererSettings.of(given)
     reasoning, stop = ReasoningSettings.of(given), StopSettings.of(given)
     compute, writer = ComputeSettings.of(given), WriterSettings.of(given)

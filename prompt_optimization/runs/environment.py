@@ -48,6 +48,7 @@ def describe(
             "sha256": chat.sha256,
             "before": chat.prefix,
             "after": chat.suffix,
+            **({"dated": True} if chat.dated else {}),
         },
         "data": {
             name: {

@@ -31,6 +31,7 @@ from prompt_optimization.runs.store.identity import (
     changed_settings,
     changes,
     check_writable,
+    made_differently,
 )
 from prompt_optimization.runs.store.lock import RunLock
 from prompt_optimization.runs.store.outputs import (
@@ -149,11 +150,9 @@ def _continue(path: Path, report: dict[str, Any]) -> None:
     different = changes(before["environment"], report["environment"], MODEL)
     different += changed_settings(params, report["params"], set())
     if different:
-        raise InputError(
-            f"'{path}' holds outputs that were made differently: {'; '.join(different)}; set it "
-            "back or choose another place",
-            key="result_prefix",
-        )
+        what = f"'{path}' holds outputs that were made differently"
+        otherwise = "choose another place"
+        raise made_differently(what, different, report["environment"], otherwise, "result_prefix")
     report["results"] = before["results"]
     report["environment"]["data"] |= before["environment"]["data"]
 

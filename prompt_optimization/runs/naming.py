@@ -15,7 +15,7 @@ DEFAULT_PROMPT = (
 )
 MISLEADING_PROMPT = " no thinking just feeling."
 
-METRIC_OPTIONS = ("task.pattern", "task.tolerance", "task.field")
+METRIC_OPTIONS = ("task.pattern", "task.tolerance", "task.field", "task.over_references")
 
 
 def task_name(train_data: str | Path) -> str:

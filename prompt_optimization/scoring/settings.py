@@ -24,6 +24,7 @@ class ScoringSettings(Settings, group="scoring"):
         flat="objective",
         choices=OBJECTIVES,
         by_method=True,
+        by_task=True,
         source="code, measured",
     )
     nll_weight: float = key(

@@ -46,9 +46,10 @@ def mean_value(
     if not weights and not graded:
         return wilson(sum(values) / len(values), len(values))
     value, variance, rows = _weighted(values, weights)
+    share = Z / _quantile(rows)
     if variance:
         rows = value * (1 - value) / variance
-    found = wilson(value, rows * (Z / _quantile(values, weights)) ** 2)
+    found = wilson(value, rows * share**2)
     return replace(found, n=len(values))
 
 
@@ -100,15 +101,9 @@ def mean_difference(
     Args:
         weights, graded: see ``mean_value``.
     """
-    weights = _unequal(weights)
-    if weights or graded:
-        value, variance, _ = _weighted(differences, weights)
-        if variance:
-            reach = _quantile(differences, weights) * math.sqrt(variance)
-            return _around(value, value, reach, len(differences))
-    centre, variance = _adjusted(differences)
-    value = sum(differences) / len(differences)
-    return _around(value, centre, Z * math.sqrt(variance), len(differences))
+    spread = _spread(differences, weights, graded)
+    quantile = _quantile(spread.rows) if spread.weighted else Z
+    return spread.around(quantile * math.sqrt(spread.variance))
 
 
 def crossed_difference(
@@ -120,8 +115,10 @@ def crossed_difference(
     Rows and runs are crossed random effects: the two-way analysis of variance with one value a
     cell, as for several readers of the same cases (Hillis, Statistics in Medicine 26, 2007). The
     variance is that of ``mean_difference``, over rows, and the component between runs divided by
-    their number. The mean squares estimate that component; it is at least 0. Student's t has
-    Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946), at least those of the runs.
+    their number. That component is the variance of the runs' means beyond what the residuals
+    explain; it is at least 0. Where rows have weights, the means are weighted, and so is the
+    variance that residuals give a mean. Student's t has Satterthwaite's degrees of freedom
+    (Biometrics Bulletin 2, 1946), at least those of the runs or the rows, whichever are fewer.
 
     Args:
         weights, graded: see ``mean_value``.
@@ -130,35 +127,57 @@ def crossed_difference(
     count, n = cells.shape
     assert count > 1 and n > 1, "a variance takes two runs and two rows"
     weights = _unequal(weights)
-    differences = cells.mean(axis=0).tolist()
-    value, over_rows, rows = _weighted(differences, weights)
-    centre = value
-    if not over_rows or not (weights or graded):
-        value, rows = sum(differences) / n, n
-        centre, over_rows = _adjusted(differences)
-    if weights:
-        # As the ratio estimator has them: a run's mean over these cells is its weighted one.
-        cells = value + np.array(weights) / np.mean(weights) * (cells - value)
-    by_run, by_row = cells.mean(axis=1, keepdims=True), cells.mean(axis=0)
-    between = n * float(by_run.var(ddof=1))
-    residuals = cells - by_run - by_row + cells.mean()
-    residual = float((residuals**2).sum()) / ((count - 1) * (n - 1))
-    variance = over_rows + max(0.0, between - residual) / cells.size
-    freedom = variance**2 / ((between / cells.size) ** 2 / (count - 1) + over_rows**2 / (rows - 1))
-    reach = float(t.ppf(0.975, max(count - 1, freedom))) * math.sqrt(variance)
-    return _around(value, centre, reach, n)
+    w = _shares(n, weights)
+    by_run, by_row = cells @ w, cells.mean(axis=0)
+    spread = _spread(by_row.tolist(), weights, graded)
+    between = float(by_run.var(ddof=1))
+    residuals = cells - by_run[:, None] - by_row + by_run.mean()
+    correction = 1 / (1 - float(w @ w)) / (count - 1)
+    residual = float((residuals**2 @ w**2).sum()) * correction
+    variance = spread.variance + max(0.0, between - residual) / count
+    freedom = variance**2 / (
+        (between / count) ** 2 / (count - 1) + spread.variance**2 / (spread.rows - 1)
+    )
+    fewest = max(1.0, min(count, spread.rows) - 1)
+    reach = float(t.ppf(0.975, max(fewest, freedom))) * math.sqrt(variance)
+    return spread.around(reach)
 
 
-def _adjusted(differences: Sequence[float]) -> tuple[float, float]:
-    """The mean of ``differences`` and its variance, as Agresti and Min adjust them."""
-    total = len(differences) + 2
+@dataclass(frozen=True)
+class _Spread:
+    """The mean of one difference a row, and how sure it is.
+
+    Attributes:
+        value: the mean over the ``n`` rows.
+        centre: of its interval.
+        variance: of the mean.
+        rows: how many tell the variance; Kish's effective number where rows have weights.
+        weighted: the variance is that of weighted or graded rows, not Agresti and Min's.
+    """
+
+    value: float
+    centre: float
+    variance: float
+    rows: float
+    n: int
+    weighted: bool
+
+    def around(self, reach: float) -> Estimate:
+        low, high = max(-1.0, self.centre - reach), min(1.0, self.centre + reach)
+        return Estimate(self.value, low, high, self.n)
+
+
+def _spread(differences: Sequence[float], weights: Sequence[float], graded: bool) -> _Spread:
+    """See ``mean_difference``."""
+    n, weights = len(differences), _unequal(weights)
+    if weights or graded:
+        value, variance, rows = _weighted(differences, weights)
+        if variance:
+            return _Spread(value, value, variance, rows, n, weighted=True)
+    total = n + 2
     centre = sum(differences) / total
-    variance = (sum(d * d for d in differences) + 1) / total - centre**2
-    return centre, variance / total
-
-
-def _around(value: float, centre: float, reach: float, n: int) -> Estimate:
-    return Estimate(value, max(-1.0, centre - reach), min(1.0, centre + reach), n)
+    variance = ((sum(d * d for d in differences) + 1) / total - centre**2) / total
+    return _Spread(sum(differences) / n, centre, variance, n, n, weighted=False)
 
 
 def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
@@ -185,19 +204,24 @@ def _unequal(weights: Sequence[float]) -> Sequence[float]:
     return weights if len({*weights}) > 1 else ()
 
 
+def _shares(n: int, weights: Sequence[float]) -> np.ndarray:
+    """What each of ``n`` rows is of the whole."""
+    w: np.ndarray = np.array(weights or [1.0] * n, dtype=float)
+    w /= w.sum()
+    return w
+
+
 def _weighted(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float, float]:
     """The weighted mean, its variance with Bessel's correction, and Kish's effective number of
     rows."""
     x = np.array(values, dtype=float)
-    w = np.array(weights or [1.0] * len(x), dtype=float)
-    w /= w.sum()
+    w = _shares(len(x), weights)
     value = float(w @ x)
     rows = float(1 / (w @ w))
     variance = float(w**2 @ (x - value) ** 2) * rows / (rows - 1) if np.ptp(x) else 0.0
     return value, variance, rows
 
 
-def _quantile(values: Sequence[float], weights: Sequence[float]) -> float:
+def _quantile(rows: float) -> float:
     """Student's, in the place of ``Z``."""
-    *_, rows = _weighted(values, weights)
     return float(t.ppf(0.975, max(1.0, rows - 1)))

@@ -17,7 +17,9 @@ def open_metric(settings: TaskSettings) -> Metric:
     Raises:
         InputError: it cannot be made.
     """
-    options = Options(settings.pattern, settings.tolerance, settings.field)
+    options = Options(
+        settings.pattern, settings.tolerance, settings.field, settings.over_references
+    )
     return METRICS[settings.metric](options)
 
 

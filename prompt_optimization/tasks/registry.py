@@ -8,7 +8,9 @@ about.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from prompt_optimization.tasks.splits import ALL
 
@@ -42,6 +44,7 @@ class Task:
         train, dev, test: rows per split (paper, section 4.1), or ``ALL`` of its file.
         dev_file, test_file: beside the training file, where the authors publish a split of their
             own.
+        defaults: of settings that are ``by_task``, by name.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Task:
     test: int = 100
     dev_file: str = ""
     test_file: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def extractor(self, style: str) -> str:
         """The text after the reasoning that asks for the answer; empty for free text, which is the
@@ -137,17 +141,21 @@ _MMLU = """
 """.split()
 
 
-def _of_gpo(name: str, benchmark: str, answer: str) -> Task:
+def _of_gpo(name: str, benchmark: str, answer: str, **defaults: Any) -> Task:
     """A task that GPO's authors cut into three files, each of which is a whole split."""
     dev, test = (f"{name}_{split}.jsonl" for split in ("dev", "test"))
-    return Task(name, benchmark, answer, ALL, ALL, ALL, dev_file=dev, test_file=test)
+    return Task(name, benchmark, answer, ALL, ALL, ALL, dev, test, defaults)
+
+
+# Free text as GPO's authors score it: nothing stands before it, and all references count alike.
+_FREE = {"metric": "rouge_l", "task.over_references": "mean", "objective": "answers"}
 
 
 _GPO = (
     *(_of_gpo(f"gpo_bbh_{name}", "gpo_bbh", answer) for name, answer in _BBH.items()),
     *(_of_gpo(f"mmlu_{name}", "mmlu", "letter") for name in _MMLU),
     _of_gpo("gpo_gsm8k", "gpo_gsm8k", "integer"),
-    _of_gpo("webnlg", "webnlg", "text"),
+    _of_gpo("webnlg", "webnlg", "text", **_FREE),
     _of_gpo("wsc", "wsc", "letter"),
 )
 

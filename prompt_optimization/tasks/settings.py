@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
+from prompt_optimization.tasks.metrics.metric import OVER_REFERENCES
 from prompt_optimization.tasks.metrics.registry import METRICS
 from prompt_optimization.tasks.registry import STYLES
 from prompt_optimization.tasks.templates import CONNECTORS, END
@@ -106,9 +107,11 @@ class TaskSettings(Settings, group="task"):
         "what a written answer is worth, for dev, test, evaluations and objective=answers: strict "
         "and flexible read what it states; choice an option's letter; number one within tolerance; "
         "math an expression; contains finds a reference in it; regex what pattern matches; "
-        "json_field the value of field; f1 and rouge_l count shared words",
+        "json_field the value of field; f1 and rouge_l count shared words. The task webnlg "
+        "brings rouge_l with over_references=mean",
         flat="metric",
         choices=tuple(METRICS),
+        by_task=True,
         of_task=True,
     )
     pattern: str = key(
@@ -127,6 +130,14 @@ class TaskSettings(Settings, group="task"):
         "",
         "of metric=json_field: the name of a field, or names with dots between, such as answer or "
         "result.0.name",
+        of_task=True,
+    )
+    over_references: str = key(
+        "best",
+        "of metric=rouge_l: what counts where an answer has several references: the best of their "
+        "values, or the mean",
+        choices=tuple(OVER_REFERENCES),
+        by_task=True,
         of_task=True,
     )
     connector: str = key(

@@ -1,22 +1,31 @@
-"""A writer behind a server, against a small real one that misbehaves on request."""
+"""A writer behind a server: a small one that misbehaves on request, and one that serves a model."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.bundled import ensure_bundled
 from prompt_optimization.models.http_writer import HttpWriter
 from prompt_optimization.models.settings import WriterSettings
 from prompt_optimization.models.writers import Reply, Request
 from prompt_optimization.optimizers.text.parse import read_prompt
+from prompt_optimization.runs.store.replies import replies_path
+from tests.runs.harness import carry_out
 
 KEY = "sk-very-secret"
 
@@ -178,6 +187,21 @@ def test_a_refusal_is_final(server: Server, make_writer: Any, status: int) -> No
     assert ("A_KEY holds a wrong one" in str(found.value)) == (status in (401, 403))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": {"message": "no such model", "code": 7}},
+        {"error": "no such model"},
+        {"detail": "no such model"},
+        b"no such model",
+    ],
+)
+def test_the_server_s_own_words_are_shown(server: Server, make_writer: Any, answer: Any) -> None:
+    server.behaviour = lambda body, before: (400, answer)
+    with pytest.raises(InputError, match=r"refuses the request \(400: no such model\)"):
+        replies(make_writer(), Request("hello"))
+
+
 def test_a_key_that_is_not_set_is_named(
     server: Server, make_writer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,3 +253,70 @@ def test_it_works_where_a_loop_is_running(make_writer: Any) -> None:
         return replies(make_writer(), Request("hello"))
 
     assert asyncio.run(notebook())[0][0].text == "hello"
+
+
+# --- A server of models ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Settings of a writer that is the embedded model, behind the server of transformers."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    model, output = str(ensure_bundled()), tmp_path_factory.mktemp("server") / "output"
+    options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "transformers.cli.transformers", "serve", model, *options],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | quiet,
+        )
+    deadline = time.monotonic() + 300
+    try:
+        while not _healthy(port):
+            assert process.poll() is None and time.monotonic() < deadline, output.read_text()
+            time.sleep(0.2)
+        yield {"base_url": f"http://127.0.0.1:{port}/v1", "model": model}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.smollm2
+def test_a_server_of_a_model(model_server: dict[str, str]) -> None:
+    writer = HttpWriter(WriterSettings.default(**model_server))
+    capital = Request("What is the capital of France?", temperature=0.0, draws=2)
+    found = replies(writer, capital, Request("Count.", "You count.", max_tokens=3))
+    # It gives one choice a call, however many are asked for.
+    assert [reply.text for reply in found[0]] == ["The capital of France is Paris."] * 2
+    assert all(reply.asked and reply.written and not reply.cut for reply in found[0])
+    assert [(reply.written, reply.cut) for reply in found[1]] == [(3, True)]
+    writer = HttpWriter(WriterSettings.default(**model_server | {"model": "another"}))
+    with pytest.raises(
+        InputError, match=r"refuses the request \(400: .*'another'.*the model's name"
+    ):
+        replies(writer, capital)
+
+
+@pytest.mark.smollm2
+def test_a_search_whose_writer_is_behind_a_server(
+    model_server: dict[str, str], small_run: dict[str, Any], tmp_path: Path
+) -> None:
+    own = {f"writer.{name}": value for name, value in model_server.items()}
+    own |= {"writer.accept_raw": True, "writer.max_tokens": 12, "opro.proposals": 2}
+    run = {"method": "opro", "n_steps": 1, "max_new_tokens": 4, "n_dev_data": 2, "n_test_data": 2}
+    log = carry_out(small_run | own | run | {"result_prefix": tmp_path / "run"})
+    assert log.data["status"] == "finished" and log.data["steps"][0]["tried"]
+    assert log.data["environment"]["writer"] == {"model": model_server["model"]}
+    (asked,) = map(json.loads, replies_path(log.path).read_text().splitlines())
+    assert len(asked["replies"]) == 2 and all(reply["written"] for reply in asked["replies"])

@@ -176,6 +176,13 @@ def test_the_end_leaves_the_extractor_its_tokens() -> None:
         Layout(other, chat, extractor=EXTRACTOR, think_end=r"</think>\n")
 
 
+def test_a_template_that_only_opens_the_thinking() -> None:
+    tokenizer = byte_level_tokenizer()
+    assert resolve_chat_format(tokenizer).think_tag == ""
+    tokenizer.chat_template += "<think>\n"
+    assert resolve_chat_format(tokenizer).think_tag == "</think>"
+
+
 def test_thinking_that_is_no_tag_is_refused() -> None:
     with pytest.raises(InputError, match=r"'Enough\.' does not hold one closing tag") as caught:
         ReasoningSettings.default(think_end="Enough.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.writers import LocalWriter, Reply, Request
+from tests.models.chat_templates import GEMMA_2, SILENT
 from tests.plain import logits
 
 REQUESTS = (
@@ -50,9 +52,9 @@ def test_draws_and_seeds_differ_and_repeat(writer: LocalWriter) -> None:
 
 def test_at_zero_the_likeliest_token_is_taken(writer: LocalWriter) -> None:
     ((reply,),) = replies(writer, REQUESTS[2])
-    model, chat = writer.model.executor.worker.model, writer.model.chat  # type: ignore[attr-defined]
-    text = chat.render("Count.\n\nTom has 7 apples.")
-    ids = [*chat.start, *model.tokenizer(text, add_special_tokens=False)["input_ids"]]
+    model = writer.model.executor.worker.model  # type: ignore[attr-defined]
+    turns = [{"role": "system", "content": "Count."}, {"role": "user", "content": REQUESTS[2].user}]
+    ids = model.tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
     asked, written = len(ids), []
     while len(written) < 9:
         token = int(logits(model, ids)[-1].argmax())
@@ -63,6 +65,19 @@ def test_at_zero_the_likeliest_token_is_taken(writer: LocalWriter) -> None:
     assert reply.text == model.tokenizer.decode(written, skip_special_tokens=True)
     assert (reply.asked, reply.written) == (asked, len(written))
     assert reply.cut == (len(written) == 9)
+
+
+@pytest.mark.parametrize("template", [GEMMA_2, SILENT], ids=["refuses it", "leaves it out"])
+def test_without_a_system_turn_its_words_open_the_user_s(
+    make_model: Any, make_answerer: Any, template: str
+) -> None:
+    model = make_model("gemma-2")
+    model.tokenizer = copy.deepcopy(model.tokenizer)
+    model.tokenizer.chat_template = template
+    asked = Request("Tom has 7 apples.", system=" Count.\n", temperature=0.0, max_tokens=4)
+    folded = replace(asked, system="", user="Count. \n\nTom has 7 apples.")
+    found, same = replies(LocalWriter(make_answerer(model)), asked, folded)
+    assert found == same
 
 
 def test_what_is_read_for_several_replies_counts_once(writer: LocalWriter) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Engine, Outcome
 from prompt_optimization.optimizers.base import Optimizer, optimizer_class
 from prompt_optimization.optimizers.registry import about, method_names, settings_class
+from prompt_optimization.runs.config import plan
 from prompt_optimization.runs.store.log import read_log
-from tests.runs.harness import carry_out, die_at_write, outcome, session, without_times
+from tests.runs.harness import carry_out, die_at_write, outcome, session, values, without_times
 from tests.writers import script_writers
 
 # What a method cannot do without. Only settings that have no default belong here.
@@ -145,10 +147,27 @@ def test_nothing_is_scored_twice_and_the_ledger_equals_what_was_computed(
     assert spent == sorted(spent) and spent[-1] == ledger["search"]["evaluations"]
 
 
-@pytest.mark.parametrize("limit", [1, 7, 20, 45])
+def first_round(flags: dict[str, Any]) -> int:
+    """The smallest budget that the method takes."""
+    method = plan(values(flags)).method
+    return optimizer_class(flags["method"]).first_round(method, flags["n_train_data"], 1)
+
+
+def test_a_budget_below_the_first_round_is_refused(flags: dict[str, Any]) -> None:
+    needed = first_round(flags)
+    with pytest.raises(InputError, match=f"which takes {needed} with") as caught:
+        carry_out(flags | {"max_evaluations": needed - 1})
+    assert caught.value.keys == ("max_evaluations",)
+    # What it needs is enough: one that asks for more than the initial prompt makes a step of it.
+    log = carry_out(flags | {"max_evaluations": needed}).data
+    assert log["steps"] or needed == flags["n_train_data"]
+
+
+@pytest.mark.parametrize("more", [1, 14, 39])
 def test_a_budget_is_obeyed_within_one_batch(
-    flags: dict[str, Any], limit: int, monkeypatch: pytest.MonkeyPatch
+    flags: dict[str, Any], more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    limit = first_round(flags) + more
     from prompt_optimization.scoring.scorer import Scorer
 
     batches: list[tuple[int, int]] = []

@@ -3,6 +3,7 @@ what the logs hold."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,15 +17,23 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from rich.console import Console
 from scipy.stats import norm, t
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.report.comparison import best_at, comparison, curve, markdown, sheets
+from prompt_optimization.report.comparison import (
+    best_at,
+    comparison,
+    curve,
+    grids,
+    markdown,
+    sheets,
+)
 from prompt_optimization.runs.compare import Outcome, carry_out, entrants
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.store.lock import RunLock
 from prompt_optimization.runs.store.log import read_log
-from prompt_optimization.scoring.statistics import mean_difference
+from prompt_optimization.scoring.statistics import paired_difference
 from tests.runs import harness
 from tests.runs.harness import die_at_write, outcome, session, values, without_times
 from tests.writers import script_writers
@@ -135,27 +144,6 @@ def test_the_table_is_what_the_logs_hold(whole: Path) -> None:
     )
 
 
-def test_the_metric_and_the_weights_of_the_runs_count(whole: Path) -> None:
-    logs = [logs_in(whole)[f"random_seed{seed}"] for seed in (0, 1)]
-    weights = [4.0, *[1.0] * 7]
-    graded = {"initial": [0.5] * 8, "best": [1.0, *[0.25] * 7]}
-    for log in logs:
-        log["params"]["metric"] = "f1"
-        test = log["evaluation"]["test"]
-        for side, hits in graded.items():
-            test[side] |= {"metric": "f1", "weights": weights}
-            test[side]["hits"] = test[side]["hits"] | {"f1": hits}
-        test["difference"]["f1"] = {"value": 2 / 44}
-    record = comparison({"random": logs}, BUDGET)
-    found = record["methods"]["random"]
-    assert record["metric"] == "f1" and "by f1" in sheets(record)[0].note
-    assert (found["initial"], found["best"]) == pytest.approx((0.5, (4 + 7 / 4) / 11))
-    gains = [after - before for before, after in zip(*graded.values(), strict=True)]
-    expected = mean_difference(gains, weights, graded=True)
-    assert found["difference"] == asdict(expected)
-    assert found["difference_over_seeds"]["value"] == pytest.approx(expected.value)
-
-
 def check_intervals(found: Mapping[str, Any], *cells: Sequence[int]) -> None:
     """What a method gained on each row with either seed, against the formulas written out."""
     n, rows = len(cells[0]), [sum(row) / 2 for row in zip(*cells, strict=True)]
@@ -174,6 +162,46 @@ def check_intervals(found: Mapping[str, Any], *cells: Sequence[int]) -> None:
     reach = t.ppf(0.975, max(1, freedom)) * both**0.5
     assert found["difference_over_seeds"]["high"] == pytest.approx(min(1, middle + reach))
     assert found["difference_over_seeds"]["low"] == pytest.approx(max(-1, middle - reach))
+
+
+def test_values_and_weights_of_the_metric_that_counts(whole: Path) -> None:
+    logs = [logs_in(whole)[f"random_seed{seed}"] for seed in (0, 1)]
+    before, weights = [0.25, 0.0, 0.5, 1.0, 0.0, 0.75, 0.5, 0.0], [3.0, *[1.0] * 7]
+    after = [
+        [0.75, 0.5, 0.5, 1.0, 0.0, 1.0, 0.25, 0.5],
+        [0.5, 0.5, 0.75, 0.5, 0.0, 1.0, 0.5, 0.5],
+    ]
+    for log, values_after in zip(logs, after, strict=True):
+        log["params"] |= {"metric": "regex", "task.pattern": "[a-z]"}
+        log["evaluation"]["chosen"] = " elected"
+        test = log["evaluation"]["test"]
+        for side, given in (("initial", before), ("best", values_after)):
+            test[side] |= {"prompt": side, "metric": "regex", "weights": weights}
+            test[side]["hits"]["regex"] = given
+        own = paired_difference(before, values_after, weights)
+        test["difference"]["regex"] = asdict(own)
+    (one, _), record = logs, comparison({"random": logs}, BUDGET)
+    found = record["methods"]["random"]
+    assert found["initial"] == pytest.approx(3.5 / 10)
+    assert found["best"] == pytest.approx((6 + 5.25) / 2 / 10)
+    assert found["difference"]["value"] == pytest.approx(found["best"] - found["initial"])
+    both, rows = found["difference_over_seeds"], found["difference"]
+    assert both["value"] == pytest.approx(rows["value"])
+    assert both["low"] < rows["low"] < rows["high"] < both["high"]
+    first, *_ = sheets(record)
+    assert "test rows by regex (pattern='[a-z]')" in first.title and "weights" in first.note
+    console = Console(file=io.StringIO(), width=200)
+    console.print(grids([first])[0])
+    assert "pattern='[a-z]'" in console.file.getvalue()  # type: ignore[attr-defined]
+    alone = comparison({"random": [one]}, BUDGET)["methods"]["random"]
+    assert alone["difference"] == pytest.approx(one["evaluation"]["test"]["difference"]["regex"])
+
+
+def test_runs_of_other_metrics_are_not_compared(whole: Path) -> None:
+    logs = [logs_in(whole)[f"random_seed{seed}"] for seed in (0, 1)]
+    logs[1]["params"]["metric"] = "flexible"
+    with pytest.raises(InputError, match=r'the metric changed \(metric was "strict" and is "flex'):
+        comparison({"random": logs}, BUDGET)
 
 
 def test_what_methods_bring_of_their_own_is_named(

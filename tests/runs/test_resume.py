@@ -9,12 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.utils import chat_template_utils
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import remove_leftovers
@@ -245,6 +247,42 @@ def test_what_changed_is_named(
     assert "topk was 10 and is 12" in forced and len(forced) == 4
     assert log.data["steps"][-1]["samples"] == 8 and log.data["initial"]["samples"] == 8
     assert log.data["evaluation"]["dev"] is None
+
+
+class Calendar:
+    """The clock that chat templates read."""
+
+    def __init__(self, day: str) -> None:
+        self.day = day
+
+    def now(self) -> datetime:
+        return datetime.strptime(self.day, "%d %b %Y")
+
+
+def test_a_template_that_writes_the_date(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved_model: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(saved_model, model)
+    template = "Cutting Knowledge Date: December 2023\nToday Date: {{ date_string }}\n"
+    clock = "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}"
+    file = model / "chat_template.jinja"
+    file.write_text(clock + "{% endif %}" + template + file.read_text())
+    flags |= {"model_paths": model}
+    with monkeypatch.context() as patch:
+        patch.setattr(chat_template_utils, "datetime", Calendar("26 Jul 2024"))
+        stop_after(2, monkeypatch, flags)
+        patch.setattr(chat_template_utils, "datetime", Calendar("27 Jul 2024"))
+        with pytest.raises(InputError, match=r"Date: 26 Jul 2024.* Date: 27 Jul 2024") as caught:
+            carry_out(flags)
+        assert "today's date by a variable of the chat template such as" in str(caught.value)
+        assert caught.value.keys == ("resume", "chat_template_kwargs")
+        with pytest.raises(InputError, match=r"Date: 26 Jul 2024.* Date: 28 Jul 2024.*; set it"):
+            carry_out(flags | {"chat_template_kwargs": {"date_string": "28 Jul 2024"}})
+        then = flags | {"chat_template_kwargs": {"date_string": "26 Jul 2024"}}
+        log = carry_out(then).data
+    assert log["status"] == "finished" and len(log["steps"]) == 4
+    assert log["params"]["chat_template_kwargs"] == {"date_string": "26 Jul 2024"}
 
 
 def test_a_forced_change_is_carried_through_however_often_it_is_killed(

@@ -84,19 +84,35 @@ def test_what_runs_share_is_no_component_between_them() -> None:
     assert (apart.low, apart.high) == (-1, 1), "two runs that differ tell next to nothing"
 
 
-def test_an_interval_over_runs_and_rows_covers() -> None:
-    rng = random.Random(5)
+@pytest.mark.parametrize(
+    ("weighted", "graded"), [(False, False), (True, False), (False, True), (True, True)]
+)
+def test_an_interval_over_runs_and_rows_covers(weighted: bool, graded: bool) -> None:
+    rng = np.random.default_rng(5)
     covered = narrow = 0
     for _ in range(300):
-        runs = []
-        for _ in range(3):
-            gain = min(0.4, max(0.0, rng.gauss(0.2, 0.06)))
-            runs.append(rng.choices([1, -1, 0], [gain, 0.1, 0.9 - gain], k=60))
-        over_both = crossed_difference(runs)
-        over_rows = mean_difference([sum(row) / 3 for row in zip(*runs, strict=True)])
+        weights = list(rng.uniform(0.5, 3, 60)) if weighted else []
+        # The prompts of a run share their gain, and all runs share how hard a row is.
+        gains, rows = rng.normal(0.1, 0.06, (3, 1)), rng.normal(0, 0.05, 60)
+        if graded:
+            runs = gains + rows + rng.normal(0, 0.1, (3, 60))
+        else:
+            drawn, up = rng.random((3, 60)), np.clip(gains + 0.1, 0, 0.4)
+            runs = (drawn < up) - 1.0 * (drawn > 0.9)
+        over_both = crossed_difference(runs.tolist(), weights, graded)
+        over_rows = mean_difference(runs.mean(axis=0).tolist(), weights, graded)
+        assert over_both.value == pytest.approx(over_rows.value)
         covered += over_both.low <= 0.1 <= over_both.high
         narrow += over_rows.low <= 0.1 <= over_rows.high
-    assert covered >= 0.93 * 300 > narrow
+    assert covered >= 0.91 * 300 > narrow
+
+
+def test_weights_that_are_alike_change_no_interval_over_runs_and_rows() -> None:
+    runs = np.random.default_rng(1).uniform(-1, 1, (3, 20)).tolist()
+    one, other = (crossed_difference(runs, w, graded=True) for w in ([], [2.0] * 20))
+    assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+    heavy = crossed_difference(runs, [100.0, *[1.0] * 19], graded=True)
+    assert heavy.high - heavy.low > 1.5 * (one.high - one.low), "one row is little evidence"
 
 
 def test_sign_flip_is_mcnemars_exact_test() -> None:

@@ -93,6 +93,12 @@ def test_the_best_reference_counts(name: str, text: str, references: list[str]) 
         assert found == any(match(text, reference) for reference in references)
 
 
+def test_all_references_may_count() -> None:
+    mean = METRICS["rouge_l"](Options(over_references="mean"))
+    assert value(mean, "the cat sat", "the cat sat", "cat sat down", "no") == pytest.approx(5 / 9)
+    assert value(MADE["rouge_l"], "the cat sat", "no", "cat sat down") == pytest.approx(2 / 3)
+
+
 @given(st.lists(st.sampled_from("cat dog 12 runs Paris".split()), min_size=1, max_size=6))
 def test_who_writes_the_reference_is_right(words: list[str]) -> None:
     reference = " ".join(words)

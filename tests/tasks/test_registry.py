@@ -14,7 +14,7 @@ from prompt_optimization.configs.template import get_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import resolve_chat_format
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.runs.config import plan, values_of
+from prompt_optimization.runs.config import all_keys, plan, values_of
 from prompt_optimization.tasks.answers import flexible_match, strict_match
 from prompt_optimization.tasks.examples import Example, read_table, split_rows
 from prompt_optimization.tasks.official import fetch, official_files
@@ -102,6 +102,27 @@ def test_each_split_of_gpo_s_is_a_file_and_questions_that_repeat_are_named(tmp_p
         planned(tmp_path)
     assert caught.value.keys == ("dev_data",)
     assert not planned(tmp_path, n_dev_data=0).dev_data
+
+
+def test_a_task_brings_what_scores_it(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"webnlg_{split}.jsonl").touch()
+
+    def params(**given: Any) -> dict[str, Any]:
+        config = get_config()
+        config.train_data = str(tmp_path / "webnlg_train.jsonl")
+        config.update(given)
+        return plan(values_of(config)).params
+
+    names = ("metric", "task.over_references", "objective", "extractor_text")
+    for method in ("opro", "random"):
+        found = params(method=method)
+        assert [found[name] for name in names] == ["rouge_l", "mean", "answers", ""]
+    assert params(metric="f1")["metric"] == "f1"
+    assert params(objective="loss")["objective"] == "loss"
+    assert {name for task in TASKS.values() for name in task.defaults} <= {
+        name for name, each in all_keys().items() if each.by_task
+    }
 
 
 @pytest.mark.skipif("GREATER_OFFICIAL" not in os.environ, reason="needs the official data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from prompt_optimization.optimizers.ape.settings import ApeSettings
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.text import induction
 from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
-from prompt_optimization.optimizers.text.racing import RACES, Race
+from prompt_optimization.optimizers.text.racing import RACES, Race, least
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
 # The temperature of PE2's paraphrases.
@@ -32,6 +33,13 @@ class Ape(TextOptimizer):
         self.made_rounds = 0
         self.top: list[str] = []
 
+    @classmethod
+    def first_round(cls, settings: ApeSettings, examples: int, models: int) -> int:
+        """Those of the initial prompt and of the first race, if that is decided early."""
+        proposed = settings.subsamples * settings.draws or settings.paraphrases
+        rows = examples * models
+        return rows + least(kind_of(settings), 1 + proposed, rows, keep=settings.top)
+
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
         self.top = [prompt]
@@ -43,9 +51,8 @@ class Ape(TextOptimizer):
         if self.made_rounds == bool(settings.subsamples) + settings.rounds:
             return None
         proposals = self.propose(self._induction() if induces else self._resampling())
-        kind = RACES.get(settings.race, partial(sample, rows=settings.race_rows))
         texts = [*self.top, *(proposal.text for proposal in proposals)]
-        scores = self.race(texts, kind, keep=settings.top)
+        scores = self.race(texts, kind_of(settings), keep=settings.top)
         self._keep_top(scores)
         self.made_rounds += 1
         return self.made(proposals, scores, self.accept(scores), top=list(self.top))
@@ -87,6 +94,11 @@ class Ape(TextOptimizer):
         """As ``TextOptimizer.carry_over``. The rounds begin anew."""
         super().carry_over(state)
         self._keep_top([entry.scored for entry in self.leaderboard.entries])
+
+
+def kind_of(settings: ApeSettings) -> Callable[[Race], list[int]]:
+    """The race that the settings name."""
+    return RACES.get(settings.race, partial(sample, rows=settings.race_rows))
 
 
 def sample(race: Race, rows: int) -> list[int]:

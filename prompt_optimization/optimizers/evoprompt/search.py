@@ -32,6 +32,13 @@ class EvoPrompt(TextOptimizer):
         self.varied = False
         self.generation = 0
 
+    @classmethod
+    def first_round(cls, settings: EvoPromptSettings, examples: int, models: int) -> int:
+        """Those of the start population: of twice as many prompts, the initial one among them, and
+        of paraphrases of half of those that are kept."""
+        size = settings.population
+        return (2 * size + size // 2) * examples * models
+
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
         self.population = [scored]

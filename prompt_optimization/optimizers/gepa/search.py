@@ -37,6 +37,14 @@ class Gepa(TextOptimizer):
         self.pool: dict[str, list[float]] = {}
         self.epoch: list[int] = []
 
+    @classmethod
+    def first_round(cls, settings: GepaSettings, examples: int, models: int) -> int:
+        """Those of the initial prompt, of a wave on its minibatches, and of one prompt that was
+        better there, on the other rows."""
+        size = min(settings.minibatch, examples)
+        others = (settings.parents or 1) * (settings.mutations or 1) - 1
+        return super().first_round(settings, examples, models) + others * size * models
+
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
         self._join(scored)

@@ -12,7 +12,7 @@ from prompt_optimization.optimizers.gpo.retrieve import by_importance, by_recenc
 from prompt_optimization.optimizers.gpo.schedule import batches, edit_limit, edits
 from prompt_optimization.optimizers.gpo.settings import GpoSettings
 from prompt_optimization.optimizers.text.failures import described, failures
-from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
+from prompt_optimization.optimizers.text.optimizer import Ask, Fix, TextOptimizer
 from prompt_optimization.optimizers.text.parse import UNREADABLE
 from prompt_optimization.optimizers.text.trajectory import Attempt, Trajectory
 from prompt_optimization.scoring.scorer import Scored, Scorer
@@ -38,6 +38,9 @@ class Gpo(TextOptimizer):
 
     reads_answers = True
     settings: GpoSettings
+    fixes = TextOptimizer.fixes | {
+        "far": Fix("let more words change", ("gpo.enforce", "gpo.initial_step_size")),
+    }
 
     def __init__(self, settings: GpoSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
@@ -49,6 +52,13 @@ class Gpo(TextOptimizer):
         self.examples: list[int] = []
         self.limit: int | None = None
         self.repeated = (*UNREADABLE, "far") if settings.enforce == "retry" else UNREADABLE
+
+    @classmethod
+    def first_round(cls, settings: GpoSettings, examples: int, models: int) -> int:
+        """As ``TextOptimizer.first_round``; of the initial prompt alone where no step is made."""
+        if settings.only_evaluate:
+            return examples * models
+        return super().first_round(settings, examples, models)
 
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)

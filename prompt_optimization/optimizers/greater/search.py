@@ -91,6 +91,14 @@ class GreaterSearch(Optimizer):
                 key="control_init",
             )
 
+    @classmethod
+    def first_round(cls, settings: GreaterSettings, examples: int, models: int) -> int:
+        """Those of the initial prompt on what is in use at first."""
+        if settings.progressive_goals:
+            assert settings.progressive_group is not None
+            examples = min(settings.progressive_group, examples)
+        return examples * (1 if settings.progressive_models else models)
+
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt on the examples in use."""
         ids = self.scorer.ids(prompt)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.opro.settings import OproSettings
-from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
+from prompt_optimization.optimizers.text.optimizer import Ask, Fix, TextOptimizer
 from prompt_optimization.optimizers.text.trajectory import Attempt, Trajectory
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
@@ -15,6 +15,10 @@ class Opro(TextOptimizer):
     """A step shows the writer the best prompts so far and scores what it proposes."""
 
     settings: OproSettings
+    fixes = TextOptimizer.fixes | {
+        "long": Fix("allow longer prompts", ("max_prompt_tokens", "opro.max_characters")),
+        "digits": Fix("allow digits in prompts", ("opro.drop_digits",)),
+    }
 
     def __init__(self, settings: OproSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
@@ -38,6 +38,21 @@ RETRY_TEMPERATURE = 0.7
 
 # Steps without one usable reply after which a search ends.
 PATIENCE = 5
+
+
+@dataclass(frozen=True)
+class Fix:
+    """What helps a search whose replies are dropped, and the settings that it takes."""
+
+    words: str
+    keys: tuple[str, ...]
+
+
+# Where the writer has to do better.
+ANOTHER_WRITER = Fix(
+    "choose a larger one, allow longer replies, or accept replies as they are",
+    ("writer.model", "writer.max_tokens", "writer.accept_raw"),
+)
 
 
 @dataclass(frozen=True)
@@ -79,10 +94,21 @@ class TextOptimizer(Optimizer):
         known: every prompt that was scored, in order; none is proposed twice.
         metaprompts: those of the settings, as they were when the search began.
         repeated: reasons to drop a reply for which it is asked for again.
+        fixes: by reason, where not the writer has to do better.
     """
 
     settings: TextSettings
     repeated: Sequence[str] = UNREADABLE
+    fixes: ClassVar[dict[str, Fix]] = {
+        "long": Fix(
+            "allow longer prompts, or shorter replies", ("max_prompt_tokens", "writer.max_tokens")
+        ),
+        "boundary": Fix(
+            "let fewer words stay, leave more room for prompts, or let the template keep them "
+            "apart from the question",
+            ("keep", "max_new_tokens", "template"),
+        ),
+    }
 
     def __init__(self, settings: TextSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
@@ -95,6 +121,11 @@ class TextOptimizer(Optimizer):
         self._lost: Counter[str] = Counter()
         self._barren = 0
         self._wave = 0
+
+    @classmethod
+    def first_round(cls, settings: Any, examples: int, models: int) -> int:
+        """Those of the initial prompt and of one proposal."""
+        return 2 * examples * models
 
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
@@ -122,13 +153,14 @@ class TextOptimizer(Optimizer):
             hopeless = self._barren == PATIENCE
         if not hopeless:
             return made
-        if not self._lost.keys() - {"same"}:
+        reasons = sorted(self._lost.keys() - {"same"})
+        if not reasons:
             return None  # The writer has nothing new to say.
+        fix = self.fixes.get(max(reasons, key=self._lost.__getitem__), ANOTHER_WRITER)
         raise InputError(
             f"the writer '{self.writer.name}' has given no usable reply in {self._barren} steps "
-            f"({counted(self._lost)}); choose a larger one, allow longer replies, or accept "
-            "replies as they are",
-            key=("writer.model", "writer.max_tokens", "writer.accept_raw"),
+            f"({counted(self._lost)}); {fix.words}",
+            key=fix.keys,
         )
 
     def request(

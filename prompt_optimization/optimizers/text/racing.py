@@ -163,6 +163,25 @@ def sign_test(losses: int, wins: int) -> float:
     return sum(math.comb(count, k) for k in range(losses, count + 1)) / float(2**count)
 
 
+def least(kind: Callable[[Race], list[int]], prompts: int, rows: int, *, keep: int) -> int:
+    """Rows that a race takes, besides those of the incumbent, which are known: of a race that is
+    decided early, because the incumbent and others that are kept are right on all rows, and the
+    rest on none.
+
+    Args:
+        prompts: the incumbent among them.
+    """
+    spent = 0
+
+    def pull(running: Sequence[int], first: int, last: int) -> list[list[float]]:
+        nonlocal spent
+        spent += sum(i != 0 for i in running) * (last - first)
+        return [[float(i >= keep)] * (last - first) for i in running]
+
+    kind(Race(prompts, rows, pull, 0, keep=keep))
+    return spent
+
+
 RACES: dict[str, Callable[[Race], list[int]]] = {
     "full": full,
     "phases": phases,

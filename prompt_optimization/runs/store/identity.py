@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,12 @@ TASK = {
     "data": "the task file",
     "rows": "the chosen rows",
 }
+
+
+# What these parts tell besides.
+UNCOMPARED = {"file", "official", "dated"}
+# Settings of which the environment tells what they do: the chat template's text.
+TOLD = {"chat_template_kwargs"}
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,24 @@ def changes(
     return found
 
 
+def made_differently(
+    what: str, different: Sequence[str], environment: dict[str, Any], otherwise: str, key: str
+) -> InputError:
+    """The refusal to go on with what was made under other settings, data or models.
+
+    Args:
+        what: the beginning of the sentence, which names the place.
+        different: what differs; a phrase each.
+        environment: that of now.
+        otherwise: what can be done instead of setting it back, with the setting ``key``.
+    """
+    back, keys = "set it back", [key]
+    if environment["chat_template"].get("dated") and any("chat_template" in s for s in different):
+        back += ", today's date by a variable of the chat template such as date_string"
+        keys.append("chat_template_kwargs")
+    return InputError(f"{what}: {'; '.join(different)}; {back}, or {otherwise}", key=keys)
+
+
 def check_writable(path: Path) -> None:
     """Find out now, not after the first step, whether the log can be written.
 
@@ -177,7 +201,7 @@ def check_writable(path: Path) -> None:
 
 def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new} - {"file", "official"}):
+        for key in sorted({*old, *new} - UNCOMPARED):
             yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
     elif name == "other_models" and old and new and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True)):

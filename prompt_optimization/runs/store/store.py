@@ -17,7 +17,13 @@ from prompt_optimization.runs.store.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from prompt_optimization.runs.store.identity import MODEL, TASK, differences
+from prompt_optimization.runs.store.identity import (
+    MODEL,
+    TASK,
+    TOLD,
+    differences,
+    made_differently,
+)
 from prompt_optimization.runs.store.log import RunLog
 from prompt_optimization.runs.store.replies import ReplyLog, replies_path
 from prompt_optimization.signals import shielded
@@ -83,13 +89,12 @@ class Store:
         Raises:
             InputError: the run had other settings, data or model, or cannot be continued.
         """
+        free = free | TOLD
         different = differences(data, params, environment, free, parts)
         if different and params["resume"] != "force":
-            raise InputError(
-                f"the run in '{path}' cannot be continued like this: {'; '.join(different)}; set "
-                "it back, or continue all the same by force",
-                key="resume",
-            )
+            what = f"the run in '{path}' cannot be continued like this"
+            otherwise = "continue all the same by force"
+            raise made_differently(what, different, environment, otherwise, "resume")
         for words in different:
             warn(f"{words}; continuing all the same")
         packages = data["environment"]["packages"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.cells import shown
@@ -108,6 +109,15 @@ class Metric:
 def best(one: Callable[[str, str], float]) -> Function:
     """``one`` of a text and a reference, as a function of all references: the best of them."""
     return lambda text, references: max(one(text, reference) for reference in references)
+
+
+def mean(one: Callable[[str, str], float]) -> Function:
+    """As ``best``, but the mean over all references."""
+    return lambda text, references: fmean(one(text, reference) for reference in references)
+
+
+# What a value over several references may be.
+OVER_REFERENCES = {"best": best, "mean": mean}
 
 
 def called(metric: str) -> str:

@@ -7,7 +7,7 @@ import string
 from collections import Counter
 
 from prompt_optimization.extras import require_package
-from prompt_optimization.tasks.metrics.metric import Metric, best
+from prompt_optimization.tasks.metrics.metric import OVER_REFERENCES, Metric, best
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 # All that the package counts.
@@ -36,8 +36,11 @@ F1 = Metric(
 )
 
 
-def rouge_l() -> Metric:
+def rouge_l(over_references: str) -> Metric:
     """The F-measure of the longest common subsequence of words (Lin, 2004).
+
+    Args:
+        over_references: one of ``OVER_REFERENCES``.
 
     Raises:
         InputError: the package that computes it is missing.
@@ -46,9 +49,10 @@ def rouge_l() -> Metric:
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
 
+    over = OVER_REFERENCES[over_references]
     scorer = RougeScorer(["rougeL"], tokenizer=DefaultTokenizer())
     return Metric(
         "rouge_l",
-        best(lambda text, reference: scorer.score(reference, text)["rougeL"].fmeasure),
+        over(lambda text, reference: scorer.score(reference, text)["rougeL"].fmeasure),
         demand=lambda reference: None if re.search("[a-z0-9]", reference.lower()) else _NO_WORD,
     )

@@ -26,6 +26,7 @@ class Options:
     pattern: str = ""
     tolerance: float = 0.0
     field: str = ""
+    over_references: str = "best"
 
 
 # Each with what makes it.
@@ -39,7 +40,7 @@ METRICS: dict[str, Callable[[Options], Metric]] = {
     "regex": lambda options: regex(options.pattern),
     "json_field": lambda options: json_field(options.field),
     "f1": lambda options: F1,
-    "rouge_l": lambda options: rouge_l(),
+    "rouge_l": lambda options: rouge_l(options.over_references),
 }
 
 

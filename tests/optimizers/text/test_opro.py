@@ -161,6 +161,24 @@ def test_a_writer_that_never_gives_a_prompt_ends_the_search(make_search: MakeSea
         search.step()
 
 
+@pytest.mark.parametrize(
+    ("prompt", "changes", "message"),
+    [
+        ("think", {"max_characters": 3}, r"10 long\); allow longer prompts \(.*max_characters\)"),
+        ("1 and 2", {"drop_digits": True}, r"10 digits\); allow digits .*drop_digits\)"),
+        ("<instruction>", {}, r"10 marked\); choose a larger one"),
+    ],
+)
+def test_a_search_that_drops_all_prompts_says_what_helps(
+    make_search: MakeSearch, prompt: str, changes: dict[str, Any], message: str
+) -> None:
+    search, _ = make_search(lambda *_: f"<prompt>{prompt}</prompt>", proposals=2, **changes)
+    for _ in range(PATIENCE - 1):
+        search.step()
+    with pytest.raises(InputError, match=message):
+        search.step()
+
+
 def test_a_writer_with_nothing_new_ends_the_search_in_peace(make_search: MakeSearch) -> None:
     search, _ = make_search(lambda request, number: f"<prompt>{PROMPT}</prompt>", proposals=2)
     made = [search.step() for _ in range(PATIENCE)]
