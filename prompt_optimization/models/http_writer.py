@@ -26,10 +26,20 @@ class HttpWriter:
     """
 
     def __init__(self, settings: WriterSettings) -> None:
+        """
+        Raises:
+            InputError: the key cannot be one.
+        """
         self.name = settings.model
         self.settings = settings
         # Read once and kept to itself: no log and no message may hold it.
         self._key = os.environ.get(settings.api_key_env, "").strip()
+        if not (self._key.isascii() and all(map(str.isprintable, self._key))):
+            raise InputError(
+                f"the environment variable {settings.api_key_env} holds characters that no key "
+                "has; set it anew",
+                key="writer.api_key_env",
+            )
 
     def write(self, requests: Sequence[Request], answered: Answered) -> None:
         """Several requests at the same time.

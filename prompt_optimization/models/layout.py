@@ -171,6 +171,14 @@ class Layout:
         text, _, _ = self.frame.render(question, prompt)
         return self.chat.dated or self.chat.write(words) == text
 
+    def shown(self, question: str, prompt: str) -> str:
+        """The chat as plain text, for a reader who knows no chat template: turns after each other,
+        each after its role where there are several."""
+        turns = filled(self.frame.turns, question=question, prompt=prompt.strip())
+        if len(turns) == 1:
+            return turns[0].content
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
+
     def roundtrip_text(
         self, question: str, around: tuple[Ids, Ids], prompts: Sequence[Ids]
     ) -> list[str | None]:

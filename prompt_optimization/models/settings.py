@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.extras import require_package
@@ -390,7 +391,14 @@ class WriterSettings(Settings, group="writer"):
     )
 
     def check(self) -> None:
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+        if "@" in self.base_url.partition("://")[2].partition("/")[0]:
+            # Logs and messages tell addresses; this one they may not.
+            raise InputError(
+                "the server's address holds a name or a password before its '@'; leave them out, "
+                "and export the key in the environment variable that api_key_env names",
+                key=("writer.base_url", "writer.api_key_env"),
+            )
+        if self.base_url and not _is_address(self.base_url):
             raise InputError(
                 f"'{self.base_url}' is no address of a server; give one such as "
                 "http://localhost:8000/v1",
@@ -457,6 +465,14 @@ class EmbedSettings(Settings, group="embed"):
                 f"'{ENCODER_NAME}'",
                 key="embed.model",
             )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        found = urlsplit(text)
+        return found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:  # a port or a bracket that is none
+        return False
 
 
 def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:

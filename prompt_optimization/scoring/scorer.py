@@ -253,6 +253,11 @@ class Scorer:
         found = dict(zip(sorted(rows), scored.outcomes, strict=True))
         return [self._cost(row, found[row]) for row in rows]
 
+    def weights(self, rows: Sequence[Row]) -> list[float]:
+        """How much each of ``rows`` counts, beside 1 for the training example that counts most."""
+        most = max(example.weight for example in self.examples)
+        return [self.examples[example].weight / most for _, example in rows]
+
     def problem(self, prompt: str) -> str | None:
         """Why ``prompt`` cannot be scored, in words; None when it can."""
         if not prompt.strip():

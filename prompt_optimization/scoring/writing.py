@@ -10,7 +10,7 @@ from prompt_optimization.models.settings import WriterSettings
 from prompt_optimization.models.writers import Reply, Request, Writer
 from prompt_optimization.scoring.scorer import BudgetSpent, Scorer
 
-# (step, wave of the step, number within the wave).
+# (step, wave of the step, number within the wave); step -1 is the start of a search.
 Place = tuple[int, int, int]
 
 

@@ -320,3 +320,27 @@ def test_a_search_whose_writer_is_behind_a_server(
     assert log.data["environment"]["writer"] == {"model": model_server["model"]}
     (asked,) = map(json.loads, replies_path(log.path).read_text().splitlines())
     assert len(asked["replies"]) == 2 and all(reply["written"] for reply in asked["replies"])
+
+
+@pytest.mark.parametrize(
+    "address", ["ftp://host/v1", "http://", "http://[::1", "http://host:99999/v1"]
+)
+def test_what_is_no_address_is_refused(make_writer: Any, address: str) -> None:
+    with pytest.raises(InputError, match="is no address of a server"):
+        make_writer(base_url=address)
+
+
+def test_an_address_with_a_password_is_refused_and_not_shown(make_writer: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        make_writer(base_url=f"https://user:{KEY}@host/v1")
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "schl\u00fcssel"])
+def test_a_key_that_no_request_can_hold_is_refused_and_not_shown(
+    make_writer: Any, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("ANOTHER", key)
+    with pytest.raises(InputError, match="ANOTHER holds characters that no key has") as caught:
+        make_writer(api_key_env="ANOTHER")
+    assert key not in str(caught.value)

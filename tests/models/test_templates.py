@@ -109,6 +109,20 @@ def test_the_usual_place_is_the_papers(connector: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
+def test_a_chat_in_words_holds_what_the_model_reads_in_its_order(place: str) -> None:
+    layout = layout_of(tokenizer_with("byte-level", "Llama-3"), place, connector=".")
+    shown = layout.shown("How many?", " think.")
+    assert (shown.index("think.") < shown.index("How many?")) is layout.frame.prompt_first
+    known = {
+        "end": "How many?. think.",
+        "system": "System: think.\n\nUser: How many?",
+        AROUND: "System: You count.\n\nUser: Two pears?\n\nAssistant: 2\n\n"
+        "User: Use think. now: How many? Answer.",
+    }
+    assert known.get(place, shown) == shown
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_what_holds_no_question_is_read_once(
     place: str, make_model: Any, make_samples: Any
 ) -> None:

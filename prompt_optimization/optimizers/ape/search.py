@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +9,7 @@ from prompt_optimization.optimizers.ape.settings import ApeSettings
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.text import induction
 from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
-from prompt_optimization.optimizers.text.racing import RACES, Race, least
+from prompt_optimization.optimizers.text.racing import RACES, Kind, Race, least
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
 # The temperature of PE2's paraphrases.
@@ -96,7 +95,7 @@ class Ape(TextOptimizer):
         self._keep_top([entry.scored for entry in self.leaderboard.entries])
 
 
-def kind_of(settings: ApeSettings) -> Callable[[Race], list[int]]:
+def kind_of(settings: ApeSettings) -> Kind:
     """The race that the settings name."""
     return RACES.get(settings.race, partial(sample, rows=settings.race_rows))
 

@@ -10,7 +10,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.keys import key
 from prompt_optimization.optimizers.text.induction import INDUCE, PARAPHRASE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
-from prompt_optimization.optimizers.text.racing import MOST, RACES
+from prompt_optimization.optimizers.text.racing import MEANING, MOST, RACES
 from prompt_optimization.optimizers.text.settings import TextSettings
 
 
@@ -23,14 +23,6 @@ class ApeSettings(TextSettings, group="ape"):
         "paraphrase": PARAPHRASE,
     }
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the constants of the released code; it sets those that are not "
-        "set by themselves",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
     variant: str = key(
         "induction",
         "induction: the paper's APE; paraphrase: the one of PE2's code, which stands in GReaTer's "
@@ -80,9 +72,7 @@ class ApeSettings(TextSettings, group="ape"):
     )
     race: str = key(
         None,
-        "how prompts are compared: full: on all training questions; phases: the best three fifths "
-        "go on after each fifth of the questions; rejects: one is dropped at a time; ucb: upper "
-        "confidence bounds; paired: sign tests; sample: on race_rows questions",
+        f"{MEANING}; sample: on race_rows questions",
         choices=("sample", *RACES),
         by_behaviour={"sound": "phases", "published": "sample"},
         by_variant={"paraphrase": "full"},

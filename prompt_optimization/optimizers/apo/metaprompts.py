@@ -6,26 +6,26 @@ from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 
 REASON = MetaPrompt(
     """\
-A language model answers questions. This instruction is written after every question:
+A language model answers questions. It reads this instruction with every question:
 
 {prompt}
 
-With it, the model got these questions wrong:
+With it, the model did not get these questions right:
 
 {errors}
 
-Give {reasons} why the instruction may have led to these wrong answers. Say what it lacks or what \
-in it misleads. Do not write a new instruction.""",
+Give {reasons} why the instruction may have led to these answers. Say what it lacks or what in it \
+misleads. Do not write a new instruction.""",
     slots=("prompt", "errors", "reasons"),
 )
 
 EDIT = MetaPrompt(
     """\
-A language model answers questions. This instruction is written after every question:
+A language model answers questions. It reads this instruction with every question:
 
 {prompt}
 
-With it, the model got these questions wrong:
+With it, the model did not get these questions right:
 
 {errors}
 

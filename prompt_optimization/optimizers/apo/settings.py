@@ -11,7 +11,7 @@ from prompt_optimization.keys import key
 from prompt_optimization.optimizers.apo.metaprompts import EDIT, REASON
 from prompt_optimization.optimizers.text.induction import PARAPHRASE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
-from prompt_optimization.optimizers.text.racing import EXPLORATION, MOST, RACES
+from prompt_optimization.optimizers.text.racing import EXPLORATION, MEANING, MOST, RACES
 from prompt_optimization.optimizers.text.settings import TextSettings
 
 
@@ -25,14 +25,6 @@ class ApoSettings(TextSettings, group="apo"):
         "paraphrase": PARAPHRASE,
     }
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the constants of the released code; it sets those that are not "
-        "set by themselves",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
     variant: str = key(
         "protegi",
         "protegi: the paper's APO; pe2: the one of PE2's code, which stands in GReaTer's Table 1: "
@@ -111,9 +103,7 @@ class ApoSettings(TextSettings, group="apo"):
     )
     race: str = key(
         None,
-        "how prompts are compared: full: on all training questions; phases: the best three fifths "
-        "go on after each fifth of the questions; rejects: one is dropped at a time; ucb: upper "
-        "confidence bounds; paired: sign tests",
+        MEANING,
         choices=tuple(RACES),
         by_behaviour={"sound": "full", "published": "ucb"},
         by_variant={"pe2": "full"},

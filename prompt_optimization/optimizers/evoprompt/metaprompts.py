@@ -24,7 +24,8 @@ Now your instructions:
 
 Instruction A: {first}
 Instruction B: {second}
-""",
+
+Go through the steps. Write the final instruction between <prompt> and </prompt>.""",
     slots=("first", "second"),
 )
 
@@ -57,6 +58,7 @@ Instruction A: {first}
 Instruction B: {second}
 Best instruction: {best}
 Old instruction: {old}
-""",
+
+Go through the steps. Write the final instruction between <prompt> and </prompt>.""",
     slots=("first", "second", "best", "old"),
 )

@@ -27,14 +27,6 @@ class EvoPromptSettings(TextSettings, group="evoprompt"):
         "ga": GA,
     }
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the rules of the released code; it sets one_wave where that is "
-        "not set by itself",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
     algorithm: str = key(
         "de",
         "de: differential evolution, a child competes with the prompt it would replace; ga: a "
@@ -65,7 +57,7 @@ class EvoPromptSettings(TextSettings, group="evoprompt"):
         choices=("wheel", "tournament", "random"),
         source="paper",
     )
-    one_wave: bool | None = key(
+    one_wave: bool = key(
         None,
         "de writes all children of a generation at once, with the best prompt of the generation "
         "before; otherwise one after the other, with the best prompt so far",

@@ -6,7 +6,7 @@ from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 
 REFLECT = MetaPrompt(
     """\
-A language model answers questions. This instruction is written after every question:
+A language model answers questions. It reads this instruction with every question:
 
 {prompt}
 

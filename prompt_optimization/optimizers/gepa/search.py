@@ -8,7 +8,7 @@ from typing import Any
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.gepa.pareto import shares
 from prompt_optimization.optimizers.gepa.settings import GepaSettings
-from prompt_optimization.optimizers.text.failures import described
+from prompt_optimization.optimizers.text.failures import described, verdict
 from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
 from prompt_optimization.scoring.scorer import Scored, Scorer, Transcript
 
@@ -65,9 +65,9 @@ class Gepa(TextOptimizer):
         mistake costs nothing and is drawn again."""
         found: list[Reflection] = []
         while not found:
-            for _ in range(self.settings.parents or 1):
+            for _ in range(self.settings.parents):
                 parent = self._parent()
-                batches = [self._minibatch() for _ in range(self.settings.mutations or 1)]
+                batches = [self._minibatch() for _ in range(self.settings.mutations)]
                 found += [
                     self._reflection(parent, batch)
                     for batch in batches
@@ -107,12 +107,12 @@ class Gepa(TextOptimizer):
         assert isinstance(proposal.ask, Reflection)
         examples, (parent,) = list(proposal.ask.minibatch), proposal.parents
         with self.scorer.activity.phase("try"):
-            after = sum(self.scorer.costs(proposal.text, self.scorer.rows(examples)))
+            after = sum(self.costs(proposal.text, self.scorer.rows(examples)))
         before = sum(self._costs(parent, examples))
         return after < before or (self.settings.accept == "equal" and after == before)
 
     def _join(self, scored: Scored) -> None:
-        self.pool[scored.text] = self.scorer.costs(scored.text, self.scorer.rows())
+        self.pool[scored.text] = self.costs(scored.text, self.scorer.rows())
 
     def state_dict(self) -> dict[str, Any]:
         pool = {text: list(costs) for text, costs in self.pool.items()}
@@ -132,8 +132,7 @@ class Gepa(TextOptimizer):
 
 def feedback(transcript: Transcript) -> str:
     """What the model did, and whether it was right."""
-    verdict = "The answer is right." if transcript.right else "The answer is wrong."
-    return f"{described(transcript)}\nFeedback: {verdict}"
+    return f"{described(transcript)}\nFeedback: {verdict(transcript)}"
 
 
 OPTIMIZER = Gepa

@@ -18,21 +18,13 @@ class GepaSettings(TextSettings, group="gepa"):
 
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {"reflect": REFLECT}
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the constants of the released code; it sets those of parents and "
-        "mutations that are not set by themselves",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
-    parents: int | None = key(
+    parents: int = key(
         None,
         "prompts of the pool that a step draws; one may be drawn twice",
         low=1,
         by_behaviour={"sound": 2, "published": 1},
     )
-    mutations: int | None = key(
+    mutations: int = key(
         None,
         "changes of each of them that a step asks for, each with a minibatch of its own",
         low=1,

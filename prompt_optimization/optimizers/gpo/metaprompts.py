@@ -5,12 +5,12 @@ from __future__ import annotations
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 
 _TASK = """\
-A language model answers questions by an instruction that stands beside every question. Find the \
-instruction under which it answers most questions rightly."""
+A language model answers questions. It reads one instruction with every question. Find the \
+instruction with which it answers best."""
 
 _EXAMPLES = """\
-This is how a question is asked, and what the right answer is. <instruction> stands for the \
-instruction.
+This is how questions are asked, and what the right answers are. <instruction> shows where the \
+instruction is written.
 
 {examples}"""
 
@@ -51,16 +51,16 @@ Edit the current instruction: keep what is good in it and change what is not. {_
 
 FEEDBACK = MetaPrompt(
     """\
-A language model answers questions by an instruction that stands beside every question:
+A language model answers questions. It reads this instruction with every question:
 
 {prompt}
 
-With it, the model got these questions wrong:
+With it, the model did not get these questions right:
 
 {errors}
 
-Say in a few sentences why this instruction may have led to these wrong answers. Do not write a \
-new instruction.""",
+Say in a few sentences why this instruction may have led to these answers. Do not write a new \
+instruction.""",
     slots=("prompt", "errors"),
 )
 
@@ -85,7 +85,7 @@ useful in both. Write that text, and write nothing else.""",
 # What stands before the earlier steps, by momentum and its update.
 HEADINGS = {
     ("prompts", "list"): "Instructions of this search, each with its score from 0 to 100; the "
-    "higher the score, the more questions were answered rightly:",
+    "higher the score, the better the questions were answered:",
     ("prompts", "merge"): "The instructions of all steps of this search, merged into one text:",
     ("feedback", "list"): "What was wrong with instructions of this search:",
     ("feedback", "merge"): "What was wrong with the instructions of all steps of this search, "

@@ -34,6 +34,7 @@ class GpoSettings(TextSettings, group="gpo"):
         "feedback": FEEDBACK,
         "merge": MERGE,
     }
+    chosen_on_dev: ClassVar[bool] = True
     elsewhere: ClassVar[Mapping[str, str]] = {
         "openai_api_key": "export the key in the environment variable that writer.api_key_env "
         "names",
@@ -45,14 +46,6 @@ class GpoSettings(TextSettings, group="gpo"):
         "few_shot_number": "prompts are measured without demonstrations",
     }
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the rules of the released code; it sets select and order where "
-        "they are not set by themselves",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
     variant: str = key(
         "gpo",
         "what the paper compares: gpo, or its own readings of ape, apo, opro, pe2 and sgdm; it "
@@ -226,15 +219,6 @@ class GpoSettings(TextSettings, group="gpo"):
     def limited(self) -> bool:
         """Whether a step may only change so many words."""
         return self.learning_rate == "w_lr"
-
-    @property
-    def warnings(self) -> list[str]:
-        if self.behaviour == "published":
-            return [
-                "gpo.behaviour=published chooses prompts by the training questions; the released "
-                "code chooses them by dev rows"
-            ]
-        return []
 
     @property
     def _lists(self) -> bool:

@@ -6,13 +6,13 @@ from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 
 PROPOSE = MetaPrompt(
     """\
-A language model answers questions. One instruction is written after every question. Below are \
-instructions that were tried, each with its score: the higher the score, the more questions were \
-answered rightly. The best instruction comes last.
+A language model answers questions. It reads one instruction with every question. Below are \
+instructions that were tried, each with its score: the higher the score, the better the questions \
+were answered. The best instruction comes last.
 
 {trajectory}
 
-This is how a question is asked, and what the right answer is. <instruction> shows where the \
+This is how questions are asked, and what the right answers are. <instruction> shows where the \
 instruction is written.
 
 {exemplars}

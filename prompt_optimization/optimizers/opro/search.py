@@ -49,7 +49,7 @@ class Opro(TextOptimizer):
         return super().problem(text)
 
     def _attempts(self) -> str:
-        shown = self.trajectory.best(self.settings.keep, self.settings.threshold or 0.0)
+        shown = self.trajectory.best(self.settings.keep, self.settings.threshold)
         scale = self.settings.score_scale
         return "\n\n".join(
             f"Instruction: {each.text.strip()}\nScore: {round(scale * each.score)}"

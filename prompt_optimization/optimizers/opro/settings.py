@@ -18,14 +18,6 @@ class OproSettings(TextSettings, group="opro"):
 
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {"meta_prompt": PROPOSE}
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the constants of the released code; it sets those of threshold "
-        "and max_characters that are not set by themselves",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
     proposals: int = key(8, "replies that a step asks for", low=1, source="paper")
     keep: int = key(20, "prompts that the writer is shown, the best ones", low=1, source="paper")
     exemplars: int = key(
@@ -38,7 +30,7 @@ class OproSettings(TextSettings, group="opro"):
         choices=("random", "wrong"),
         source="code",
     )
-    threshold: float | None = key(
+    threshold: float = key(
         None,
         "prompts with a smaller share of right answers are not shown",
         low=0.0,
@@ -46,7 +38,7 @@ class OproSettings(TextSettings, group="opro"):
         by_behaviour={"sound": 0.0, "published": 0.1},
     )
     score_scale: int = key(100, "the score of a prompt without a mistake", low=1, source="paper")
-    max_characters: int | None = key(
+    max_characters: int = key(
         None,
         "a longer prompt is dropped; 0: max_prompt_tokens alone decides",
         low=0,

@@ -12,6 +12,9 @@ from prompt_optimization.optimizers.text.failures import described, failures
 from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
 from prompt_optimization.scoring.scorer import Scored, Scorer, Transcript
 
+# What stands for a question where the writer is shown what the model reads.
+QUESTION = "<question>"
+
 
 @dataclass(frozen=True)
 class Node:
@@ -129,7 +132,7 @@ class Pe2(TextOptimizer):
             self.request(
                 self.metaprompts["analyse"].fill(
                     prompt=batch.node.text.strip(),
-                    template=self._template(batch.node),
+                    template=self.shown(QUESTION, batch.node.text),
                     examples=batch.examples,
                 ),
                 temperature=0.5,
@@ -151,7 +154,7 @@ class Pe2(TextOptimizer):
         for batch in batches:
             user = self.metaprompts["rewrite"].fill(
                 prompt=batch.node.text.strip(),
-                template=self._template(batch.node),
+                template=self.shown(QUESTION, batch.node.text),
                 examples=batch.examples,
                 analysis=batch.analysis,
                 history=self._history(batch.node),
@@ -176,10 +179,6 @@ class Pe2(TextOptimizer):
             for proposal in proposals
         ]
         return [summary for (summary,) in self.write(requests)]
-
-    def _template(self, node: Node) -> str:
-        """What the model reads, with the prompt in its place."""
-        return f"<question>{self.scorer.encoded.layout.connector}{node.text}"
 
     def _history(self, node: Node) -> str:
         """The prompt and its earlier versions, the oldest first."""

@@ -21,15 +21,8 @@ class Pe2Settings(TextSettings, group="pe2"):
         "rewrite": REWRITE,
         "summarise": SUMMARISE,
     }
+    chosen_on_dev: ClassVar[bool] = True
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the rules of the released code; it sets chunk and "
-        "stop_when_right where they are not set by themselves",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
     rounds: int = key(3, "steps of the search", low=1, source="code")
     beam: int = key(4, "prompts that a step expands, the best ones", low=1, source="code")
     expand: int = key(4, "new prompts that are made of each of them", low=1, source="code")
@@ -44,14 +37,14 @@ class Pe2Settings(TextSettings, group="pe2"):
         "choose the beam from all prompts so far; False: from those of the latest step",
         source="code",
     )
-    chunk: int | None = key(
+    chunk: int = key(
         None,
         "training questions, in an order drawn once, that are searched for wrong answers at a "
         "time, until there are half as many as the requests show; 0: all",
         low=0,
         by_behaviour={"sound": 0, "published": 10},
     )
-    stop_when_right: bool | None = key(
+    stop_when_right: bool = key(
         None,
         "end the search once a prompt answers every training question rightly; False: expand the "
         "next best ones",
@@ -79,15 +72,6 @@ class Pe2Settings(TextSettings, group="pe2"):
         "a file with a meta-prompt in place of the summary's own; its slots are {before} and "
         "{after}, the prompts",
     )
-
-    @property
-    def warnings(self) -> list[str]:
-        if self.behaviour == "published":
-            return [
-                "pe2.behaviour=published chooses prompts by the training questions; the released "
-                "code chooses them by dev rows"
-            ]
-        return []
 
 
 SETTINGS = Pe2Settings

@@ -23,6 +23,13 @@ def shortened(text: str, words: int = SHOWN) -> str:
     return f"{' '.join(found[:words])} [...] {' '.join(found[-words:])}"
 
 
+def verdict(transcript: Transcript) -> str:
+    """Whether the answer is right, or what it is worth where the metric grades answers."""
+    if transcript.value in (0, 1):
+        return f"This answer is {'right' if transcript.right else 'wrong'}."
+    return f"This answer is worth {round(100 * transcript.value)} of 100."
+
+
 def described(transcript: Transcript) -> str:
     """One of them in words."""
     ending = "\n(The reasoning was ended by its limit.)" if transcript.cut else ""

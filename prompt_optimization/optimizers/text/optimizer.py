@@ -7,7 +7,7 @@ tags, duplicates, repeated requests, what is dropped and why, acceptance, and th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from prompt_optimization.optimizers.text.parse import (
     read_prompt,
     without_thinking,
 )
-from prompt_optimization.optimizers.text.racing import Race
+from prompt_optimization.optimizers.text.racing import Kind, Race
 from prompt_optimization.optimizers.text.settings import TextSettings
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
 
@@ -120,7 +120,7 @@ class TextOptimizer(Optimizer):
         self._dropped: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._barren = 0
-        self._wave = 0
+        self._place = (-1, 0)  # (step, wave); what is asked in ``start`` belongs to step -1.
 
     @classmethod
     def first_round(cls, settings: Any, examples: int, models: int) -> int:
@@ -138,7 +138,7 @@ class TextOptimizer(Optimizer):
         Raises:
             InputError: the writer has given no usable reply for too long.
         """
-        self._wave = 0
+        self._place = (self.steps, 0)
         self._dropped.clear()
         self._proposed.clear()
         made = super().step()
@@ -185,13 +185,17 @@ class TextOptimizer(Optimizer):
         )
 
     def exemplars(self, numbers: Sequence[int]) -> str:
-        """These training questions with their right answers, as the writer is shown them."""
-        examples, connector = self.scorer.examples, self.scorer.encoded.layout.connector
+        """These training questions, each as the model reads it with ``PLACEHOLDER`` in the place of
+        the prompt, and their right answers."""
+        examples = [self.scorer.examples[i] for i in numbers]
         return "\n\n".join(
-            f"Question: {examples[i].question}{connector} {PLACEHOLDER}\n"
-            f"Right answer: {examples[i].answer}"
-            for i in numbers
+            f"Asked: {self.shown(each.question, PLACEHOLDER)}\nRight answer: {each.answer}"
+            for each in examples
         )
+
+    def shown(self, question: str, prompt: str) -> str:
+        """What the model reads, in words, wherever the template puts ``prompt``."""
+        return self.scorer.encoded.layout.shown(question, prompt)
 
     def write(self, requests: Sequence[Request]) -> list[list[str]]:
         """A wave of requests for texts that are no prompts, such as feedback: their replies,
@@ -237,7 +241,7 @@ class TextOptimizer(Optimizer):
     def race(
         self,
         texts: Sequence[str],
-        kind: Callable[[Race], list[int]],
+        kind: Kind,
         *,
         keep: int = 1,
         budget: float = 0,
@@ -257,7 +261,7 @@ class TextOptimizer(Optimizer):
             some: list[Row] = rows[first:last]
             running = [racers[i] for i in prompts]
             self.scorer.score(running, some)  # Side by side; what follows is known then.
-            return [self.scorer.costs(text, some) for text in running]
+            return [self.costs(text, some) for text in running]
 
         with self.scorer.activity.phase("race"):
             chosen = kind(Race(len(racers), len(rows), pull, 0, keep=keep, budget=budget))
@@ -277,8 +281,15 @@ class TextOptimizer(Optimizer):
     def goodness(self, scored: Scored) -> float:
         """A score as a writer is shown it: the share of rows that are right, or under the
         objective ``loss`` how likely right answers are; from 0 to 1."""
-        costs = self.scorer.costs(scored.text, self.scorer.rows())
-        return 1 - sum(costs) / len(costs)
+        rows = self.scorer.rows()
+        return 1 - sum(self.costs(scored.text, rows)) / sum(self.scorer.weights(rows))
+
+    def costs(self, text: str, rows: Sequence[Row]) -> list[float]:
+        """As ``Scorer.costs``, each times the row's weight, so that their sums rank prompts as
+        objectives do."""
+        weights = self.scorer.weights(rows)
+        costs = self.scorer.costs(text, rows)
+        return [weight * cost for weight, cost in zip(weights, costs, strict=True)]
 
     def made(
         self,
@@ -320,7 +331,7 @@ class TextOptimizer(Optimizer):
                     for proposal in proposals
                 ],
                 "dropped": dict(sorted(self._dropped.items())),
-                "waves": self._wave,
+                "waves": self._place[1],
                 **details,
             },
         )
@@ -349,8 +360,9 @@ class TextOptimizer(Optimizer):
     def _ask(self, requests: Sequence[Request]) -> list[list[Reply]]:
         if not requests:
             return []
-        wave, self._wave = self._wave, self._wave + 1
-        return self.writer.write(requests, self.steps, wave)
+        step, wave = self._place
+        self._place = (step, wave + 1)
+        return self.writer.write(requests, step, wave)
 
     def _take(self, ask: Ask, reply: Reply, found: dict[str, Proposal]) -> str | None:
         """Put the prompt that ``reply`` holds into ``found``; the reason when that is not

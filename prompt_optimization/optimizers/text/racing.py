@@ -80,6 +80,10 @@ class Race:
         return self.ranked([i for i in self.prompts if len(self.costs[i]) == self.rows])
 
 
+# The prompts, by number, that a race leaves.
+Kind = Callable[[Race], list[int]]
+
+
 def full(race: Race) -> list[int]:
     """Every prompt runs on every row."""
     race.run(race.prompts, race.rows)
@@ -163,7 +167,7 @@ def sign_test(losses: int, wins: int) -> float:
     return sum(math.comb(count, k) for k in range(losses, count + 1)) / float(2**count)
 
 
-def least(kind: Callable[[Race], list[int]], prompts: int, rows: int, *, keep: int) -> int:
+def least(kind: Kind, prompts: int, rows: int, *, keep: int) -> int:
     """Rows that a race takes, besides those of the incumbent, which are known: of a race that is
     decided early, because the incumbent and others that are kept are right on all rows, and the
     rest on none.
@@ -182,7 +186,14 @@ def least(kind: Callable[[Race], list[int]], prompts: int, rows: int, *, keep: i
     return spent
 
 
-RACES: dict[str, Callable[[Race], list[int]]] = {
+# What a setting says of them.
+MEANING = (
+    "how prompts are compared: full: on all training questions; phases: the best three fifths go "
+    "on after each fifth of the questions; rejects: one is dropped at a time; ucb: upper "
+    "confidence bounds; paired: sign tests"
+)
+
+RACES: dict[str, Kind] = {
     "full": full,
     "phases": phases,
     "rejects": rejects,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from prompt_optimization.keys import Settings
+from prompt_optimization.keys import Settings, key
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.paths import user_path
 
@@ -18,6 +18,7 @@ class TextSettings(Settings):
     Attributes:
         metaprompts: the method's own, by name. ``<name>_file`` is the key of the file that may
             take the place of one.
+        chosen_on_dev: the released code chooses prompts by dev rows, here the training ones do.
     """
 
     writes: ClassVar[bool] = True
@@ -30,6 +31,25 @@ class TextSettings(Settings):
         "max_prompt_tokens": 256,
     }
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {}
+    chosen_on_dev: ClassVar[bool] = False
+
+    behaviour: str = key(
+        "sound",
+        "sound, or published for the constants and rules of the released code; it sets the keys "
+        "below that say so, where they are not set by themselves",
+        choices=("sound", "published"),
+        variant=False,
+        named={"published": "published behaviour"},
+    )
+
+    @property
+    def warnings(self) -> list[str]:
+        if self.behaviour == "published" and self.chosen_on_dev:
+            return [
+                f"{self.group}.behaviour=published chooses prompts by the training questions; the "
+                "released code chooses them by dev rows"
+            ]
+        return []
 
     def check(self) -> None:
         self.texts()

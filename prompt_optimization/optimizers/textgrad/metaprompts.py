@@ -19,8 +19,8 @@ done differently. Be critical and concrete. Do not write a new answer.""",
 
 PROMPT_FEEDBACK = MetaPrompt(
     """\
-A language model answers questions. This instruction is written after every question. You give \
-feedback on it, so that it can be improved.
+A language model answers questions. It reads this instruction with every question. You give \
+feedback on the instruction, so that it can be improved.
 
 {prompt}
 
@@ -40,7 +40,7 @@ instruction.""",
 
 UPDATE = MetaPrompt(
     """\
-A language model answers questions. This instruction is written after every question:
+A language model answers questions. It reads this instruction with every question:
 
 {prompt}
 

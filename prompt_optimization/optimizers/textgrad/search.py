@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prompt_optimization.optimizers.base import Entry, Step, Tools
-from prompt_optimization.optimizers.text.failures import described
+from prompt_optimization.optimizers.text.failures import described, verdict
 from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
 from prompt_optimization.optimizers.textgrad.settings import TextGradSettings
 from prompt_optimization.scoring.scorer import Scored, Scorer, Transcript
@@ -77,14 +77,10 @@ class TextGrad(TextOptimizer):
 
     def _answer_feedback(self, batch: Sequence[Transcript]) -> list[tuple[Transcript, str]]:
         """The first wave: what is wrong with each answer? With one hop only whether it is wrong."""
-        verdicts = [f"This answer is {'right' if each.right else 'wrong'}." for each in batch]
         if self.settings.hops == 1:
-            return list(zip(batch, verdicts, strict=True))
+            return [(each, verdict(each)) for each in batch]
         fill = self.metaprompts["answer_feedback"].fill
-        users = [
-            fill(example=described(each), verdict=verdict)
-            for each, verdict in zip(batch, verdicts, strict=True)
-        ]
+        users = [fill(example=described(each), verdict=verdict(each)) for each in batch]
         return self._replies(users, batch)
 
     def _prompt_feedback(

@@ -25,25 +25,18 @@ class TextGradSettings(TextSettings, group="textgrad"):
         "prompt_feedback": PROMPT_FEEDBACK,
         "update": UPDATE,
     }
+    chosen_on_dev: ClassVar[bool] = True
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the rules of the released script; it sets epoch, feedback_on and "
-        "accept where they are not set by themselves",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
     steps: int = key(12, "steps of the search", low=1, source="code")
     batch: int = key(3, "training questions of a step", low=1, source="code")
-    epoch: int | None = key(
+    epoch: int = key(
         None,
         "batches after which the questions are shuffled anew; 0: they are shuffled once, and every "
         "epoch goes through all of them in this order",
         low=0,
         by_behaviour={"sound": 0, "published": 4},
     )
-    feedback_on: str | None = key(
+    feedback_on: str = key(
         None,
         "wrong: give feedback on wrong answers, and skip batches without any; all: on right ones "
         "too",
@@ -59,7 +52,7 @@ class TextGradSettings(TextSettings, group="textgrad"):
         source="code",
     )
     memory: int = key(0, "earlier steps whose feedback the update sees too", low=0, source="code")
-    accept: str | None = key(
+    accept: str = key(
         None,
         "better: keep an updated prompt that is better; equal: one that is not worse, too, when "
         "the loss would decide",
@@ -81,15 +74,6 @@ class TextGradSettings(TextSettings, group="textgrad"):
         "a file with a meta-prompt in place of the update's own; its slots are {prompt}, "
         "{feedback} and {memory} (earlier feedback)",
     )
-
-    @property
-    def warnings(self) -> list[str]:
-        if self.behaviour == "published":
-            return [
-                "textgrad.behaviour=published accepts by the training questions; the released "
-                "script accepts by dev rows"
-            ]
-        return []
 
 
 SETTINGS = TextGradSettings

@@ -29,7 +29,9 @@ def ape(rule: Any = half, script: Any = different, **settings: Any) -> tuple[Ape
 def test_costs_of_every_step() -> None:
     search, writer = ape()
     # Among equals the incumbent and what is known stay, and cost nothing.
-    assert costs_of(search, writer) == {"waves": [[10, 5]], "rows": 10 * (50 + 30 + 18 + 11 + 7)}
+    first = 10 * (50 + 30 + 18 + 11 + 7)
+    assert costs_of(search, writer) == {"waves": [[10, 5]], "rows": first}
+    assert Ape.first_round(search.settings, 50) == 50 + first
     assert search.top[0] == START and len(search.top) == 5
     for _ in range(3):
         assert costs_of(search, writer) == {"waves": [[5, 5]], "rows": 10 * (25 + 13 + 6 + 2)}
@@ -40,12 +42,14 @@ def test_published_costs() -> None:
     search, writer = ape(behaviour="published")
     # The best five, of which the incumbent is one, run on the other 30 rows too.
     assert costs_of(search, writer) == {"waves": [[3, 30]], "rows": 90 * 20 + 4 * 30}
+    assert Ape.first_round(search.settings, 50) == search.scorer.ledger.evaluations
     assert costs_of(search, writer) is None
 
 
 @pytest.mark.parametrize("behaviour", ["sound", "published"])
 def test_costs_of_the_variant_of_pe2(behaviour: str) -> None:
     search, writer = ape(variant="paraphrase", behaviour=behaviour)
+    assert Ape.first_round(search.settings, 50) == 50
     assert costs_of(search, writer) == {"waves": [[1, 4]], "rows": 4 * 50}
     for _ in range(2):
         assert costs_of(search, writer) == {"waves": [[4, 4]], "rows": 16 * 50}

@@ -65,6 +65,7 @@ def one_of_them_edited(request: Request, number: int) -> str:
 def test_costs_of_every_step(algorithm: str, behaviour: str) -> None:
     search, writer = evoprompt(algorithm=algorithm, behaviour=behaviour)
     assert costs_of(search, writer) == {"waves": [[19, 1]], "rows": 19 * N}
+    assert EvoPrompt.first_round(search.settings, N) == search.scorer.ledger.evaluations
     assert costs_of(search, writer) == {"waves": [[5, 1]], "rows": 5 * N}
     by_itself = algorithm == "de" and behaviour == "published"
     waves = [[1, 1]] * 10 if by_itself else [[10, 1]]

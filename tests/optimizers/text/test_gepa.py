@@ -139,7 +139,7 @@ def test_the_writer_sees_the_prompt_and_what_became_of_its_questions() -> None:
             assert (
                 f"Question: {example.question}\nReasoning: I reason.\n"
                 f"Answer: {'Yes' if right else 'No'}\nRight answer: Yes\n"
-                f"Feedback: The answer is {'right' if right else 'wrong'}."
+                f"Feedback: This answer is {'right' if right else 'wrong'}."
             ) in request.user
 
 

@@ -122,7 +122,7 @@ def test_what_the_presets_show(
     assert ("Edit the current" in user) is edits
     assert (f"{limit[-1]} words" in user) is (limit[-1] is not None)
     assert ("merged into one text" in user) is (variant == "sgdm")
-    assert user.count("Question: Is number") == user.count("? <instruction>\n") == 3
+    assert user.count("Asked: Is number") == user.count("? <instruction>\n") == 3
     assert "{" not in user and "\n\n\n" not in user and "think" in user
 
 

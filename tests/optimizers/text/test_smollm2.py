@@ -14,14 +14,14 @@ FLAGS = {
     "train_data": data_folder() / "BBH" / "one_step_arithmetic.json",
     "devices": "cpu",
     "dtype": "float32",
-    "n_train_data": 6,
-    "n_dev_data": 4,
-    "n_test_data": 4,
-    "max_new_tokens": 12,
-    "answer_tokens": 8,
-    "n_steps": 2,
+    "n_train_data": 4,
+    "n_dev_data": 2,
+    "n_test_data": 2,
+    "max_new_tokens": 6,
+    "answer_tokens": 4,
+    "n_steps": 1,
     "top_prompts": 1,
-    "writer.max_tokens": 16,
+    "writer.max_tokens": 12,
     "writer.accept_raw": True,
 }
 
@@ -31,9 +31,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "apo": {"beam": 2, "reasons": 1, "errors": 1},
     "evoprompt": {"population": 4, "demos": 2},
     "gepa": {"minibatch": 2},
-    "gpo": {"batch_size": 4, "proposals": 3, "initial_step_size": 20, "final_step_size": 4},
+    "gpo": {"batch_size": 2, "proposals": 2, "initial_step_size": 20, "final_step_size": 4},
     "opro": {"proposals": 2},
-    "pe2": {"beam": 1, "expand": 2},
+    "pe2": {"beam": 1, "expand": 1},
     "textgrad": {"batch": 2},
 }
 
@@ -44,8 +44,8 @@ def test_a_search(method: str, tmp_path: Path) -> None:
     own = {f"{method}.{name}": value for name, value in SETTINGS[method].items()}
     flags = FLAGS | own | {"method": method, "result_prefix": tmp_path / "run"}
     log = carry_out(flags).data
-    assert log["status"] == "finished" and len(log["steps"]) == 2
-    assert any(step["tried"] for step in log["steps"])
+    assert log["status"] == "finished" and len(log["steps"]) == 1
+    assert log["steps"][0]["tried"]
     assert log["best"][0]["objective"] <= log["initial"]["objective"]
     dev = log["evaluation"]["dev"]
     right = {
