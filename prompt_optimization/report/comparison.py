@@ -26,6 +26,7 @@ from prompt_optimization.scoring.statistics import (
     crossed_difference,
     is_graded,
     mean_difference,
+    mean_value,
 )
 
 # What has to be the same in all runs. A writer belongs to its method.
@@ -197,7 +198,7 @@ def _weights(log: Log) -> list[float]:
 
 def _mean(hits: Sequence[Sequence[float]], weights: Sequence[float]) -> float:
     """Over runs and their rows."""
-    return fmean(fmean(own, weights or None) for own in hits)
+    return fmean(mean_value(own, weights).value for own in hits)
 
 
 def sheets(record: Mapping[str, Any]) -> list[Sheet]:

@@ -38,6 +38,13 @@ def value(metric: Metric, text: str, *references: str) -> float:
         ("number", "none", "3.14", 0),
         ("contains", "It is the  EIFFEL\ntower.", "Eiffel Tower", 1),
         ("contains", "concatenate", "cat", 0),
+        ("contains", "It is 12.5", "12", 0),
+        ("contains", "It is 1,250", "250", 0),
+        ("contains", "It is -5", "5", 0),
+        ("contains", "It is -5.", "-5", 1),
+        ("contains", "It costs $5, no more", "5", 1),
+        ("contains", "from 1990 to 1995", "1990 to 1995", 1),
+        ("contains", "12.5 or 12", "12", 1),
         ("contains", "concatenate a cat", "cat", 1),
         ("regex", "Answer: 3, no, Answer: 12.", "12", 1),
         ("regex", "Answer: 12, no, Answer: 3", "12", 0),
@@ -51,6 +58,7 @@ def value(metric: Metric, text: str, *references: str) -> float:
         ("json_field", "[" * 100_000, "12", 0),
         ("f1", "The cat sat.", "a cat, sat down", 0.8),
         ("f1", "", "cat", 0),
+        ("f1", "", "the", 0),
         ("rouge_l", "the cat sat", "cat sat down", 2 / 3),
         ("rouge_l", "sat cat", "cat sat", 0.5),
         ("math", r"\frac{1}{2}$.", "0.5", 1),
@@ -103,6 +111,8 @@ def test_one_reference_that_can_be_read_is_enough() -> None:
         MADE[name].check([Example("Why?", "два", 3, (readable,))])
         with pytest.raises(InputError, match=f"the answer 'два' of row 3 .* '{name}' needs"):
             MADE[name].check([Example("Why?", readable, 2), Example("Why?", "два", 3)])
+    with pytest.raises(InputError, match="the answer 'A' of row 3 has no word besides articles"):
+        MADE["f1"].check([Example("Why?", "A", 3)])
 
 
 def test_mathematics_outside_the_main_thread() -> None:

@@ -13,6 +13,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.answers import flexible_match, strict_match
 from prompt_optimization.tasks.metrics.metric import Metric, best
 from prompt_optimization.tasks.reading.labels import chosen_letter, letter_of
+from prompt_optimization.tasks.reading.numerals import find_numeral
 from prompt_optimization.tasks.reading.quantities import Quantity, quantity_of, stated_quantity
 from prompt_optimization.tasks.reading.spelling import canonical, joined, plain
 
@@ -45,13 +46,28 @@ CHOICE = Metric(
 
 
 def _contains(text: str, reference: str) -> bool:
-    """Whether the words of ``reference`` stand in ``text``, up to case and white space."""
+    """Whether the words of ``reference`` stand in ``text``, up to case and white space. A number is
+    one word, with its sign and its decimals."""
     whole, part = (" ".join(canonical(each).casefold().split()) for each in (text, reference))
     at = whole.find(part)
     while at >= 0:
-        if not joined(whole, at) and not joined(whole, at + len(part)):
+        end = at + len(part)
+        if not joined(whole, at) and not joined(whole, end) and not _cuts_number(whole, at, end):
             return True
         at = whole.find(part, at + 1)
+    return False
+
+
+def _cuts_number(text: str, start: int, end: int) -> bool:
+    """Whether a number stands partly within [start, end) and partly outside."""
+    at = 0
+    while (numeral := find_numeral(text, at)) and numeral.start < end:
+        at = numeral.end
+        if numeral.value is None:
+            continue
+        begins = numeral.start if numeral.value < 0 else numeral.first_digit
+        if numeral.end > start and (begins < start or numeral.end > end):
+            return True
     return False
 
 
