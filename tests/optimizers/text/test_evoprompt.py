@@ -12,7 +12,6 @@ import pytest
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.evoprompt.search import EvoPrompt
-from prompt_optimization.optimizers.evoprompt.search import EvoPrompt
 from prompt_optimization.optimizers.evoprompt.settings import EvoPromptSettings
 from prompt_optimization.scoring.scorer import Scored
 from tests.optimizers.text.planted import (
