@@ -170,7 +170,7 @@ def test_a_key_without_its_config() -> None:
     ("name", "message"),
     [
         ("embeded", r"'embeded' does not come with .*; did you mean 'embedded'\? A file's path"),
-        ("qwen", r"'qwen' does not come with .*; give one of demo, .*, or a file's path$"),
+        ("qwen", r"'qwen' does not come with .*; give one of ape, .*, or a file's path$"),
         ("./configs/none.py", r"'configs/none\.py' cannot be read: it does not exist; give"),
         ("../README.md", r"'\.\./README\.md' cannot be read: it is not a Python file; give"),
         ("", "no config; give one, for instance --config=embedded"),

@@ -158,7 +158,10 @@ def test_published_flags_work_verbatim(flags: dict[str, Any], tmp_path: Path) ->
         ({"controll_init": " think"}, "'controll_init' is unknown; did you mean --config.control_"),
         ({"n_steps": "many"}, "n_steps='many' is not of type int; its default is 105"),
         ({"anneal": "maybe"}, "anneal='maybe' is not of type bool"),
-        ({"chat_template_kwarg.date": "x"}, "'chat_template_kwarg.date' is unknown; --help"),
+        (
+            {"chat_template_kwarg.date": "x"},
+            "'chat_template_kwarg.date' is unknown; did you mean --config.model.chat",
+        ),
     ],
 )
 def test_bad_input(

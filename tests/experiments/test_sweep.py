@@ -103,7 +103,7 @@ def test_stopped_and_gone_on_with(settings: dict[str, str]) -> None:
         ({"GPUS_PER_TASK": "two"}, "GPUS_PER_TASK='two' is no number"),
         ({"GPUS": "0", "GPUS_PER_TASK": "2"}, "fewer than GPUS_PER_TASK=2"),
         ({"TASKS": "navigate objct_counting"}, "no file for task 'objct_counting'"),
-        ({"METHODS": "random opr"}, "method 'opr' is unknown; choose some of best_of_n greater"),
+        ({"METHODS": "random opr"}, "method 'opr' is unknown; choose some of ape apo best_of_n"),
     ],
 )
 def test_bad_settings(settings: dict[str, str], changes: dict[str, Any], message: str) -> None:
