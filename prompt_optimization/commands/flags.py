@@ -27,7 +27,13 @@ class _ListParser(flags.ArgumentParser[tuple[object, ...]]):
     parser of another class ml_collections makes a flag whose last value counts, as elsewhere."""
 
     def parse(self, argument: object) -> tuple[object, ...]:
-        found: tuple[object, ...] = TupleParser().parse(argument)
+        try:
+            found: tuple[object, ...] = TupleParser().parse(argument)
+        except ValueError:
+            # A text of several words is a single value, as one of a single word is.
+            if not isinstance(argument, str) or argument.lstrip()[:1] in ("(", "[", "'", '"'):
+                raise
+            found = (argument,)
         return found
 
 

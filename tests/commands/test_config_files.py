@@ -118,6 +118,12 @@ def test_a_dict_is_set_as_a_whole_or_by_its_keys(
     assert shown("chat_template_kwargs", f"--config={path}", *given) == str(expected)
 
 
+def test_a_text_of_several_words_is_a_list_of_one() -> None:
+    assert shown("keep", "--config=embedded", "--config.keep=step by step") == "('step by step',)"
+    several = "--config.keep=('step by step', 'JSON')"
+    assert shown("keep", "--config=embedded", several) == "('step by step', 'JSON')"
+
+
 def test_of_a_list_that_is_given_twice_the_last_one_counts() -> None:
     for last, expected in (
         ("--config.devices=cpu", ("cpu",)),
