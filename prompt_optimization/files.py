@@ -1,4 +1,4 @@
-"""Files that are whole at every moment."""
+"""Files of texts, and files that are whole at every moment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ from pathlib import Path
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.signals import shielded
+
+
+def read_text(path: Path, key: str) -> str:
+    """The text of a UTF-8 file.
+
+    Args:
+        key: the setting that names the file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"file '{path}' cannot be read ({error.strerror})", key=key) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"file '{path}' is not UTF-8 text (byte {error.start}); save it as UTF-8", key=key
+        ) from None
 
 
 def write_whole(path: Path, data: bytes, key: str | Sequence[str] = ()) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 from prompt_optimization.keys import Settings, key
 from prompt_optimization.paths import user_path
 
-# The keys that limit what a search costs.
-BUDGETS = (
-    "max_seconds",
-    "max_decoded_tokens",
-    "max_evaluations",
-    "max_requests",
-    "max_written_tokens",
-)
+# The keys that limit what a search costs: which part of its progress, and what that counts.
+BUDGETS = {
+    "max_seconds": ("seconds", "seconds"),
+    "max_decoded_tokens": ("decoded", "decoded tokens"),
+    "max_evaluations": ("evaluations", "evaluations"),
+    "max_requests": ("requests", "requests"),
+    "max_written_tokens": ("written", "written tokens"),
+}
 
 
 @dataclass(frozen=True)
@@ -91,21 +91,15 @@ class StopSettings(Settings, group="stop"):
             made.append(plateau(self.stop_plateau))
         if self.stop_on_success:
             made.append(solved())
-        return (*self.budgets(), *made, max_steps(self.max_steps))
+        return (*self.budgets(), *made, spent("steps", self.max_steps, "steps"))
 
     def budgets(self) -> tuple[Stopper, ...]:
         """Those that may end a search within a step, too."""
-        made: list[Stopper] = []
-        if self.max_seconds:
-            made.append(max_seconds(self.max_seconds))
-        if self.max_decoded_tokens:
-            made.append(max_decoded(self.max_decoded_tokens))
-        if self.max_evaluations:
-            made.append(max_evaluations(self.max_evaluations))
-        if self.max_requests:
-            made.append(max_requests(self.max_requests))
-        if self.max_written_tokens:
-            made.append(max_written(self.max_written_tokens))
+        made = [
+            spent(counted, limit, words)
+            for name, (counted, words) in BUDGETS.items()
+            if (limit := getattr(self, name))
+        ]
         if self.stop_file:
             made.append(stop_file(user_path(self.stop_file)))
         return tuple(made)
@@ -141,28 +135,10 @@ class Progress:
 Stopper = Callable[[Progress], str | None]
 
 
-def max_steps(limit: int) -> Stopper:
-    return lambda progress: f"{limit} steps" if progress.steps >= limit else None
-
-
-def max_seconds(limit: float) -> Stopper:
-    return lambda progress: f"{limit:g} seconds" if progress.seconds >= limit else None
-
-
-def max_decoded(limit: int) -> Stopper:
-    return lambda progress: f"{limit} decoded tokens" if progress.decoded >= limit else None
-
-
-def max_evaluations(limit: int) -> Stopper:
-    return lambda progress: f"{limit} evaluations" if progress.evaluations >= limit else None
-
-
-def max_requests(limit: int) -> Stopper:
-    return lambda progress: f"{limit} requests" if progress.requests >= limit else None
-
-
-def max_written(limit: int) -> Stopper:
-    return lambda progress: f"{limit} written tokens" if progress.written >= limit else None
+def spent(counted: str, limit: float, words: str) -> Stopper:
+    """Ends a search once the attribute ``counted`` of its progress has reached ``limit``."""
+    shown = f"{limit:g}" if isinstance(limit, float) else str(limit)
+    return lambda progress: f"{shown} {words}" if getattr(progress, counted) >= limit else None
 
 
 def objective_below(limit: float) -> Stopper:

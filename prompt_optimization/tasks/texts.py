@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.files import read_text
 
 
 def lacking_words(text: str, keep: Sequence[str]) -> str | None:
@@ -37,15 +38,7 @@ def read_lines(path: Path, key: str) -> list[str]:
     Raises:
         InputError: it cannot be read, or holds no text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"file '{path}' cannot be read ({error.strerror})", key=key) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"file '{path}' is not UTF-8 text (byte {error.start}); save it as UTF-8", key=key
-        ) from None
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in read_text(path, key).splitlines() if line.strip()]
     if not lines:
         raise InputError(f"file '{path}' holds no text; give one with a text a line", key=key)
     return [of_one_line(line) for line in lines]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.files import read_text
 
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -44,14 +45,7 @@ class MetaPrompt:
         Raises:
             InputError: the file cannot be read, or lacks a slot.
         """
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise InputError(f"file '{path}' cannot be read ({error.strerror})", key=key) from None
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"file '{path}' is not UTF-8 text (byte {error.start}); save it as UTF-8", key=key
-            ) from None
+        text = read_text(path, key)
         if missing := self.missing(text):
             needed = ", ".join(f"{{{slot}}}" for slot in missing)
             raise InputError(
