@@ -21,7 +21,6 @@ class Ape(TextOptimizer):
     paraphrase the best prompts so far. What is new is raced against these.
 
     Attributes:
-        made_rounds: steps of this search, the first one included.
         top: the best prompts so far, best first.
     """
 
@@ -29,7 +28,6 @@ class Ape(TextOptimizer):
 
     def __init__(self, settings: ApeSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
-        self.made_rounds = 0
         self.top: list[str] = []
 
     @classmethod
@@ -53,7 +51,6 @@ class Ape(TextOptimizer):
         texts = [*self.top, *(proposal.text for proposal in proposals)]
         scores = self.race(texts, kind_of(settings), keep=settings.top)
         self._keep_top(scores)
-        self.made_rounds += 1
         return self.made(proposals, scores, self.accept(scores), top=list(self.top))
 
     def _induction(self) -> list[Ask]:
@@ -71,23 +68,28 @@ class Ape(TextOptimizer):
 
     def _resampling(self) -> list[Ask]:
         """Requests that show one of the best prompts."""
-        asks = []
-        for prompt in self.top:
-            user = self.metaprompts["paraphrase"].fill(prompt=prompt.strip())
-            request = self.request(user, draws=self.settings.paraphrases, temperature=RESAMPLING)
-            asks.append(Ask(request, "paraphrase", (prompt,)))
-        return asks
+        draws = self.settings.paraphrases
+        return [
+            self.ask(
+                "paraphrase",
+                (prompt,),
+                {"prompt": prompt.strip()},
+                draws=draws,
+                temperature=RESAMPLING,
+            )
+            for prompt in self.top
+        ]
 
     def _keep_top(self, scores: list[Scored]) -> None:
         ranked = sorted(scores, key=lambda scored: scored.order)
         self.top = [scored.text for scored in ranked[: self.settings.top]]
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"made_rounds": self.made_rounds, "top": list(self.top)}
+        return super().state_dict() | {"top": list(self.top)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.made_rounds, self.top = state["made_rounds"], list(state["top"])
+        self.top = list(state["top"])
 
     def carry_over(self, state: dict[str, Any]) -> None:
         """As ``TextOptimizer.carry_over``. The rounds begin anew."""

@@ -10,7 +10,7 @@ from typing import Any
 from prompt_optimization.optimizers.apo.settings import ApoSettings
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.text.failures import described, failures
-from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
+from prompt_optimization.optimizers.text.optimizer import Proposal, TextOptimizer
 from prompt_optimization.optimizers.text.racing import RACES, ucb
 from prompt_optimization.scoring.scorer import Scored, Scorer, Transcript
 
@@ -32,7 +32,6 @@ class Apo(TextOptimizer):
     paraphrases of these. The best of all become the next beam.
 
     Attributes:
-        made_rounds: steps of this search.
         beam: the best prompts so far that can be expanded, best first.
     """
 
@@ -41,7 +40,6 @@ class Apo(TextOptimizer):
 
     def __init__(self, settings: ApoSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
-        self.made_rounds = 0
         self.beam: list[str] = []
 
     def start(self, prompt: str) -> Scored:
@@ -65,7 +63,6 @@ class Apo(TextOptimizer):
             budget=settings.race_rows,
         )
         self._choose_beam(scores)
-        self.made_rounds += 1
         return self.made(proposals, scores, self.accept(scores), beam=list(self.beam))
 
     def _wrong(self) -> dict[str, list[Transcript]]:
@@ -106,31 +103,46 @@ class Apo(TextOptimizer):
 
     def _edit(self, criticisms: Sequence[Criticism]) -> list[Proposal]:
         """The second wave: a prompt that follows the criticism."""
-        settings, asks = self.settings, []
+        settings = self.settings
         words = f"at most {settings.max_words} words" if settings.max_words else "any length"
-        for each in criticisms:
-            user = self.metaprompts["edit"].fill(
-                prompt=each.prompt.strip(), errors=each.errors, reason=each.reason, length=words
-            )
-            request = self.request(
-                user, draws=settings.edits, temperature=settings.edit_temperature
-            )
-            asks.append(Ask(request, "edit", (each.prompt,)))
-        return self.propose(asks)
+        return self.propose(
+            [
+                self.ask(
+                    "edit",
+                    (each.prompt,),
+                    {
+                        "prompt": each.prompt.strip(),
+                        "errors": each.errors,
+                        "reason": each.reason,
+                        "length": words,
+                    },
+                    draws=settings.edits,
+                    temperature=settings.edit_temperature,
+                )
+                for each in criticisms
+            ]
+        )
 
     def _paraphrase(
         self, edits: Sequence[Proposal], wrong: dict[str, list[Transcript]]
     ) -> list[Proposal]:
         """The third wave: other words for the edits, and for prompts with nothing to criticise."""
-        settings, asks = self.settings, []
+        settings = self.settings
         if not settings.paraphrases:
             return []
         beam = [prompt for prompt in self.beam if settings.paraphrase_beam or not wrong[prompt]]
-        for prompt in [*(edit.text for edit in edits), *beam]:
-            user = self.metaprompts["paraphrase"].fill(prompt=prompt.strip())
-            request = self.request(user, draws=settings.paraphrases, temperature=TEMPERATURE)
-            asks.append(Ask(request, "paraphrase", (prompt,)))
-        return self.propose(asks)
+        return self.propose(
+            [
+                self.ask(
+                    "paraphrase",
+                    (prompt,),
+                    {"prompt": prompt.strip()},
+                    draws=settings.paraphrases,
+                    temperature=TEMPERATURE,
+                )
+                for prompt in [*(edit.text for edit in edits), *beam]
+            ]
+        )
 
     def _at_most(self, limit: int, proposals: Sequence[Proposal]) -> list[Proposal]:
         """So many of the proposals that come from the same prompt of the beam, by chance."""
@@ -157,11 +169,11 @@ class Apo(TextOptimizer):
         self.beam = ranked[: self.settings.beam]
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"made_rounds": self.made_rounds, "beam": list(self.beam)}
+        return super().state_dict() | {"beam": list(self.beam)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.made_rounds, self.beam = state["made_rounds"], list(state["beam"])
+        self.beam = list(state["beam"])
 
     def carry_over(self, state: dict[str, Any]) -> None:
         """As ``TextOptimizer.carry_over``. The rounds begin anew."""

@@ -131,11 +131,9 @@ class EvoPrompt(TextOptimizer):
         return Ask(self.request(user, temperature=induction.TEMPERATURE), "induce")
 
     def _operation(self, operator: str, parents: tuple[str, ...], **slots: str) -> Ask:
-        """A request by the meta-prompt that is called like the operator."""
+        """A request that shows prompts."""
         shown = {slot: text.strip() for slot, text in slots.items()}
-        user = self.metaprompts[operator].fill(**shown)
-        request = self.request(user, temperature=TEMPERATURE, max_tokens=1024)
-        return Ask(request, operator, parents)
+        return self.ask(operator, parents, shown, temperature=TEMPERATURE, max_tokens=1024)
 
     def _tried(self, asks: Sequence[Ask]) -> tuple[list[Proposal], list[Scored]]:
         """A wave of new prompts and their scores."""

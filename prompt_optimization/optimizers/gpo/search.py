@@ -28,7 +28,6 @@ class Gpo(TextOptimizer):
     Attributes:
         batches: of an epoch, each the numbers of a step's questions.
         length: steps of a search.
-        made_rounds: steps of this search.
         trajectory: the initial prompt and the best new one of each step.
         feedback: what was said of the current prompt of each step.
         merged: what a merging momentum has made of all attempts up to a step.
@@ -46,7 +45,6 @@ class Gpo(TextOptimizer):
         super().__init__(settings, scorer, tools)
         self.batches = batches(len(scorer.examples), settings.batch_size)
         self.length = settings.length(len(scorer.examples))
-        self.made_rounds = 0
         self.trajectory, self.feedback = Trajectory(), Trajectory()
         self.merged: Attempt | None = None
         self.examples: list[int] = []
@@ -80,7 +78,6 @@ class Gpo(TextOptimizer):
         # 3. Selection: on all training questions.
         scores = self.score([proposal.text for proposal in proposals])
         accepted = self._select(scores)
-        self.made_rounds += 1
         return self.made(
             proposals,
             scores,
@@ -126,7 +123,7 @@ class Gpo(TextOptimizer):
         chosen = self._retrieve(history, current if prompts else history.attempts[-1].text)
         if settings.order == "ascending":
             chosen.reverse()
-        return [_with_score(each) if prompts else each.text for each in chosen]
+        return [each.shown(SCALE) if prompts else each.text for each in chosen]
 
     def _merge(self, newest: Attempt) -> str:
         """Everything up to the newest attempt as one text."""
@@ -172,13 +169,13 @@ class Gpo(TextOptimizer):
             parts += [HEADINGS[settings.momentum, settings.momentum_update], *earlier]
         if feedback and settings.momentum != "feedback":
             parts += [PROBLEMS, feedback]
-        user = self.metaprompts[operator].fill(
-            prompt=current.strip(),
-            direction="".join(f"{part}\n\n" for part in parts),
-            examples=self.exemplars(self.examples),
-            limit=LIMITS[operator].format(self.limit) if self.limit else "",
-        )
-        return Ask(self.request(user, draws=settings.proposals), operator, (current,))
+        slots = {
+            "prompt": current.strip(),
+            "direction": "".join(f"{part}\n\n" for part in parts),
+            "examples": self.exemplars(self.examples),
+            "limit": LIMITS[operator].format(self.limit) if self.limit else "",
+        }
+        return self.ask(operator, (current,), slots, draws=settings.proposals)
 
     def _select(self, scores: Sequence[Scored]) -> bool:
         """Go on from the best new prompt, or only if it is better than the current one; whether
@@ -197,7 +194,6 @@ class Gpo(TextOptimizer):
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
-            "made_rounds": self.made_rounds,
             "trajectory": self.trajectory.state_dict(),
             "feedback": self.feedback.state_dict(),
             "merged": self.merged and asdict(self.merged),
@@ -206,7 +202,6 @@ class Gpo(TextOptimizer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.made_rounds = state["made_rounds"]
         self.trajectory.load_state_dict(state["trajectory"])
         self.feedback.load_state_dict(state["feedback"])
         self.merged = state["merged"] and Attempt(**state["merged"])
@@ -218,10 +213,6 @@ class Gpo(TextOptimizer):
         found = [self.incumbent, *self.leaderboard.entries]
         for entry in sorted(found, key=lambda entry: entry.step):
             self._remember(entry)
-
-
-def _with_score(attempt: Attempt) -> str:
-    return f"Instruction: {attempt.text.strip()}\nScore: {round(SCALE * attempt.score)}"
 
 
 OPTIMIZER = Gpo

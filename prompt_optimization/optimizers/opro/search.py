@@ -50,11 +50,7 @@ class Opro(TextOptimizer):
 
     def _attempts(self) -> str:
         shown = self.trajectory.best(self.settings.keep, self.settings.threshold)
-        scale = self.settings.score_scale
-        return "\n\n".join(
-            f"Instruction: {each.text.strip()}\nScore: {round(scale * each.score)}"
-            for each in shown
-        )
+        return "\n\n".join(each.shown(self.settings.score_scale) for each in shown)
 
     def _exemplars(self) -> str:
         examples, rng = self.scorer.examples, self.tools.rng

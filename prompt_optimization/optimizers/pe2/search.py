@@ -9,7 +9,7 @@ from typing import Any
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.pe2.settings import Pe2Settings
 from prompt_optimization.optimizers.text.failures import described, failures
-from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
+from prompt_optimization.optimizers.text.optimizer import Proposal, TextOptimizer
 from prompt_optimization.scoring.scorer import Scored, Scorer, Transcript
 
 # What stands for a question where the writer is shown what the model reads.
@@ -50,7 +50,6 @@ class Pe2(TextOptimizer):
     times, and has the prompt rewritten after each examination. All new prompts are scored.
 
     Attributes:
-        made_rounds: steps of this search.
         nodes: every prompt that was scored, in order.
         rows: examples in the order in which they are searched for wrong answers.
     """
@@ -60,7 +59,6 @@ class Pe2(TextOptimizer):
 
     def __init__(self, settings: Pe2Settings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
-        self.made_rounds = 0
         self.nodes: dict[str, Node] = {}
         self.rows = list(range(len(scorer.examples)))
 
@@ -86,7 +84,6 @@ class Pe2(TextOptimizer):
         for scored, proposal, change in zip(scores, proposals, changes, strict=True):
             (parent,) = proposal.parents
             self._join(scored, self.steps, parent, change)
-        self.made_rounds += 1
         expanded = [node.text for node in chosen]
         return self.made(proposals, scores, self.accept(scores), expanded=expanded)
 
@@ -150,19 +147,25 @@ class Pe2(TextOptimizer):
 
     def _rewrite(self, batches: Sequence[Batch]) -> list[Proposal]:
         """The second wave: a prompt that follows the analysis."""
-        asks = []
-        for batch in batches:
-            user = self.metaprompts["rewrite"].fill(
-                prompt=batch.node.text.strip(),
-                template=self.shown(QUESTION, batch.node.text),
-                examples=batch.examples,
-                analysis=batch.analysis,
-                history=self._history(batch.node),
-                length=f"at most {self.settings.max_words} words",
-            )
-            request = self.request(user, temperature=0.7, max_tokens=300)
-            asks.append(Ask(request, "rewrite", (batch.node.text,)))
-        return self.propose(asks)
+        return self.propose(
+            [
+                self.ask(
+                    "rewrite",
+                    (batch.node.text,),
+                    {
+                        "prompt": batch.node.text.strip(),
+                        "template": self.shown(QUESTION, batch.node.text),
+                        "examples": batch.examples,
+                        "analysis": batch.analysis,
+                        "history": self._history(batch.node),
+                        "length": f"at most {self.settings.max_words} words",
+                    },
+                    temperature=0.7,
+                    max_tokens=300,
+                )
+                for batch in batches
+            ]
+        )
 
     def _summarise(self, proposals: Sequence[Proposal]) -> list[str]:
         """The third wave, for the history that later steps show: what was changed?"""
@@ -201,14 +204,13 @@ class Pe2(TextOptimizer):
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
-            "made_rounds": self.made_rounds,
             "nodes": [asdict(node) for node in self.nodes.values()],
             "rows": list(self.rows),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.made_rounds, self.rows = state["made_rounds"], list(state["rows"])
+        self.rows = list(state["rows"])
         nodes = [Node(**{**node, "order": tuple(node["order"])}) for node in state["nodes"]]
         self.nodes = {node.text: node for node in nodes}
 

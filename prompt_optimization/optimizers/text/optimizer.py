@@ -7,7 +7,7 @@ tags, duplicates, repeated requests, what is dropped and why, acceptance, and th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -95,6 +95,7 @@ class TextOptimizer(Optimizer):
         metaprompts: those of the settings, as they were when the search began.
         repeated: reasons to drop a reply for which it is asked for again.
         fixes: by reason, where not the writer has to do better.
+        made_rounds: steps of this search; those before a forced resume do not count.
     """
 
     settings: TextSettings
@@ -116,6 +117,7 @@ class TextOptimizer(Optimizer):
         self.writer = tools.writer
         self.metaprompts: dict[str, MetaPrompt] = settings.texts()
         self.known: dict[str, None] = {}
+        self.made_rounds = 0
         self._proposed: set[str] = set()
         self._dropped: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
@@ -145,6 +147,7 @@ class TextOptimizer(Optimizer):
         if made is None:
             hopeless = self._barren == self.steps  # Nothing was ever usable.
         else:
+            self.made_rounds += 1
             self._lost += self._dropped
             self._barren += 1
             if self._proposed:
@@ -183,6 +186,26 @@ class TextOptimizer(Optimizer):
             own.max_tokens or max_tokens,
             seed=self.tools.rng.getrandbits(32),
         )
+
+    def ask(
+        self,
+        operator: str,
+        parents: tuple[str, ...],
+        slots: Mapping[str, str],
+        *,
+        draws: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 512,
+    ) -> Ask:
+        """A request for prompts by the meta-prompt that is called like the operator.
+
+        Args:
+            slots: what stands in those of the meta-prompt.
+            draws, temperature, max_tokens: as ``request`` takes them.
+        """
+        user = self.metaprompts[operator].fill(**slots)
+        request = self.request(user, draws=draws, temperature=temperature, max_tokens=max_tokens)
+        return Ask(request, operator, parents)
 
     def exemplars(self, numbers: Sequence[int]) -> str:
         """These training questions, each as the model reads it with ``PLACEHOLDER`` in the place of
@@ -339,6 +362,7 @@ class TextOptimizer(Optimizer):
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
             "known": list(self.known),
+            "made_rounds": self.made_rounds,
             # The files may have changed since.
             "metaprompts": {name: each.text for name, each in self.metaprompts.items()},
             "lost": dict(self._lost),
@@ -347,7 +371,7 @@ class TextOptimizer(Optimizer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.known = dict.fromkeys(state["known"])
+        self.known, self.made_rounds = dict.fromkeys(state["known"]), state["made_rounds"]
         for name, text in state["metaprompts"].items():
             self.metaprompts[name] = replace(self.metaprompts[name], text=text)
         self._lost = Counter(state["lost"])

@@ -15,6 +15,10 @@ class Attempt:
     score: float
     step: int
 
+    def shown(self, scale: int) -> str:
+        """In words, where ``scale`` is the best score."""
+        return f"Instruction: {self.text.strip()}\nScore: {round(scale * self.score)}"
+
 
 class Trajectory:
     """The attempts of a search, each text once, in the order in which they were made."""

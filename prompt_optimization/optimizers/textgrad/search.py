@@ -8,7 +8,7 @@ from typing import Any
 
 from prompt_optimization.optimizers.base import Entry, Step, Tools
 from prompt_optimization.optimizers.text.failures import described, verdict
-from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
+from prompt_optimization.optimizers.text.optimizer import Proposal, TextOptimizer
 from prompt_optimization.optimizers.textgrad.settings import TextGradSettings
 from prompt_optimization.scoring.scorer import Scored, Scorer, Transcript
 
@@ -21,7 +21,6 @@ class TextGrad(TextOptimizer):
     what it means for the prompt, and for an updated prompt.
 
     Attributes:
-        made_steps: steps of this search.
         order: examples, in the order of this epoch.
         position: where in it the next batch begins.
         past: feedback of earlier steps, the latest last.
@@ -32,7 +31,6 @@ class TextGrad(TextOptimizer):
 
     def __init__(self, settings: TextGradSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
-        self.made_steps = 0
         self.order = list(range(len(scorer.examples)))
         self.position = 0
         self.past: list[str] = []
@@ -42,7 +40,7 @@ class TextGrad(TextOptimizer):
         return super().start(prompt)
 
     def _step(self) -> Step | None:
-        if self.made_steps == self.settings.steps:
+        if self.made_rounds == self.settings.steps:
             return None
         batch = self._next_batch()
         if not batch:
@@ -51,7 +49,6 @@ class TextGrad(TextOptimizer):
         on_prompt = self._prompt_feedback(on_answers)
         proposals = self._update(on_prompt)
         scores = self.score([proposal.text for proposal in proposals])
-        self.made_steps += 1
         return self.made(proposals, scores, self._accept(scores), feedback_on=len(batch))
 
     def _next_batch(self) -> list[Transcript]:
@@ -110,16 +107,14 @@ class TextGrad(TextOptimizer):
         if not feedback:
             return []
         shown = [f"{described(answer)}\nFeedback: {text}" for answer, text in feedback]
-        user = self.metaprompts["update"].fill(
-            prompt=self.incumbent.text.strip(),
-            feedback="\n\n".join(shown),
-            memory="".join(f"\n\nFeedback in an earlier step:\n{text}" for text in self.past),
-        )
+        memory = "".join(f"\n\nFeedback in an earlier step:\n{text}" for text in self.past)
         if self.settings.memory:
             latest = "\n".join(text for _, text in feedback)
             self.past = [*self.past, latest][-self.settings.memory :]
-        request = self.request(user, temperature=0.0, max_tokens=LONGEST)
-        return self.propose([Ask(request, "update", (self.incumbent.text,))])
+        prompt = self.incumbent.text
+        slots = {"prompt": prompt.strip(), "feedback": "\n\n".join(shown), "memory": memory}
+        ask = self.ask("update", (prompt,), slots, temperature=0.0, max_tokens=LONGEST)
+        return self.propose([ask])
 
     def _accept(self, scores: Sequence[Scored]) -> bool:
         """Let the updated prompt be the incumbent if it is better, or as good where that is
@@ -135,7 +130,6 @@ class TextGrad(TextOptimizer):
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
-            "made_steps": self.made_steps,
             "order": list(self.order),
             "position": self.position,
             "past": list(self.past),
@@ -143,8 +137,8 @@ class TextGrad(TextOptimizer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.made_steps, self.position = state["made_steps"], state["position"]
-        self.order, self.past = list(state["order"]), list(state["past"])
+        self.order, self.position = list(state["order"]), state["position"]
+        self.past = list(state["past"])
 
     def carry_over(self, state: dict[str, Any]) -> None:
         """As ``TextOptimizer.carry_over``. The steps and the epoch begin anew."""

@@ -86,7 +86,7 @@ def test_published_takes_four_batches_of_an_order_and_shuffles_again() -> None:
     search, writer = textgrad(behaviour="published")
     epochs: list[list[int]] = []
     while search.step():
-        if search.made_steps % 4 == 0:
+        if search.made_rounds % 4 == 0:
             epochs.append(search.order[:12])
     shown = [number for wave in writer.waves[::3] for each in wave for number in questions(each)]
     assert shown == [number for epoch in epochs for number in epoch]
@@ -244,5 +244,5 @@ def test_a_forced_resume_begins_anew_with_the_best() -> None:
     search.step()
     other, _ = textgrad(half, memory=1)
     other.carry_over(search.state_dict())
-    assert (other.made_steps, other.position, other.past) == (0, 0, search.past)
+    assert (other.made_rounds, other.position, other.past) == (0, 0, search.past)
     assert other.incumbent.text == search.incumbent.text
