@@ -170,7 +170,7 @@ class EncodedExamples:
         """Refuse tokens that a model has no embedding for.
 
         Raises:
-            InputError: a sample has one; the embedding has so many rows.
+            InputError: a sample has one; the embedding has only ``rows``.
         """
         for before, after, target, example in self._rows():
             largest = max((*before, *after, *target.extractor, *target.answer))

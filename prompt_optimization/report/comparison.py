@@ -265,7 +265,7 @@ def _objectives(record: Mapping[str, Any]) -> Sheet:
     own_objectives = {"objective", "selection_control_weight"} & set(record["settings"])
     return Sheet(
         f"Best objective on {record['rows']['train']} train rows so far",
-        "After so many evaluated rows; mean over seeds, lower is better."
+        "After N evaluated rows; mean over seeds, lower is better."
         + (" Objectives that differ cannot be compared." if own_objectives else ""),
         ("method", *(f"{point:,} rows" for point in record["points"])),
         [

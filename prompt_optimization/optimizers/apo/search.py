@@ -145,7 +145,7 @@ class Apo(TextOptimizer):
         )
 
     def _at_most(self, limit: int, proposals: Sequence[Proposal]) -> list[Proposal]:
-        """So many of the proposals that come from the same prompt of the beam, by chance."""
+        """At most ``limit`` of the proposals from the same prompt of the beam, by chance."""
         origins: dict[str, str] = {}
         for proposal in proposals:
             (parent,) = proposal.parents

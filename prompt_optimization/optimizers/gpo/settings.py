@@ -126,7 +126,8 @@ class GpoSettings(TextSettings, group="gpo"):
     )
     learning_rate: str = key(
         None,
-        "w_lr: a step may change so many words of the current prompt; wo_lr: any number",
+        "w_lr: a limit says how many words of the current prompt a step may change; wo_lr: none "
+        "does",
         choices=("w_lr", "wo_lr"),
         aliases=("learning_rate_name",),
         **_by_variant("w_lr", ape="wo_lr", apo="wo_lr", opro="wo_lr", sgdm="wo_lr"),
@@ -217,7 +218,7 @@ class GpoSettings(TextSettings, group="gpo"):
 
     @property
     def limited(self) -> bool:
-        """Whether a step may only change so many words."""
+        """Whether the words that a step may change are limited."""
         return self.learning_rate == "w_lr"
 
     @property
@@ -225,7 +226,7 @@ class GpoSettings(TextSettings, group="gpo"):
         return self.momentum != "none" and self.momentum_update == "list"
 
     def length(self, rows: int) -> int:
-        """Steps of a search on so many training questions."""
+        """Steps of a search on ``rows`` training questions."""
         return 0 if self.only_evaluate else self.epochs * len(batches(rows, self.batch_size))
 
     def check_rows(self, rows: int) -> None:

@@ -161,7 +161,7 @@ def _beaten(race: Race, one: int, other: int, left: int) -> bool:
 
 
 def sign_test(losses: int, wins: int) -> float:
-    """The probability of at least so many losses among the rows that differ, were both outcomes
+    """The probability of ``losses`` or more among the rows that differ, were both outcomes
     equally likely."""
     count = losses + wins
     return sum(math.comb(count, k) for k in range(losses, count + 1)) / float(2**count)
