@@ -195,14 +195,14 @@ def _prose(text: str) -> str:
     """Plain text as Markdown: nothing in it is markup but the names of settings and of pages."""
     known = sorted((name for name in all_keys() if "_" in name), key=len, reverse=True)
     names = "|".join(map(re.escape, known))
-    words = re.compile(rf"(`+[^`]+`+|(?<![\w.])(?:{names})(?![\w.]\w|\w)|docs/\w+\.md)")
+    words = re.compile(rf"(`+[^`]+`+|(?<![\w.])(?:{names})(?![\w.]\w|\w)|docs/[\w/]+\.md)")
     parts = []
     for number, part in enumerate(words.split(text)):
         if not number % 2:
             escaped = re.sub(r"([\\`*_{}\[\]()#+!])", r"\\\1", part)
             parts.append(html.escape(escaped, quote=False))
         elif part.startswith("docs/"):
-            parts.append(f"[{Path(part).stem.replace('_', ' ')}]({Path(part).name})")
+            parts.append(f"[{Path(part).stem.replace('_', ' ')}]({part.removeprefix('docs/')})")
         else:
             parts.append(part if part.startswith("`") else f"[`{part}`](options.md#{part})")
     return "".join(parts)
