@@ -15,6 +15,7 @@ from typing import Any
 
 from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.layout import Ids
+from prompt_optimization.optimizers.artifacts import Artifacts
 from prompt_optimization.optimizers.registry import module_of
 from prompt_optimization.scoring.finalists import Finalist, Text
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
@@ -101,6 +102,7 @@ class Tools:
         max_prompt_tokens: a prompt does not grow beyond this.
         writer: for methods that ask one (``Settings.writes``).
         embedder: for methods that compare texts (``Settings.embeds``).
+        artifacts: what the method keeps besides its state, beside the log.
     """
 
     rng: random.Random
@@ -109,6 +111,7 @@ class Tools:
     max_prompt_tokens: int = 64
     writer: CountedWriter | None = None
     embedder: Embedder | None = None
+    artifacts: Artifacts = field(default_factory=Artifacts)
 
 
 class Optimizer(ABC):

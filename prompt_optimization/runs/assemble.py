@@ -239,7 +239,8 @@ def make_session(
         embedder: for methods that compare texts.
 
     Raises:
-        InputError: what the writer has answered so far cannot be read.
+        InputError: what the writer has answered so far, or what the method has kept, cannot be
+            read.
     """
     decoding = decoding_of(settings, loss)
     method = optimizer_class(settings.run.method)
@@ -260,6 +261,7 @@ def make_session(
         settings.task.max_prompt_tokens,
         CountedWriter(writer, settings.writer, scorer, store.replies()) if writer else None,
         embedder,
+        store.artifacts(),
     )
     return Session(
         method(settings.method, scorer, tools),

@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.optimizers.artifacts import Artifacts
+from prompt_optimization.runs.store.artifacts import (
+    ArtifactFolder,
+    artifacts_path,
+    remove_artifacts,
+)
 from prompt_optimization.runs.store.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -64,6 +70,7 @@ class Store:
         if path is not None:
             checkpoint_path(path).unlink(missing_ok=True)
             replies_path(path).unlink(missing_ok=True)
+            remove_artifacts(path)
         return cls(RunLog.create(path, params, environment), None, keep=keep)
 
     @classmethod
@@ -130,6 +137,15 @@ class Store:
             InputError: see ``ReplyLog``.
         """
         return ReplyLog(self.log.path, self.changed)
+
+    def artifacts(self) -> Artifacts:
+        """What the run's method keeps.
+
+        Raises:
+            InputError: see ``ArtifactFolder``.
+        """
+        path = self.log.path
+        return Artifacts() if path is None else ArtifactFolder(artifacts_path(path))
 
     def step(
         self,
