@@ -6,11 +6,16 @@ import contextlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.signals import shielded
+
+WINDOWS = os.name == "nt"
+REPLACE_TRIES = 20
+REPLACE_WAIT = 0.1  # seconds
 
 
 def read_text(path: Path, key: str) -> str:
@@ -58,7 +63,7 @@ def write_whole(path: Path, data: bytes, key: str | Sequence[str] = ()) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
+            _replace(temporary, path)
             sync(path.parent)  # makes the rename last through a power cut
         except OSError as error:
             if temporary is not None:
@@ -90,11 +95,30 @@ def remove_leftovers_in(folder: Path, names: str) -> None:
 
 def sync(path: Path) -> None:
     """Have a file or folder on the disk before anything that relies on it is done."""
-    descriptor = os.open(path, os.O_RDONLY)
+    folder = path.is_dir()
+    if folder and WINDOWS:  # it opens no folders
+        return
+    # Windows syncs only what is open for writing.
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _replace(source: str, target: Path) -> None:
+    """Put ``source`` in ``target``'s place.
+
+    Windows refuses while another process reads ``target``, which takes a moment.
+    """
+    for tries_left in reversed(range(REPLACE_TRIES if WINDOWS else 1)):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if not tries_left:
+                raise
+            time.sleep(REPLACE_WAIT)
 
 
 def _umask() -> int:

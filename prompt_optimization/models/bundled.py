@@ -24,6 +24,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.files import sync
@@ -121,16 +123,14 @@ def _convert_into(folder: Path, source: Path, digest: str) -> None:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other process converts: its unfinished folder must not pass for a leftover."""
+    lock = FileLock(folder.parent / f".{BUNDLED_NAME}.lock")
+    # Some network file systems know no locks; two conversions at once are rare enough.
+    with contextlib.suppress(OSError):
+        lock.acquire()
     try:
-        import fcntl
-    except ImportError:  # Windows
         yield
-        return
-    with (folder.parent / f".{BUNDLED_NAME}.lock").open("w") as file:
-        # Some network file systems know no locks; two conversions at once are rare enough.
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

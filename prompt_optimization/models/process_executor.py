@@ -164,6 +164,9 @@ def _context() -> Any:
 def _signals_wait() -> Iterator[None]:
     """Within, Ctrl-C and SIGTERM wait. A process that is started within never sees them: they reach
     the whole group, and the parent decides what happens then."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows; the process ignores Ctrl-C itself
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -173,6 +176,7 @@ def _signals_wait() -> Iterator[None]:
 
 def _serve(pipe: Connection, make: Callable[[], Worker], threads: int) -> None:
     """A worker's process: do what is asked until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if threads:
         torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -211,7 +211,6 @@ def test_an_incomplete_folder_is_converted_again(
 
 
 def test_conversions_at_once_wait_for_each_other(folder: Path, writer: list[Path]) -> None:
-    pytest.importorskip("fcntl")
     threads = [threading.Thread(target=bundled.convert) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import socket
@@ -10,31 +10,47 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from filelock import FileLock, Timeout, UnixFileLock
+
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.store.log import PLACE
 
+# A lock may be in the middle of being released.
+PATIENCE = 0.1  # seconds
+
 
 class RunLock:
-    """Holds ``<log>.lock`` while a run is worked on.
+    """Holds ``<log>.lock`` while a run is worked on; ``<log>.owner`` says who does.
 
-    The operating system releases the lock when its owner ends, however it ends, so a file that a
-    killed process has left is no obstacle.
+    The operating system releases the lock when its owner ends, however it ends, so files that a
+    killed process has left are no obstacle. Nobody can read a locked file on Windows, so the note
+    is a file of its own.
     """
 
     def __init__(self, log: Path) -> None:
         """
         Raises:
-            InputError: another process holds the lock, or the file cannot be made.
+            InputError: another process holds the lock, or the files cannot be made.
         """
         self.path = log.with_name(f"{log.name}.lock")
+        self._note = log.with_name(f"{log.name}.owner")
+        self._lock = FileLock(self.path, timeout=PATIENCE)
         try:
-            self._take(log)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another process works on '{log}' ({self._owner()}); wait for it, or choose "
+                "another place",
+                key="result_prefix",
+            ) from None
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
             self._sign()
         except OSError as error:
-            raise InputError(
-                f"'{self.path}' cannot be locked ({error.strerror}); choose another place",
-                key=PLACE,
-            ) from None
+            self._release()
+            raise self._unusable(error) from None
 
     def __enter__(self) -> RunLock:
         return self
@@ -45,49 +61,34 @@ class RunLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.path.unlink(missing_ok=True)
-        self._file.close()
+        self._release()
 
-    def _take(self, log: Path) -> None:
-        while True:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a+", encoding="utf-8")
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = self._owner()
-                self._file.close()
-                raise InputError(
-                    f"another process works on '{log}' ({owner}); wait for it, or choose another "
-                    "place",
-                    key="result_prefix",
-                ) from None
-            if self._is_current():
-                return
-            self._file.close()  # its owner removed it between open and lock
+    def _release(self) -> None:
+        # A note that stays behind, on a disk that has become read-only, says nothing wrong: nobody
+        # reads it without a lock.
+        with contextlib.suppress(OSError):
+            self._note.unlink(missing_ok=True)
+        if isinstance(self._lock, UnixFileLock):  # the other kinds remove their file themselves
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+        self._lock.release()
 
     def _sign(self) -> None:
-        self._file.truncate(0)
-        json.dump(
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "since": datetime.now().isoformat(timespec="seconds"),
-            },
-            self._file,
-        )
-        self._file.flush()
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
-        except FileNotFoundError:
-            return False
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now().isoformat(timespec="seconds"),
+        }
+        self._note.write_text(json.dumps(owner), encoding="utf-8")
 
     def _owner(self) -> str:
-        self._file.seek(0)
         try:
-            owner = json.load(self._file)
+            owner = json.loads(self._note.read_text(encoding="utf-8"))
             return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             return "its owner is unknown"
+
+    def _unusable(self, error: OSError) -> InputError:
+        return InputError(
+            f"'{self.path}' cannot be locked ({error.strerror}); choose another place", key=PLACE
+        )
