@@ -13,17 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product, takewhile
 
-from fastchat.conversation import (
-    Conversation,
-    SeparatorStyle,
-    conv_templates,
-    get_conv_template,
-    register_conv_template,
-)
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.conversations import NoSystemTurnError, conversation
 from prompt_optimization.models.spans import StraddleError, tokenise
 from prompt_optimization.models.thinking import closing_tag
 from prompt_optimization.tasks.templates import Turn, Turns, filled, folded
@@ -187,7 +181,7 @@ def resolve_chat_format(
     Args:
         tokenizer: the model's tokenizer.
         template: ``auto`` for the tokenizer's own chat template, or a plain documented one when
-            it has none; otherwise the name of an fschat conversation template.
+            it has none; otherwise the name of a conversation template.
         template_arguments: variables handed to the tokenizer's template (for instance
             ``date_string`` for Llama-3.2, whose template would otherwise write today's date).
 
@@ -196,7 +190,7 @@ def resolve_chat_format(
             after them, or no plain layout suits the tokenizer.
     """
     if template != "auto":
-        found = _fschat_format(tokenizer, template)
+        found = _named_format(tokenizer, template)
     elif tokenizer.chat_template is None:
         found = _plain_format(tokenizer)
     else:
@@ -226,7 +220,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> list[in
 def _own_format(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, object]) -> ChatFormat:
     def refusal(problem: str) -> InputError:
         return InputError(
-            f"the chat template of '{tokenizer.name_or_path}' {problem}; name an fschat template",
+            f"the chat template of '{tokenizer.name_or_path}' {problem}; name a conversation template",
             key="conversation_templates",
         )
 
@@ -279,7 +273,7 @@ def _plain_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
             return ChatFormat("plain", "", suffix, False, start=_start(tokenizer, ""))
     raise InputError(
         f"the tokenizer of '{tokenizer.name_or_path}' has no chat template, and no plain layout "
-        "has tokens of its own after a prompt; name an fschat template",
+        "has tokens of its own after a prompt; name a conversation template",
         key="conversation_templates",
     )
 
@@ -314,28 +308,14 @@ def _start(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     return tuple(token for token, special in takewhile(lambda pair: pair[1], pairs))
 
 
-def _fschat_format(tokenizer: PreTrainedTokenizerBase, name: str) -> ChatFormat:
-    _register_missing()
-    if name not in conv_templates:
-        raise InputError(
-            f"conversation template '{name}' is unknown to fschat; use 'auto' for the "
-            "tokenizer's own or one of its names (for instance llama-3, gemma-2, llama-2, vicuna)",
-            key="conversation_templates",
-        )
+def _named_format(tokenizer: PreTrainedTokenizerBase, name: str) -> ChatFormat:
+    written = conversation(name)
 
     def write(turns: Turns) -> str:
-        conversation = get_conv_template(name)
-        for turn in turns:
-            if turn.role != "system":
-                role = conversation.roles[turn.role == "assistant"]
-                conversation.append_message(role, turn.content)
-            elif "{system_message}" in conversation.system_template:
-                conversation.set_system_message(turn.content)
-            else:
-                raise _refused(turns, "has no system turn")
-        conversation.append_message(conversation.roles[1], None)
-        text: str = conversation.get_prompt()
-        return text
+        try:
+            return written(turns)
+        except NoSystemTurnError:
+            raise _refused(turns, "has no system turn") from None
 
     prefix, suffix = write((Turn("user", _MARKER),)).split(_MARKER)
     if not suffix:
@@ -346,36 +326,3 @@ def _fschat_format(tokenizer: PreTrainedTokenizerBase, name: str) -> ChatFormat:
         )
     start = _start(tokenizer, prefix)
     return ChatFormat(name, prefix, suffix, trims=False, start=start, writer=write)
-
-
-def _register_missing() -> None:
-    """Add the two families of the paper, which fschat's last release does not know.
-
-    fschat's separator styles glue ``role + sep + words``; both families are written with the one
-    that adds nothing of its own, the header inside the role name.
-    """
-    if "llama-3" not in conv_templates:
-        register_conv_template(
-            Conversation(
-                name="llama-3",
-                system_template="<|begin_of_text|>",
-                roles=(
-                    "<|start_header_id|>user<|end_header_id|>\n\n",
-                    "<|start_header_id|>assistant<|end_header_id|>\n\n",
-                ),
-                sep_style=SeparatorStyle.NO_COLON_SINGLE,
-                sep="<|eot_id|>",
-                stop_str="<|eot_id|>",
-            )
-        )
-    if "gemma-2" not in conv_templates:
-        register_conv_template(
-            Conversation(
-                name="gemma-2",
-                system_template="<bos>",
-                roles=("<start_of_turn>user\n", "<start_of_turn>model\n"),
-                sep_style=SeparatorStyle.NO_COLON_SINGLE,
-                sep="<end_of_turn>\n",
-                stop_str="<end_of_turn>",
-            )
-        )

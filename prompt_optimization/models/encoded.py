@@ -68,7 +68,7 @@ class EncodedExamples:
             if not layout.keeps_words(example.question, prompt):
                 raise InputError(
                     f"the model's chat template changes the words of row {example.row}; leave the "
-                    "row out, or name an fschat template",
+                    "row out, or name a conversation template",
                     key="conversation_templates",
                 )
         self.before: list[Ids] = [context.before for context in contexts]

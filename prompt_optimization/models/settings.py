@@ -104,7 +104,7 @@ class AnswererSettings(Settings, group="model"):
     conversation_templates: tuple[str, ...] = key(
         ("auto",),
         "auto: the tokenizer's own chat template, or a plain layout where it has none; otherwise "
-        "the name of an fschat template",
+        "llama-3, gemma-2, or the name of an fschat template, for which fschat has to be installed",
         flat="conversation_templates",
         library="chat_template",
         variant=False,

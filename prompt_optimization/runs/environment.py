@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.official import is_official
 from prompt_optimization.tasks.templates import END
 
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "ml_collections", "fschat")
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "ml_collections")
+EXTRA_PACKAGES = ("fschat",)  # where they are installed
 
 
 def describe(
@@ -38,7 +40,7 @@ def describe(
     """
     return {
         "python": platform.python_version(),
-        "packages": {package: version(package) for package in PACKAGES},
+        "packages": _versions(),
         "platform": platform.platform(),
         **model,
         "seed": seed,
@@ -146,6 +148,14 @@ def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     # Whoever calls a tokenizer leaves these behind.
     del rules["truncation"], rules["padding"]
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {package: version(package) for package in PACKAGES}
+    for package in EXTRA_PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _git_revision() -> str | None:
