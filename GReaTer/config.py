@@ -44,7 +44,10 @@ OWN: dict[str, tuple[Any, str]] = {
         "of the reasoning: max_new_tokens (256), and temperature, top_k, top_p, do_sample to draw "
         "its tokens; without them it is greedy",
     ),
-    "chat_template": ("auto", "auto for the tokenizer's own, llama-3, gemma-2, or an fschat template's name"),
+    "chat_template": (
+        "auto",
+        "auto for the tokenizer's own, llama-3, gemma-2, or the name of an fschat template",
+    ),
     "chat_template_arguments": (
         {},
         "variables of the tokenizer's own template, such as date_string for Llama-3.2, whose "

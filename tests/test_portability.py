@@ -14,8 +14,8 @@ import pytest
 from prompt_optimization import files
 from prompt_optimization.errors import InputError
 
-# What Windows lacks is taken away before anything is imported. A run dies when its log has its second
-# step and its checkpoint has not.
+# What Windows lacks is taken away before anything is imported. A run dies when its log has its
+# second step and its checkpoint has not.
 ELSEWHERE = """
 import json, os, signal, sys
 sys.modules["fcntl"] = None

@@ -220,7 +220,8 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> list[in
 def _own_format(tokenizer: PreTrainedTokenizerBase, arguments: dict[str, object]) -> ChatFormat:
     def refusal(problem: str) -> InputError:
         return InputError(
-            f"the chat template of '{tokenizer.name_or_path}' {problem}; name a conversation template",
+            f"the chat template of '{tokenizer.name_or_path}' {problem}; name a conversation "
+            "template",
             key="conversation_templates",
         )
 
