@@ -23,6 +23,7 @@ from prompt_optimization.runs.assemble import (
     train_on,
 )
 from prompt_optimization.runs.config import Plan
+from prompt_optimization.runs.now_file import NowFile
 from prompt_optimization.runs.observers import Observers
 from prompt_optimization.runs.progress_bar import ProgressBar
 from prompt_optimization.runs.session import Session
@@ -109,6 +110,8 @@ class Searches:
         train_on(plan, self.models, group.rows)
         self.bar.skip(len(store.log.data["steps"]))
         observers = [self.bar, *(Notifier(callback, number) for callback in self.callbacks)]
+        if store.log.path is not None:
+            observers.append(NowFile(store.log.path))
         watch, loss = Observers(observers, warnings.warn), self.config.loss
         session = make_session(plan, self.models, self.splits, store, watch, loss=loss, **helpers)
         try:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +20,7 @@ from prompt_optimization.runs.observers import Begin, End, Evaluated, Observer, 
 from prompt_optimization.runs.store.log import metric_of
 from prompt_optimization.tasks.metrics.metric import called
 from prompt_optimization.tasks.templates import END, short_name
-from prompt_optimization.tasks.texts import one_line
+from prompt_optimization.tasks.texts import one_line, word_changes
 
 # Characters of a tried prompt that a line shows.
 LABEL = 32
@@ -226,11 +224,10 @@ def _console() -> Console:
 
 def marked(before: str, after: str) -> str:
     """``after`` as markup, in which the words that ``before`` did not have are marked."""
-    old, new = (re.findall(r"\s+|[^\s]+", text.strip()) for text in (before, after))
     parts = []
-    for kind, _, _, start, end in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
-        text = escape(one_line("".join(new[start:end])))
-        parts.append(f"[reverse]{text}[/]" if kind in ("replace", "insert") and text else text)
+    for old, new in word_changes(before.strip(), after.strip()):
+        text = escape(one_line(new))
+        parts.append(f"[reverse]{text}[/]" if old != new and text else text)
     return "".join(parts)
 
 

@@ -25,6 +25,7 @@ from prompt_optimization.runs.assemble import (
 from prompt_optimization.runs.config import Plan, plan
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe_run
+from prompt_optimization.runs.now_file import NowFile
 from prompt_optimization.runs.observers import Observers
 from prompt_optimization.runs.store.checkpoint import checkpoint_path
 from prompt_optimization.runs.store.identity import ExistingRun, check_writable, locate
@@ -124,7 +125,7 @@ def _run(
 
         # --- Search and measure ---
         transfer = transfer_to(wanted[1:], settings, opened.close, display.note, display.warn)
-        observers = Observers([display], display.warn)
+        observers = Observers([display, NowFile(existing.log)], display.warn)
         session = make_session(
             settings, models, held_out, store, observers, transfer, writer=writer, embedder=embedder
         )

@@ -1,13 +1,44 @@
-"""Texts of one line and of several: words that stay in them, and files that hold one a line."""
+"""Texts of one line and of several: their words, and files that hold one a line."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import read_text
+
+# Words between the common ends of two texts, beyond which their difference is not worth its time.
+MOST_WORDS = 2000
+
+
+def word_changes(before: str, after: str) -> Iterator[tuple[str, str]]:
+    """What leads from ``before`` to ``after``, in order: pairs (old, new) of texts, which are equal
+    where nothing changed. White space counts as a word."""
+    old, new = (re.findall(r"\s+|\S+", text) for text in (before, after))
+    start = _shared(old, new)
+    end = _shared(old[start:][::-1], new[start:][::-1])
+    first, last = "".join(old[:start]), "".join(old[len(old) - end :])
+    old, new = (words[start : len(words) - end] for words in (old, new))
+    if first:
+        yield first, first
+    if max(len(old), len(new)) > MOST_WORDS:
+        yield "".join(old), "".join(new)
+    else:
+        matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+        for _, i, j, k, n in matcher.get_opcodes():
+            yield "".join(old[i:j]), "".join(new[k:n])
+    if last:
+        yield last, last
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words both begin with."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def lacking_words(text: str, keep: Sequence[str]) -> str | None:

@@ -145,6 +145,8 @@ def die_at_write(fatal: int, moment: int) -> None:
 
     def counted_replace(source: Any, target: Any) -> None:
         nonlocal writes
+        if Path(target).suffix == ".now":  # nothing that a run continues from
+            return replace(source, target)
         if writes == fatal and moment == 1:
             die()
         replace(source, target)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prompt_optimization.runs import now_file
+from prompt_optimization.runs.now_file import NowFile
 from prompt_optimization.runs.observers import Begin, End, Evaluated, Observer, StepDone
 from prompt_optimization.runs.session import Session
+from prompt_optimization.runs.store.now import Now, read_now
 from prompt_optimization.signals import Interrupted
 from tests.conftest import PROMPT
 from tests.runs.conftest import PROMPTS
@@ -178,3 +182,31 @@ def test_prompts_are_told_as_the_log_holds_them(make_session: MakeSession) -> No
     make_session(watcher, max_steps=3).run()
     tried = [each["prompt"] for step in watcher.told(StepDone) for each in step.record["tried"]]
     assert tried == [*PROMPTS]
+
+
+def test_what_is_being_done_stands_beside_the_log(
+    make_session: MakeSession, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.json"
+    seen: list[Now | None] = []
+    looking = Doing("activity", lambda: seen.append(read_now(path)))
+    session = make_session(NowFile(path), looking, path=path)
+    session.run()
+    assert {now.phase for now in seen if now} >= {"start", "race", "dev", "test"}
+    assert all(now and now.since for now in seen)
+    assert read_now(path) is None and not list(tmp_path.glob("*.now"))
+
+
+def test_progress_is_written_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 0.1, 0.5, 1.2])
+    monkeypatch.setattr(now_file.time, "monotonic", lambda: next(clock))
+    path, found = tmp_path / "run.json", []
+    file = NowFile(path)
+    for done in range(4):
+        file.activity("select", done, 4)
+        now = read_now(path)
+        assert now is not None
+        found.append(now.done)
+    assert found == [0, 0, 0, 3]

@@ -12,11 +12,37 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout, UnixFileLock
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.store.log import PLACE
 
-# A lock may be in the middle of being released.
+# A lock may be in the middle of being released, or be looked at.
 PATIENCE = 0.1  # seconds
+
+
+def lock_path(log: Path) -> Path:
+    return log.with_name(f"{log.name}.lock")
+
+
+def is_locked(log: Path) -> bool:
+    """Whether a process works on the run of ``log``; nothing is changed."""
+    try:
+        with lock_path(log).open("rb") as file:
+            if fcntl is None:
+                file.read(1)  # which is refused while the file is locked
+            else:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except PermissionError:
+        return fcntl is None
+    except OSError:
+        return False
+    return False
 
 
 class RunLock:
@@ -32,7 +58,7 @@ class RunLock:
         Raises:
             InputError: another process holds the lock, or the files cannot be made.
         """
-        self.path = log.with_name(f"{log.name}.lock")
+        self.path = lock_path(log)
         self._note = log.with_name(f"{log.name}.owner")
         self._lock = FileLock(self.path, timeout=PATIENCE)
         try:
