@@ -41,7 +41,7 @@ class Prompt:
     text: str
     objective: float
     loss: float | None
-    mistakes: float
+    mistakes: float | None
     nll: float
     found_at: int
     group: int
@@ -89,7 +89,7 @@ class Round:
     prompt: str
     objective: float
     loss: float | None
-    mistakes: float
+    mistakes: float | None
     best: float
     seconds: float
 

@@ -180,6 +180,8 @@ class Settings:
     Attributes:
         defaults: of a method, for keys of other groups that are ``by_method``, by name.
         writes: the method asks a writer.
+        unlabelled: the method takes training rows without answers.
+        objectives: what it can minimise.
         elsewhere: names of the method's published code that are no settings here, each with what
             to do in its place.
     """
@@ -187,6 +189,8 @@ class Settings:
     group: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]] = {}
     writes: ClassVar[bool] = False
+    unlabelled: ClassVar[bool] = False
+    objectives: ClassVar[tuple[str, ...]] = ("mistakes", "loss", "answers")
     elsewhere: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, group: str = "", **kwargs: Any) -> None:
@@ -248,8 +252,25 @@ class Settings:
             InputError: some do not.
         """
 
-    def check_rows(self, rows: int) -> None:
-        """Refuse values that do not go with the number of training rows.
+    @classmethod
+    def brings(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What a file that one of ``values`` names says of other keys, for those that are not
+        given.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        return {}
+
+    def check_server(self) -> None:
+        """Refuse values that a writer behind a server cannot serve.
+
+        Raises:
+            InputError: some are.
+        """
+
+    def check_examples(self, examples: Sequence[Any]) -> None:
+        """Refuse values that do not go with the training examples.
 
         Raises:
             InputError: some do not.

@@ -65,7 +65,7 @@ class Outcome:
     Attributes:
         reasoning: the reasoning's ids, without the token that ended it.
         loss: mean cross-entropy of the answer's tokens in nats, at the decoding's temperature; 0
-            without an extractor.
+            without an extractor or an answer.
         mistake: True unless every token of the answer was the model's first choice, and the model
             would end there where it must; False without an extractor.
         nll: mean negative log-likelihood of the prompt's tokens after this question, in nats.
@@ -238,8 +238,10 @@ class Engine:
             # Thinking that the limit has cut has said nothing.
             cut = [examples.ending(s, own) for own, (_, s) in zip(reasonings, pool, strict=True)]
             answers = ["" if own else text for own, text in zip(cut, spoken, strict=True)]
-        else:
+        elif any(target.answer for target in targets):
             loss, mistake = self.score(examples, pool, kv, unread, decoding)
+        else:
+            loss, mistake = [0.0] * len(pool), [True] * len(pool)
         if examples.has_targets and decoding.answer_tokens:
             kv.crop(end)
             # Room for the longest answer of all and for the token that ends it.
@@ -310,7 +312,9 @@ class Engine:
         start, loss, mistake = 0, [], []
         for target in targets:
             stop = start + len(target.answer)
-            if function is None:
+            if start == stop:  # No answer is known.
+                loss.append(0.0)
+            elif function is None:
                 loss.append(sum(losses[start:stop]) / len(target.answer))
             else:
                 loss.append(float(own_loss(function, logits[start:stop], answers[start:stop])))

@@ -48,6 +48,7 @@ class HttpWriter:
             InputError: the server refuses a request, or has not answered after all attempts.
                 Requests that it had begun to answer are finished first.
         """
+        assert not any(request.choices for request in requests), "settings refuse what asks so"
         _run(self._write(requests, answered))
 
     async def _write(self, requests: Sequence[Request], answered: Answered) -> None:

@@ -239,6 +239,7 @@ class Layout:
         The extractor's own ids must be the same whatever the answer, because that is what the
         model is given when it states its answer freely. White space at the extractor's end may
         belong to the answer's first token (``"$ "`` + ``"False"`` is ``"$"``, ``" False"``).
+        An example without an answer has a target without one.
 
         Raises:
             InputError: the extractor melts into the reasoning, or an answer into the extractor's
@@ -252,20 +253,31 @@ class Layout:
         alone, *openings = tokenise(self.tokenizer, [reasoning, *texts])
         encoded = tokenise(self.tokenizer, [texts[0] + example.answer for example in examples])
         skip = len(alone.ids)
-        for text, opened in zip(texts, openings, strict=True):
+        # Where no answer says which, the answer's own token begins with the space.
+        opened_by = list(zip(texts, openings, strict=True))
+        if not any(example.labelled for example in examples):
+            opened_by.reverse()
+        for text, opened in opened_by:
             extractor = opened.ids[skip:]
             starts = [sum(end <= len(text) for _, end in tokens.offsets) for tokens in encoded]
             targets = [
                 Target(tokens.ids[skip:start], tokens.ids[start:])
                 for tokens, start in zip(encoded, starts, strict=True)
             ]
-            if all(target.extractor == extractor and target.answer for target in targets):
+            targets = [
+                target if example.labelled else Target(extractor, ())
+                for target, example in zip(targets, examples, strict=True)
+            ]
+            if all(
+                target.extractor == extractor and bool(target.answer) == example.labelled
+                for target, example in zip(targets, examples, strict=True)
+            ):
                 self._check_readable(examples, targets)
                 return targets
         wrong, example = next(
             (target, example)
             for target, example in zip(targets, examples, strict=True)
-            if target.extractor != extractor or not target.answer
+            if target.extractor != extractor or bool(target.answer) != example.labelled
         )
         glued = self.tokenizer.decode(list(wrong.answer[:1]))
         raise InputError(

@@ -14,7 +14,11 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.decode import decode
 from prompt_optimization.models.kv import KVRows
-from prompt_optimization.models.language_model import LanguageModel, pad_left
+from prompt_optimization.models.language_model import (
+    LanguageModel,
+    at_least_float32,
+    pad_left,
+)
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.models.model import Model
@@ -43,6 +47,8 @@ class Request:
         max_tokens: longest reply, in tokens.
         seed: of the draws, where the writer is local: the same request with another seed gets
             other replies.
+        choices: words, as many as differ in their first token, one of which the reply would begin
+            with. The reply is the likeliest of them, with ``probabilities``; nothing is drawn.
     """
 
     user: str
@@ -52,6 +58,7 @@ class Request:
     top_p: float = 1.0
     max_tokens: int = 512
     seed: int = 0
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,14 @@ class Reply:
         asked: tokens that were read for it; those that several replies share count once.
         written: tokens that were written.
         cut: it was ended by the limit.
+        probabilities: of the request's ``choices``, beside each other.
     """
 
     text: str
     asked: int
     written: int
     cut: bool
+    probabilities: Sequence[float] = ()
 
 
 # (number of a request, its replies); called as soon as they are there.
@@ -110,7 +119,7 @@ class LocalWriter:
             FloatingPointError: the model's logits are not finite.
         """
         draws = [
-            Draw(ids, request, number)
+            Draw(ids, request, number, self._first_ids(request, ids))
             for request, ids in zip(requests, self._ids(requests), strict=True)
             for number in range(request.draws)
         ]
@@ -134,19 +143,38 @@ class LocalWriter:
                 )
         return found
 
+    def _first_ids(self, request: Request, ids: Ids) -> Ids:
+        """The tokens that the request's choices begin with after it."""
+        if not request.choices:
+            return ()
+        chat = self.model.chat
+        text = _conversation(chat, request)
+        longer = tokenise(self.model.tokenizer, [text + choice for choice in request.choices])
+        found = tuple((chat.start + each.ids)[len(ids)] for each in longer)
+        if len({*found}) < len(found):
+            raise InputError(
+                f"the writer {self.name} begins {' and '.join(request.choices)} with one token, so "
+                "their probabilities are the same; choose another writer",
+                key="writer.model",
+            )
+        return found
+
 
 @dataclass(frozen=True)
 class Draw:
-    """A reply that is wanted: the request, as ids too, and which of its replies it is."""
+    """A reply that is wanted: the request, as ids too, which of its replies it is, and the tokens
+    that its ``choices`` begin with."""
 
     ids: Ids
     request: Request
     number: int
+    choices: Ids = ()
 
     @property
-    def decoding(self) -> tuple[float, float, int]:
+    def decoding(self) -> tuple[float, float, int, bool]:
         """What replies share that are written side by side."""
-        return self.request.temperature, self.request.top_p, self.request.max_tokens
+        request = self.request
+        return request.temperature, request.top_p, request.max_tokens, bool(self.choices)
 
     @property
     def key(self) -> str:
@@ -171,6 +199,8 @@ def write(worker: Worker, draws: Sequence[Draw]) -> list[Reply]:
                 written = len(found) + len(some) * step // draws[some[0]].request.max_tokens
                 worker.engine.progress(written, len(draws))
 
+            if draws[some[0]].choices:
+                return _choose_pool(model, [draws[i] for i in some])
             return _write_pool(model, [draws[i] for i in some], on_step)
 
         found.update(zip(group, budget.map(group, pool), strict=True))
@@ -183,7 +213,7 @@ def _write_pool(
     model: LanguageModel, draws: Sequence[Draw], on_step: Callable[[int], None]
 ) -> list[Reply]:
     """Replies that are drawn in the same way; a request is read once."""
-    temperature, top_p, limit = draws[0].decoding
+    temperature, top_p, limit, _ = draws[0].decoding
     different = list(dict.fromkeys(draw.ids for draw in draws))
     ids, valid = pad_left(different, model.filler, model.device)
     kv = KVRows.empty(len(different), model.device)
@@ -203,6 +233,20 @@ def _write_pool(
         Reply(text, 0 if draw.number else len(draw.ids), len(ids), len(ids) == limit)
         for text, draw, ids in zip(texts, draws, written, strict=True)
     ]
+
+
+@torch.no_grad()
+def _choose_pool(model: LanguageModel, draws: Sequence[Draw]) -> list[Reply]:
+    """The likeliest of each request's choices, from one reading of the request."""
+    ids, valid = pad_left([draw.ids for draw in draws], model.filler, model.device)
+    logits, _ = model.read(KVRows.empty(len(draws), model.device), ids, valid=valid)
+    log_probs = at_least_float32(logits).log_softmax(-1).cpu()
+    found = []
+    for draw, row in zip(draws, log_probs, strict=True):
+        among = row[list(draw.choices)].softmax(-1)
+        text = draw.request.choices[int(among.argmax())]
+        found.append(Reply(text, len(draw.ids), 0, False, among.tolist()))
+    return found
 
 
 def _conversation(chat: ChatFormat, request: Request) -> str:

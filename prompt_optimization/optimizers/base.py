@@ -18,6 +18,7 @@ from prompt_optimization.models.layout import Ids
 from prompt_optimization.optimizers.artifacts import Artifacts
 from prompt_optimization.optimizers.registry import module_of
 from prompt_optimization.scoring.finalists import Finalist, Text
+from prompt_optimization.scoring.held_out import HeldOut
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
 from prompt_optimization.scoring.writing import CountedWriter
 
@@ -183,6 +184,19 @@ class Optimizer(ABC):
     def finalists(self) -> Sequence[Finalist]:
         """What dev elects from, best first by the training objective."""
         return [Text(entry.text) for entry in self.leaderboard.entries]
+
+    def contenders(self) -> dict[str, Finalist]:
+        """What test measures beside the initial prompt and the elected finalist, by what it is
+        called: the method's own controls. It does not stand for election by being here."""
+        return {}
+
+    def dev_rank(self, finalist: Finalist, result: HeldOut) -> tuple[float, ...]:
+        """Sorts what dev elects from, best first.
+
+        Args:
+            result: what ``finalist`` is worth on the dev rows.
+        """
+        return result.rank
 
     def state_dict(self) -> dict[str, Any]:
         """Where the search stands: JSON values, tensors and ``Scored`` objects. What the scorer

@@ -97,6 +97,9 @@ def _progress(axes: Axes, log: dict[str, Any], key: str) -> None:
     for each in incumbents:
         best = min(best, each, key=lambda scored: (-scored["samples"], scored["objective"]))
         bests.append(best[key])
+    if None in bests:
+        axes.set(title=f"{key}: no answers are known")
+        return
     at = range(len(incumbents))
     axes.step(
         at, [each[key] for each in incumbents], where="post", color=INCUMBENT, label="incumbent"

@@ -49,7 +49,21 @@ def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
     train, *held_out = splits
     for rows in (train, *held_out):
         settings.metric.check(rows)
-    settings.method.check_rows(len(train))
+    settings.method.check_examples(train)
+    objective, method = settings.scoring.objective, settings.run.method
+    if objective not in settings.method.objectives:
+        raise InputError(
+            f"the method '{method}' cannot minimise the objective '{objective}'; take one of "
+            f"{', '.join(settings.method.objectives)}",
+            key=("method", "objective"),
+        )
+    bare = next((example for example in train if not example.labelled), None)
+    if bare and objective != "answers":
+        raise InputError(
+            f"the objective '{objective}' forces the right answers, and row {bare.row} has none; "
+            "take the objective 'answers'",
+            key="objective",
+        )
     check_budget(settings, len(train))
     if settings.task.extractor_text:
         return
@@ -83,7 +97,7 @@ def check_budget(settings: Plan, examples: int, key: str = "max_evaluations") ->
     if 0 < budget < needed:
         raise InputError(
             f"a budget of {budget} rows is below the first round of '{method}', which takes "
-            f"{needed} with the initial prompt on {examples * models} rows; give at least that",
+            f"{needed} with those of the initial prompt; give at least that",
             key=key,
         )
 

@@ -212,6 +212,9 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     given["resume"] = RESUME.get(given["resume"], given["resume"])
     run = RunSettings.of(given)
     kind = settings_class(run.method)
+    for name, value in kind.brings(given).items():
+        if given[name] == all_keys()[name].unset:
+            given[name] = value
     known = task_of(Path(str(given["train_data"])).stem)
     brought = {**kind.defaults, **(known.defaults if known else {})}
     for name, each in all_keys().items():
@@ -225,7 +228,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     behaviour = getattr(method, "behaviour", "sound")
     scoring = ScoringSettings.of(given | {"behaviour": behaviour})
     metric = metric or open_metric(task)
-    task = _resolved(task, metric)
+    task = _resolved(task, metric, kind.unlabelled)
     models.models()  # refuses keys with another number of entries
     made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
     made += [writer] if kind.writes else []
@@ -239,6 +242,8 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
         warnings.append("progressive_models has no effect with one model")
     if kind.writes:
         writer.check_ready()
+        if writer.base_url:
+            method.check_server()
     elif writer != WriterSettings.default():
         warnings.append(f"the keys of writer have no effect under method={run.method}")
     if method.embeds:
@@ -262,9 +267,12 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     )
 
 
-def _resolved(settings: TaskSettings, metric: Metric) -> TaskSettings:
+def _resolved(settings: TaskSettings, metric: Metric, unlabelled: bool) -> TaskSettings:
     """Rows per split, dev and test file and extractor of tasks that are known by their file's name,
     and the template that is read from a file.
+
+    Args:
+        unlabelled: answers matter to dev and test alone.
 
     Raises:
         InputError: there are no training rows, no file of a split that has one of its own, no
@@ -294,7 +302,8 @@ def _resolved(settings: TaskSettings, metric: Metric) -> TaskSettings:
         raise InputError("0 is too small; give at least 1", key="n_train_data")
     if not values["extractor_text"].strip():
         values["extractor_text"] = task.extractor(values["extractor_style"]) if task else ""
-    if not values["extractor_text"] and metric.reads_beginning:
+    measured = not unlabelled or values["n_dev_data"] or values["n_test_data"]
+    if not values["extractor_text"] and metric.reads_beginning and measured:
         raise InputError(
             "no extractor; give the text that asks for the final answer, which only the paper's "
             f"tasks have of their own and the metric '{metric.name}' needs, or a metric that reads "

@@ -258,7 +258,8 @@ def _named_by(origin: dict[str, Any]) -> str:
 
 
 def _numbers(record: dict[str, Any]) -> str:
-    return f"objective {record['objective']:.3f}  mistakes {record['mistakes']:.0%}"
+    found = f"objective {record['objective']:.3f}"
+    return found if record["mistakes"] is None else f"{found}  mistakes {record['mistakes']:.0%}"
 
 
 def _cost(ledger: dict[str, Any]) -> str:

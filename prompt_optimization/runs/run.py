@@ -89,7 +89,7 @@ def _run(
         torch.use_deterministic_algorithms(True)
 
     # --- Task: three splits that share no question ---
-    tables, splits = read_task(settings.task, display.warn)
+    tables, splits = read_task(settings.task, display.warn, settings.method.unlabelled)
     rows = splits.named()
     check_search(settings, rows.values())
     held_out = {name: examples for name, examples in rows.items() if name != "train"}

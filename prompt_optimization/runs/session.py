@@ -27,7 +27,6 @@ from prompt_optimization.scoring.finalists import Finalist, Text
 from prompt_optimization.scoring.held_out import (
     HeldOut,
     HeldOutScorer,
-    best_on,
     compare,
     compare_by_group,
 )
@@ -268,8 +267,8 @@ class Session:
             # The initial prompt stands for election too: a search may find nothing better.
             candidates = [initial, *(each for each in finalists if each.name != initial.name)]
             self.score("dev", self.held_out, candidates)
-            winner = best_on([found["dev"][each.name] for each in candidates])
-            chosen = next(each for each in candidates if each.name == winner.prompt)
+            rank = self.optimizer.dev_rank
+            chosen = min(candidates, key=lambda each: rank(each, found["dev"][each.name]))
             evaluation["dev"] = {
                 "initial": found["dev"][initial.name].record(),
                 "best": [found["dev"][each.name].record() for each in finalists],
@@ -278,7 +277,9 @@ class Session:
         evaluation |= {"chosen": chosen.name, "kind": type(chosen).__name__.lower()}
         if "test" in self.splits:
             pair = [initial] if chosen.name == initial.name else [initial, chosen]
-            self.score("test", self.held_out, pair)
+            contenders = self.optimizer.contenders()
+            own = {each.name: each for each in (*pair, *contenders.values())}
+            self.score("test", self.held_out, list(own.values()))
             before, after = (found["test"][each.name] for each in (initial, chosen))
             evaluation["test"] = {
                 "initial": before.record(),
@@ -287,11 +288,23 @@ class Session:
             }
             if after.groups:
                 evaluation["test"]["difference_by_group"] = compare_by_group(before, after)
+            if contenders:
+                evaluation["test"]["contenders"] = {
+                    name: self._contender(before, found["test"][each.name])
+                    for name, each in contenders.items()
+                }
             self.store.log.data["evaluation"] = evaluation
             self.store.log.write()
             if self.transfer is not None:
                 evaluation["transfer"] = self.transfer(self, initial, chosen)
         return evaluation
+
+    def _contender(self, initial: HeldOut, result: HeldOut) -> dict[str, Any]:
+        """The log's record of what a method measures beside what was elected."""
+        record = result.record() | {"difference": compare(initial, result)}
+        if result.groups:
+            record["difference_by_group"] = compare_by_group(initial, result)
+        return record
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -45,12 +45,17 @@ class Ensemble:
 Finalist = Text | Rule | Ensemble
 
 
+def form(answer: str) -> str:
+    """What answers share that agree."""
+    return " ".join(answer.split()).casefold()
+
+
 def vote(answers: Sequence[str]) -> int:
     """Index of the answer that most of ``answers`` agree on; among equals the first one.
 
     Answers agree when they are the same but for white space and case.
     """
-    forms = [" ".join(answer.split()).casefold() for answer in answers]
+    forms = [form(answer) for answer in answers]
     counts = Counter(forms)
     most = max(counts.values())
     return next(i for i, form in enumerate(forms) if counts[form] == most)

@@ -5,7 +5,7 @@ Dev and test rows of a run, other models, the evaluate command and the library a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -245,11 +245,6 @@ class HeldOutScorer:
 def _elected(outcomes: Sequence[Outcome]) -> Outcome:
     """The outcome whose answer wins the vote."""
     return outcomes[vote([outcome.answer or "" for outcome in outcomes])]
-
-
-def best_on(results: Iterable[HeldOut]) -> HeldOut:
-    """The result that ranks first."""
-    return min(results, key=lambda result: result.rank)
 
 
 def difference(before: HeldOut, after: HeldOut, metric: str) -> Estimate:

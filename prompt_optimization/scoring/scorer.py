@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.executor import Future
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
+from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.scoring.activity import Activity
 from prompt_optimization.scoring.ledger import Ledger
 from prompt_optimization.scoring.settings import OBJECTIVES
@@ -48,16 +49,17 @@ class BudgetSpent(Exception):
 class Scored:
     """What a prompt is worth, on all the rows that were asked for or, ``capped``, on some of them.
 
-    Means weigh every row with its example's weight.
+    Means weigh every row with its example's weight. Rows without a known answer do not count; where
+    all are such, the objective is 0 and says nothing.
 
     Attributes:
         objective: what selection minimises; a lower bound of it when capped.
         loss: mean answer cross-entropy over rows, in nats; None without an extractor.
         mistakes: share of rows that are mistakes (see ``Outcome``); without an extractor the same
-            as ``wrong``.
+            as ``wrong``; None where no answer is known.
         nll: mean over rows of the prompt's negative log-likelihood per token, in nats.
         wrong: 1 less the mean value of the freely written answers, which is the share of wrong
-            ones unless the metric grades them; None where no answers were written.
+            ones unless the metric grades them; None where no answers were written or none is known.
         outcomes: of the rows, models one after the other.
         capped: given up, because the rows so far settle that the objective is above a ceiling; the
             means count the rows that were not run as zero.
@@ -67,7 +69,7 @@ class Scored:
     text: str
     objective: float
     loss: float | None
-    mistakes: float
+    mistakes: float | None
     nll: float
     wrong: float | None
     outcomes: tuple[Outcome, ...]
@@ -106,8 +108,8 @@ class Transcript:
     """What one model was asked under a prompt and what it wrote.
 
     Attributes:
-        reference: the first one.
-        value: what the metric gives to the answer, from 0 to 1.
+        reference: the first one; empty where no answer is known.
+        value: what the metric gives to the answer, from 0 to 1; 0 where no answer is known.
         cut: the reasoning was ended by its limit.
     """
 
@@ -129,7 +131,8 @@ class Scorer:
 
     Attributes:
         models: all have the same tokenizer and the same training examples.
-        examples: the training examples; a row is a pair (model, example) of numbers.
+        examples: the training examples, as answers are judged by; a row is a pair (model, example)
+            of numbers.
         ledger: what all of it cost.
         activity: where progress is told.
         limit: called before every batch; returns a reason once a budget is spent.
@@ -174,6 +177,17 @@ class Scorer:
         self._known: OrderedDict[str, dict[Row, Outcome]] = OrderedDict()
         for model in models:
             model.counts = self.ledger.tokens
+
+    def relabel(self, examples: Sequence[Example]) -> None:
+        """Judge written answers by other examples, which ask the same in the same order.
+
+        One without an answer does not count from now on. What a model takes the right answer for
+        is known of those alone that stay the same objects, so ``loss`` and ``mistakes`` are theirs.
+        """
+        assert self.objective == "answers", "labels change what written answers are worth"
+        assert [e.question for e in examples] == [e.question for e in self.encoded.examples]
+        self.examples = tuple(examples)
+        self._value.cache_clear()
 
     def rows(self, examples: Sequence[int] | None = None, models: int | None = None) -> list[Row]:
         """``examples`` (all of them) as the first ``models`` (all) answer them."""
@@ -233,14 +247,39 @@ class Scorer:
         by_row = dict(zip(sorted((0, e) for e in examples), scored.outcomes, strict=True))
         return [self._transcript(example, by_row[0, example]) for example in examples]
 
+    def drawn(
+        self, prompt: str, examples: Sequence[int], sampling: Sampling, draws: int
+    ) -> list[list[str]]:
+        """What the first model answers where its reasoning is drawn: of each example ``draws``
+        answers. They count as evaluations and are not remembered.
+
+        Raises:
+            As ``score``.
+        """
+        assert self.decoding.answer_tokens, "the scorer does not let answers be written"
+        model, found = self.models[0], []
+        for number in range(draws):
+            if reason := self.limit():
+                raise BudgetSpent(reason)
+            decoding = replace(
+                self.decoding, sampling=replace(sampling, seed=sampling.seed + number)
+            )
+            (outcomes,) = model.submit_run([self.ids(prompt)], decoding, examples).result()
+            self.ledger.evaluations += len(examples)
+            found.append([outcome.answer or "" for outcome in outcomes])
+        return [list(answers) for answers in zip(*found, strict=True)]
+
     def nothing_found(self, prompt: str) -> str | None:
         """A sentence where the metric that is minimised finds nothing in any answer that is known
         under ``prompt``; else None."""
         if self.objective != "answers":
             return None
         known = self._known[prompt]
-        examples = [self.examples[example] for _, example in known]
-        return self.metric.nothing_found(examples, [each.answer or "" for each in known.values()])
+        judged = {row: each for row, each in known.items() if self.examples[row[1]].labelled}
+        if not judged:
+            return None
+        examples = [self.examples[example] for _, example in judged]
+        return self.metric.nothing_found(examples, [each.answer or "" for each in judged.values()])
 
     def costs(self, prompt: str, rows: Sequence[Row]) -> list[float]:
         """What each of ``rows`` costs under ``prompt``, from 0 to 1: what its answer lacks to being
@@ -255,8 +294,8 @@ class Scorer:
 
     def weights(self, rows: Sequence[Row]) -> list[float]:
         """How much each of ``rows`` counts, beside 1 for the training example that counts most."""
-        most = max(example.weight for example in self.examples)
-        return [self.examples[example].weight / most for _, example in rows]
+        most = max(self._weight(example) for example in range(len(self.examples))) or 1.0
+        return [self._weight(example) / most for _, example in rows]
 
     def problem(self, prompt: str) -> str | None:
         """Why ``prompt`` cannot be scored, in words; None when it can."""
@@ -360,26 +399,26 @@ class Scorer:
         known = self._known[prompt]
         run = [row for row in rows if row in known]
         outcomes = tuple(known[row] for row in run)
-        weights = [self.examples[example].weight for _, example in run]
-        total = sum(self.examples[example].weight for _, example in rows)
 
-        def mean(values: Iterable[float]) -> float:
-            return sum(w * value for w, value in zip(weights, values, strict=True)) / total
+        def mean(value: Callable[[Row], float], some: Callable[[int], float]) -> float | None:
+            """Of the rows that were run; ``some`` gives each example's weight."""
+            total = sum(some(example) for _, example in rows)
+            return sum(some(row[1]) * value(row) for row in run) / total if total else None
 
         wrong = None
         if self.written:
-            wrong = mean(1 - self._value(row[1], known[row].answer) for row in run)
-        loss: float | None = mean(outcome.loss for outcome in outcomes)
-        mistakes = mean(outcome.mistake for outcome in outcomes)
-        nll = mean(outcome.nll for outcome in outcomes)
-        if not self.encoded.has_targets:
-            assert wrong is not None
+            wrong = mean(lambda row: 1 - self._value(row[1], known[row].answer), self._weight)
+        loss = mean(lambda row: known[row].loss, self._forced)
+        mistakes = mean(lambda row: known[row].mistake, self._forced)
+        nll = mean(lambda row: known[row].nll, self._weight)
+        if nll is None:
+            nll = mean(lambda row: known[row].nll, lambda example: 1.0) or 0.0
+        if not self.encoded.has_targets or loss is None:
             loss, mistakes = None, wrong
         chief = {"mistakes": mistakes, "loss": loss, "answers": wrong}[self.objective]
-        assert chief is not None
         return Scored(
             prompt,
-            chief + self.nll_weight * nll,
+            (chief or 0.0) + self.nll_weight * nll,
             loss,
             mistakes,
             nll,
@@ -388,6 +427,16 @@ class Scorer:
             capped=len(outcomes) < len(rows),
             tie=loss or 0.0 if self.objective == "answers" else 0.0,
         )
+
+    def _weight(self, example: int) -> float:
+        """How much it counts; 0 where no answer is known."""
+        own = self.examples[example]
+        return own.weight if own.labelled else 0.0
+
+    def _forced(self, example: int) -> float:
+        """The same; 0 also where another answer was forced than the one that counts."""
+        same = self.examples[example] is self.encoded.examples[example]
+        return self._weight(example) if same else 0.0
 
     def _cost(self, row: Row, outcome: Outcome) -> float:
         if self.objective == "loss":
@@ -398,7 +447,8 @@ class Scorer:
 
     def _value_of(self, example: int, answer: str | None) -> float:
         assert answer is not None
-        return self.metric.value(answer, self.examples[example])
+        own = self.examples[example]
+        return self.metric.value(answer, own) if own.labelled else 0.0
 
     def _transcript(self, example: int, outcome: Outcome) -> Transcript:
         row = self.examples[example]

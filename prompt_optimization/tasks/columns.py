@@ -69,11 +69,16 @@ def entry_of(entry: Any, where: str, also: Sequence[str]) -> dict[str, object]:
     return found
 
 
-def read_examples(rows: Sequence[Row], source: Source) -> tuple[list[Example], list[str]]:
+def read_examples(
+    rows: Sequence[Row], source: Source, unlabelled: bool = False
+) -> tuple[list[Example], list[str]]:
     """The question and the reference answers of every row, and notes for whoever gave them.
 
     Of several answer columns the first of ``ANSWER_COLUMNS`` counts, but a column of whole
     solutions gives way to another one. Questions keep the white space around them.
+
+    Args:
+        unlabelled: rows without an answer are read too.
 
     Raises:
         InputError: a row lacks a question or an answer, or they cannot be read.
@@ -87,22 +92,25 @@ def read_examples(rows: Sequence[Row], source: Source) -> tuple[list[Example], l
     for number, row in enumerate(rows):
         where = source.row(number)
         asked = _chosen(row, QUESTION_COLUMNS, "question", where)
-        answered = _chosen(row, answer_columns, "answer", where)
+        if unlabelled:
+            answered = next((n for n in answer_columns if not is_blank(row.get(n))), "")
+        else:
+            answered = _chosen(row, answer_columns, "answer", where)
         passages = _passages(row, asked, where)
         contexts |= dict.fromkeys(passages)
         question = text_of(row[asked], f"'{asked}' of {where}")
         # Some files repeat the passage in the question itself.
         before = [passage for passage in passages.values() if passage not in question]
         questions.append("\n\n".join([*before, question]))
-        further = _further(row, answered)
+        further = _further(row, answered) if answered else []
         others |= dict.fromkeys(further)
-        answers.append(_answers(row, [answered, *further], where))
+        answers.append(_answers(row, [answered, *further], where) if answered else [])
         used.append((asked, answered))
     references, notes = reference_answers(answers, source)
     weights, groups = _weights(rows, source), _groups(rows, source)
     examples = [
-        Example(question, answer, number, tuple(alternatives), weight, group)
-        for number, (question, (answer, *alternatives), weight, group) in enumerate(
+        Example(question, "".join(own[:1]), number, own[1:], weight, group)
+        for number, (question, own, weight, group) in enumerate(
             zip(questions, references, weights, groups, strict=True)
         )
     ]
@@ -266,7 +274,8 @@ def _conflicts(examples: Sequence[Example], source: Source) -> list[str]:
     pairs = []
     for example in examples:
         before = first.setdefault(question_key(example.question), example)
-        if not {*before.references} & {*example.references}:
+        labelled = before.labelled and example.labelled
+        if labelled and not {*before.references} & {*example.references}:
             pairs.append((before, example))
     if not pairs:
         return []

@@ -41,11 +41,14 @@ __all__ = [
 ]
 
 
-def read_table(path: str | Path, *, key: str | Iterable[str] = ()) -> Table:
+def read_table(
+    path: str | Path, *, key: str | Iterable[str] = (), unlabelled: bool = False
+) -> Table:
     """Read every row of a task file.
 
     Args:
         key: the setting that names the file, for messages.
+        unlabelled: rows without an answer are read too.
 
     Raises:
         InputError: the file cannot be read, a row lacks a question or an answer, or one of them
@@ -54,7 +57,7 @@ def read_table(path: str | Path, *, key: str | Iterable[str] = ()) -> Table:
     path = user_path(str(path))
     try:
         rows, sha256 = read_rows(path)
-        examples, notes = read_examples(rows, Source(f"'{path}'"))
+        examples, notes = read_examples(rows, Source(f"'{path}'"), unlabelled)
     except InputError as error:
         raise InputError(error.problem, key=key) from None
     stripped = (replace(example, question=example.question.strip()) for example in examples)

@@ -1,8 +1,9 @@
 """The rows of a file, whatever kind of table it is.
 
 Kinds are known by their content, because names say little: the published GReaTer files are CSV
-tables that carry the ending ``.json``. Read are values with a separator, JSON lines and JSON
-documents, in UTF-8 or with a byte order mark in UTF-16 and UTF-32, as they are or gzipped.
+tables that carry the ending ``.json``. Read are values with a separator, JSON lines, JSON documents
+and SPO's YAML templates, in UTF-8 or with a byte order mark in UTF-16 and UTF-32, as they are or
+gzipped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from prompt_optimization.paths import data_folder
 from prompt_optimization.tasks.columns import ANSWER_COLUMNS, QUESTION_COLUMNS, column_name, row_of
 from prompt_optimization.tasks.generate import TASKS
 from prompt_optimization.tasks.json_rows import json_rows
+from prompt_optimization.tasks.qa_template import ENDINGS, read_template
 
 JSON_LINES = (".jsonl", ".ndjson")
 SEPARATORS = (",", ";", "\t", "|")
@@ -63,7 +65,10 @@ def read_rows(path: Path) -> tuple[list[dict[str, object]], str]:
     text = _text(path, _unpacked(path, raw))
     ending = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
     lines = ending.lower() in JSON_LINES
-    if lines or text.lstrip()[:1] in ("{", "["):
+    rows: list[dict[str, object]]
+    if ending.lower() in ENDINGS:
+        rows = [dict(row) for row in read_template(path, text).rows]
+    elif lines or text.lstrip()[:1] in ("{", "["):
         rows = json_rows(path, text, lines)
     else:
         rows = _separated_values(path, text, "\t" if ending.lower() == ".tsv" else ",")

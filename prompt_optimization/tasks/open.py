@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.examples import Splits, Table, read_table, split_rows
 from prompt_optimization.tasks.metrics.metric import Metric
 from prompt_optimization.tasks.metrics.registry import METRICS, Options
@@ -24,7 +26,7 @@ def open_metric(settings: TaskSettings) -> Metric:
 
 
 def read_task(
-    settings: TaskSettings, warn: Callable[[str], None]
+    settings: TaskSettings, warn: Callable[[str], None], unlabelled: bool = False
 ) -> tuple[dict[str, Table], Splits]:
     """The task files, ``train`` and perhaps ``dev`` and ``test``, and the rows that are cut from
     them.
@@ -32,6 +34,7 @@ def read_task(
     Args:
         warn: told what was read in another way than it stands in the files, which files repeat
             questions of splits before theirs, and where a split is smaller than it was asked to be.
+        unlabelled: training rows need no answers. Dev and test are left without such rows.
 
     Raises:
         InputError: a file cannot be used, or has too few rows.
@@ -41,7 +44,11 @@ def read_task(
         "dev": settings.dev_data,
         "test": settings.test_data,
     }
-    tables = {name: read_table(file, key=f"{name}_data") for name, file in files.items() if file}
+    tables = {
+        name: read_table(file, key=f"{name}_data", unlabelled=unlabelled)
+        for name, file in files.items()
+        if file
+    }
     for note in dict.fromkeys(note for table in tables.values() for note in table.notes):
         warn(note)
     splits = split_rows(
@@ -61,4 +68,25 @@ def read_task(
             warn(
                 f"{name} leaves out {n} of the rows of '{own.path}': they ask what the search sees"
             )
-    return tables, splits
+    return tables, _measurable(splits, warn)
+
+
+def _measurable(splits: Splits, warn: Callable[[str], None]) -> Splits:
+    """``splits`` without the dev and test rows that no answer is known of.
+
+    Raises:
+        InputError: a split would have no rows left.
+    """
+    for name in ("dev", "test"):
+        rows = getattr(splits, name)
+        kept = tuple(row for row in rows if row.labelled)
+        if rows and not kept:
+            raise InputError(
+                f"none of the {len(rows)} rows of {name} has an answer to measure by; give a file "
+                f"with answers, or set the {name} rows to 0",
+                key=(f"{name}_data", f"n_{name}_data"),
+            )
+        if len(kept) < len(rows):
+            warn(f"{name} leaves out {len(rows) - len(kept)} rows without an answer")
+            splits = replace(splits, **{name: kept})
+    return splits

@@ -13,7 +13,8 @@ class Example:
     """One question with what is a right answer to it.
 
     Attributes:
-        answer: the reference; what teacher forcing makes the model write.
+        answer: the reference; what teacher forcing makes the model write; empty where none is
+            known.
         row: counts the table's rows from 0, without the header, for messages and logs.
         alternatives: further references, which are as right.
         weight: how much the row counts in a mean, beside 1 for a row without one.
@@ -26,6 +27,11 @@ class Example:
     alternatives: tuple[str, ...] = ()
     weight: float = 1.0
     group: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether an answer is known."""
+        return bool(self.answer)
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ OWN: dict[str, dict[str, Any]] = {
     "gpo": {"proposals": 2},
     "opro": {"proposals": 2},
     "pe2": {"beam": 2, "expand": 1},
+    "spo": {"questions": 2, "judge": "random"},
 }
 
 METHODS = method_names()

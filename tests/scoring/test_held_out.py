@@ -19,7 +19,6 @@ from prompt_optimization.scoring.finalists import Ensemble, Finalist, Rule, Text
 from prompt_optimization.scoring.held_out import (
     HeldOut,
     HeldOutScorer,
-    best_on,
     compare,
     difference,
     read_answers,
@@ -199,8 +198,8 @@ def test_results_are_read_compared_and_ranked(answerer: Model) -> None:
     assert right.record()["hits"]["strict"] == "110" and right.record()["loss"] == 2.0
     sure = result("sure", ["12", "2", "5"], 1.0)
     wrong = result("wrong", ["1", "1", "1"], 0.5)
-    assert best_on([wrong, right, sure]) is sure
-    assert best_on([wrong, right]) is right
+    assert min([wrong, right, sure], key=lambda each: each.rank) is sure
+    assert min([wrong, right], key=lambda each: each.rank) is right
     assert difference(wrong, right, "strict") == paired_difference(
         wrong.hits["strict"], right.hits["strict"]
     )

@@ -5,7 +5,7 @@ The names that the authors' code has for these keys, and its values, work as wel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -229,8 +229,8 @@ class GpoSettings(TextSettings, group="gpo"):
         """Steps of a search on ``rows`` training questions."""
         return 0 if self.only_evaluate else self.epochs * len(batches(rows, self.batch_size))
 
-    def check_rows(self, rows: int) -> None:
-        length = self.length(rows)
+    def check_examples(self, examples: Sequence[Any]) -> None:
+        length = self.length(len(examples))
         if self.limited and self.warmup and 0 < length <= self.warmup_steps:
             raise InputError(
                 f"a warm-up of {self.warmup_steps} steps leaves none of the search's {length}; "

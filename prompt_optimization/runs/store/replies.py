@@ -73,8 +73,8 @@ class ReplyLog:
             "place": list(place),
             "sha256": _hash(writer, request),
             "writer": writer,
-            "request": asdict(request),
-            "replies": [asdict(reply) for reply in replies],
+            "request": _fields(request),
+            "replies": [_fields(reply) for reply in replies],
             "seconds": seconds,
         }
         if self._lines is not None:
@@ -88,6 +88,12 @@ class ReplyLog:
         self._known[step, wave, number] = record["sha256"], replies
 
 
+def _fields(each: Request | Reply) -> dict[str, Any]:
+    """As a line holds it; what is rare stands only where it is."""
+    rare = ("choices", "probabilities")
+    return {name: value for name, value in asdict(each).items() if value or name not in rare}
+
+
 def _hash(writer: str, request: Request) -> str:
-    text = json.dumps([writer, asdict(request)], sort_keys=True)
+    text = json.dumps([writer, _fields(request)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -76,7 +76,7 @@ class Metric:
         """
         return [
             float(f"{self.value(text, example):.5g}")
-            for example in examples[:TRIED]
+            for example in [each for each in examples if each.labelled][:TRIED]
             for text in (example.answer, example.question, "")
         ]
 
@@ -87,6 +87,8 @@ class Metric:
             InputError: an example has no reference that the metric reads.
         """
         for example in examples:
+            if not example.labelled:
+                continue
             problems = [self.demand(reference) for reference in example.references]
             if all(problems):
                 raise InputError(

@@ -383,8 +383,8 @@ def test_what_does_not_go_together(settings: dict[str, Any], message: str) -> No
 
 def test_a_warm_up_ends_within_the_search() -> None:
     with pytest.raises(InputError, match="warm-up of 18 steps leaves none of the search's 18"):
-        GpoSettings.default(warmup=True, warmup_steps=18).check_rows(50)
-    GpoSettings.default(warmup=True, warmup_steps=17).check_rows(50)
+        GpoSettings.default(warmup=True, warmup_steps=18).check_examples(range(50))
+    GpoSettings.default(warmup=True, warmup_steps=17).check_examples(range(50))
 
 
 def test_the_names_and_values_of_the_published_code(tmp_path: Path) -> None:
