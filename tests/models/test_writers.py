@@ -94,3 +94,24 @@ def test_the_model_s_own_ledger_is_left_alone(writer: LocalWriter) -> None:
 def test_a_request_that_does_not_fit_is_refused(writer: LocalWriter) -> None:
     with pytest.raises(InputError, match=r"needs \d+ tokens with its reply, more than the 512"):
         replies(writer, Request("word " * 100, max_tokens=500))
+
+
+def test_of_choices_the_likelier_first_token_is_the_reply(writer: LocalWriter) -> None:
+    words = ("Tom", "apples")
+    request = Request("How many?", max_tokens=1, choices=words)
+    ((reply,),) = replies(writer, request)
+    model = writer.model.executor.worker.model  # type: ignore[attr-defined]
+    turns = [{"role": "user", "content": request.user}]
+    ids = model.tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    firsts = [model.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words]
+    expected = logits(model, ids)[-1][firsts].softmax(-1).tolist()
+    assert reply.probabilities == pytest.approx(expected, abs=1e-5)
+    assert reply.text == words[expected.index(max(expected))]
+    assert (reply.asked, reply.written, reply.cut) == (len(ids), 0, False)
+    # Beside other requests it is the same.
+    assert replies(writer, REQUESTS[0], request)[1][0].text == reply.text
+
+
+def test_choices_that_begin_alike_are_refused(writer: LocalWriter) -> None:
+    with pytest.raises(InputError, match=r"begins .* with one token"):
+        replies(writer, Request("How many?", max_tokens=1, choices=("apples", "apples")))

@@ -239,7 +239,7 @@ class Spo(TextOptimizer):
             for number, before, after in zip(self.questions, *pair, strict=True)
         ]
         if self.settings.scope == "set":
-            cases = [tuple("\n\n".join(texts) for texts in zip(*cases, strict=True))]
+            cases = [["\n\n".join(texts) for texts in zip(*cases, strict=True)]]
         rng, kind = self.tools.rng, self.settings.judge
         votes = 1 if kind == "logprob" else self.settings.votes
         orders = [
@@ -251,7 +251,7 @@ class Spo(TextOptimizer):
         if kind == "random":
             return Judged([[rng.choice((1, -1)) for _ in own] for own in orders], orders)
         requests = [
-            self._request(*case, swapped)
+            self._request(case, swapped)
             for case, own in zip(cases, orders, strict=True)
             for swapped in own
         ]
@@ -271,7 +271,8 @@ class Spo(TextOptimizer):
         asked = f"Question: {before.question}{self._expected(number)}"
         return [asked, self._answer(before), self._answer(after)]
 
-    def _request(self, asked: str, before: str, after: str, swapped: bool) -> Request:
+    def _request(self, case: Sequence[str], swapped: bool) -> Request:
+        asked, before, after = case
         by_letter = self.settings.judge == "logprob"
         first, second = (after, before) if swapped else (before, after)
         user = self.metaprompts["verdict"].fill(

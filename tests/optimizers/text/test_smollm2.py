@@ -34,6 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gpo": {"batch_size": 2, "proposals": 2, "initial_step_size": 20, "final_step_size": 4},
     "opro": {"proposals": 2},
     "pe2": {"beam": 1, "expand": 1},
+    "spo": {"questions": 2, "judge": "logprob"},
     "textgrad": {"batch": 2},
 }
 

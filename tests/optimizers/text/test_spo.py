@@ -183,9 +183,7 @@ def test_a_judge_without_a_verdict_accepts_nothing_and_says_so() -> None:
     for _ in range(10):
         made = search.step()
         assert made is not None and not made.accepted
-        assert made.events == (
-            "the judge gave no verdict in any of 6 readings; nothing changes",
-        )
+        assert made.events == ("the judge gave no verdict in any of 6 readings; nothing changes",)
     assert search.incumbent.text == START and search.step() is None
 
 
@@ -359,9 +357,7 @@ def test_settings_that_are_refused(settings: dict[str, Any], words: str, key: st
     assert caught.value.keys[0] == key
 
 
-def test_what_does_not_go_together_is_refused(
-    small_run: dict[str, Any], tmp_path: Path
-) -> None:
+def test_what_does_not_go_together_is_refused(small_run: dict[str, Any], tmp_path: Path) -> None:
     flags = small_run | {"method": "spo", "n_test_data": 0, "result_prefix": tmp_path / "run"}
     bare = {"train_data": task(tmp_path, "bare", None), "n_dev_data": 0, "n_test_data": 0}
     server = {"writer.base_url": "http://localhost:1", "writer.model": "m"}
