@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,18 +27,11 @@ class HttpWriter:
     def __init__(self, settings: WriterSettings) -> None:
         """
         Raises:
-            InputError: the key cannot be one.
+            InputError: the key is missing or cannot be one.
         """
         self.name = settings.model
         self.settings = settings
-        # Read once and kept to itself: no log and no message may hold it.
-        self._key = os.environ.get(settings.api_key_env, "").strip()
-        if not (self._key.isascii() and all(map(str.isprintable, self._key))):
-            raise InputError(
-                f"the environment variable {settings.api_key_env} holds characters that no key "
-                "has; set it anew",
-                key="writer.api_key_env",
-            )
+        self._key = settings.read_key()
 
     def write(self, requests: Sequence[Request], answered: Answered) -> None:
         """Several requests at the same time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +30,20 @@ ARGUMENTS = {
 }
 # What ends the thinking of a model, such as </think> or [/THINK].
 CLOSING_TAG = re.compile(r"</[^<>\s]+>|\[/[^\[\]\s]+\]")
+KEY_VARIABLE = "OPENAI_API_KEY"
+# Where an address may hold a secret.
+SECRET_PLACES = {
+    "@": "a name or a password before its '@'",
+    "?": "a query after its '?'",
+    "#": "words after its '#'",
+}
+# Names of fields and beginnings of values that are secrets.
+SECRET_FIELDS = frozenset(
+    "key api_key apikey access_key secret_key x_api_key token api_token access_token auth_token "
+    "bearer_token secret client_secret password passwd authorization credential credentials cookie "
+    "extra_headers headers".split()
+)
+SECRET_VALUE = re.compile(r"(bearer\s+\S|(sk|gsk|hf|xai|ghp)[-_]\S{8})", re.IGNORECASE)
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -350,7 +364,7 @@ class WriterSettings(Settings, group="writer"):
         free=True,
     )
     api_key_env: str = key(
-        "OPENAI_API_KEY",
+        KEY_VARIABLE,
         "the environment variable that holds the server's key; a server without keys needs none",
         free=True,
     )
@@ -391,12 +405,20 @@ class WriterSettings(Settings, group="writer"):
     )
 
     def check(self) -> None:
-        if "@" in self.base_url.partition("://")[2].partition("/")[0]:
-            # Logs and messages tell addresses; this one they may not.
+        # Logs and messages tell addresses and further fields; secrets they may not tell.
+        for mark, held in SECRET_PLACES.items():
+            if mark in self.base_url:
+                raise InputError(
+                    f"the server's address holds {held}; leave it out, and export the key in the "
+                    "environment variable that api_key_env names",
+                    key=("writer.base_url", "writer.api_key_env"),
+                )
+        if (name := _secret_in(self.extra)) is not None:
             raise InputError(
-                "the server's address holds a name or a password before its '@'; leave them out, "
-                "and export the key in the environment variable that api_key_env names",
-                key=("writer.base_url", "writer.api_key_env"),
+                f"the field '{name}' of writer.extra looks like a secret, which logs would hold; "
+                "leave it out, and export the key in the environment variable that api_key_env "
+                "names",
+                key=("writer.extra", "writer.api_key_env"),
             )
         if self.base_url and not _is_address(self.base_url):
             raise InputError(
@@ -420,10 +442,39 @@ class WriterSettings(Settings, group="writer"):
         """Refuse a server that nothing here can ask.
 
         Raises:
-            InputError: a package is missing.
+            InputError: a package or the key is missing, or the key cannot be one.
         """
-        if self.base_url:
-            require_package("a writer behind a server", "api", "openai", key="writer.base_url")
+        if not self.base_url:
+            return
+        require_package("a writer behind a server", "api", "openai", key="writer.base_url")
+        self.read_key()
+
+    def read_key(self) -> str:
+        """The server's key; empty for a server without keys. No log and no message may hold it.
+
+        Raises:
+            InputError: it is missing where one is needed, or cannot be one.
+        """
+        name, found = self.api_key_env, os.environ.get(self.api_key_env, "").strip()
+        named = name != KEY_VARIABLE
+        if not found and (named or self.base_url.startswith("https:")):
+            raise InputError(
+                f"the environment variable {name} is not set, and the server at {self.base_url} is "
+                "asked with the key in it; export it, or any word for a server without keys",
+                key="writer.api_key_env",
+            )
+        if not (found.isascii() and all(map(str.isprintable, found)) and " " not in found):
+            raise InputError(
+                f"the environment variable {name} holds characters that no key has; set it anew",
+                key="writer.api_key_env",
+            )
+        if found and found in repr((self.model, self.base_url, self.extra)):
+            raise InputError(
+                f"the key in the environment variable {name} stands among the settings, which logs "
+                "hold; leave it out there",
+                key=("writer.model", "writer.base_url", "writer.extra"),
+            )
+        return found
 
     @property
     def warnings(self) -> list[str]:
@@ -465,6 +516,24 @@ class EmbedSettings(Settings, group="embed"):
                 f"'{ENCODER_NAME}'",
                 key="embed.model",
             )
+
+
+def _secret_in(value: Any, name: str = "") -> str | None:
+    """The name of a field within ``value`` that looks like a secret; None without one."""
+    if isinstance(value, Mapping):
+        for each, inner in value.items():
+            own = str(each)
+            if own.lower().replace("-", "_") in SECRET_FIELDS:
+                return own
+            if (found := _secret_in(inner, own)) is not None:
+                return found
+    elif isinstance(value, str):
+        return name if SECRET_VALUE.match(value) else None
+    elif isinstance(value, Sequence):
+        return next(
+            (found for each in value if (found := _secret_in(each, name)) is not None), None
+        )
+    return None
 
 
 def _is_address(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -9,8 +10,17 @@ from transformers import PreTrainedTokenizerBase
 from prompt_optimization.models.settings import CLOSING_TAG
 from prompt_optimization.tasks.texts import of_one_line
 
+Ids = tuple[int, ...]
+
 # The tags that end the thinking of published models. Each opens as it closes, without its slash.
 TAGS = ("</think>", "[/THINK]")
+
+
+def _opening(closing: str) -> str:
+    return closing.replace("/", "", 1)
+
+
+ALL_TAGS = (*TAGS, *map(_opening, TAGS))
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Thinking:
     """
 
     ending: str
-    ids: tuple[int, ...]
+    ids: Ids
 
     @property
     def closing(self) -> str:
@@ -67,5 +77,21 @@ def endings(think_end: str, tag: str) -> tuple[str, ...]:
     return (of_one_line(think_end),) if think_end else ()
 
 
-def _opening(closing: str) -> str:
-    return closing.replace("/", "", 1)
+def opened(text: str) -> str:
+    """The opening tag of the thinking that ``text`` ends within; empty where it ends in none."""
+    left_open = (tag for tag in TAGS if Thinking(tag, ()).is_open(text))
+    return next(map(_opening, left_open), "")
+
+
+def decoded(
+    tokenizer: PreTrainedTokenizerBase, written: Sequence[Ids], tags: Sequence[str] = ALL_TAGS
+) -> list[str]:
+    """What was written, as texts without special tokens, but for ``tags`` that are some."""
+    left_out = {
+        token
+        for token, added in tokenizer.added_tokens_decoder.items()
+        if added.special and added.content not in tags
+    }
+    kept = [[token for token in ids if token not in left_out] for ids in written]
+    texts: list[str] = tokenizer.batch_decode(kept)
+    return texts

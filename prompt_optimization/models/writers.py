@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.models.spans import tokenise
+from prompt_optimization.models.thinking import decoded, opened
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.tasks.templates import turns_of
 
@@ -66,7 +67,7 @@ class Reply:
     """What a writer answered.
 
     Attributes:
-        text: as it was written, thinking included.
+        text: as it was written, thinking included, with the tag that opens it.
         asked: tokens that were read for it; those that several replies share count once.
         written: tokens that were written.
         cut: it was ended by the limit.
@@ -125,8 +126,11 @@ class LocalWriter:
         ]
         costs = [float(draw.request.max_tokens) for draw in draws]
         replies = iter(self.model.submit_each(write, draws, costs, (), pieces=1).result())
+        # Some chat templates open the thinking, so that the reply begins within it.
+        opening = opened(self.model.chat.suffix)
         for index, request in enumerate(requests):
-            answered(index, [next(replies) for _ in range(request.draws)])
+            own = [next(replies) for _ in range(request.draws)]
+            answered(index, [replace(reply, text=opening + reply.text) for reply in own])
 
     def _ids(self, requests: Sequence[Request]) -> list[Ids]:
         chat, info = self.model.chat, self.model.info
@@ -226,9 +230,7 @@ def _write_pool(
     written, _ = decode(
         model, kv.select(which, spare=limit), logits[which], limit, choice=choice, on_step=on_step
     )
-    texts: list[str] = model.tokenizer.batch_decode(
-        [list(ids) for ids in written], skip_special_tokens=True
-    )
+    texts = decoded(model.tokenizer, written)
     return [
         Reply(text, 0 if draw.number else len(draw.ids), len(ids), len(ids) == limit)
         for text, draw, ids in zip(texts, draws, written, strict=True)
@@ -254,5 +256,5 @@ def _conversation(chat: ChatFormat, request: Request) -> str:
     template has no system turn."""
     if not request.system.strip():
         return chat.render(request.user)
-    text, _, _ = chat.frame(_SYSTEM_AND_USER, fold_system=True).render(request.user, request.system)
+    text, _ = chat.frame(_SYSTEM_AND_USER, fold_system=True).render(request.user, request.system)
     return text

@@ -206,9 +206,16 @@ def test_a_key_that_is_not_set_is_named(
     server: Server, make_writer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("A_KEY")
+    with pytest.raises(InputError, match="environment variable A_KEY is not set, and the server"):
+        make_writer()
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    own = {"api_key_env": "OPENAI_API_KEY"}
+    with pytest.raises(InputError, match="environment variable OPENAI_API_KEY is not set"):
+        make_writer(**own, base_url="https://127.0.0.1:9/v1")
+    # A server at hand may have none; this one wants one.
     server.behaviour = lambda body, before: (401, {})
-    with pytest.raises(InputError, match="environment variable A_KEY is not set"):
-        replies(make_writer(), Request("hello"))
+    with pytest.raises(InputError, match="environment variable OPENAI_API_KEY is not set; set it"):
+        replies(make_writer(**own), Request("hello"))
 
 
 def test_a_server_that_is_too_slow_or_gone(server: Server, make_writer: Any) -> None:
@@ -330,10 +337,31 @@ def test_what_is_no_address_is_refused(make_writer: Any, address: str) -> None:
         make_writer(base_url=address)
 
 
-def test_an_address_with_a_password_is_refused_and_not_shown(make_writer: Any) -> None:
-    with pytest.raises(InputError) as caught:
-        make_writer(base_url=f"https://user:{KEY}@host/v1")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"base_url": f"https://user:{KEY}@host/v1"},
+        {"base_url": f"user:{KEY}@host/v1"},
+        {"base_url": f"http://host/v1?api-key={KEY}"},
+        {"base_url": f"http://host/v1#{KEY}"},
+        {"extra": {"api_key": KEY}},
+        {"extra": {"options": [{"X-API-Key": KEY}]}},
+        {"extra": {"user": "Bearer something"}},
+        {"extra": {"user": f"me, {KEY}"}},
+        {"model": KEY},
+    ],
+)
+def test_a_secret_among_the_settings_is_refused_and_not_shown(
+    make_writer: Any, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match="; leave it out") as caught:
+        make_writer(**settings)
     assert KEY not in str(caught.value)
+    assert "writer.api_key_env" in caught.value.keys or "logs hold" in str(caught.value)
+
+
+def test_what_servers_call_tokens_is_no_secret(make_writer: Any) -> None:
+    make_writer(extra={"max_completion_tokens": 5, "max_tokens": None, "stop_token_ids": [1]})
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "schl\u00fcssel"])

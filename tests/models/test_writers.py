@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.thinking import decoded
 from prompt_optimization.models.writers import LocalWriter, Reply, Request
+from prompt_optimization.optimizers.text.parse import Drop, read_prompt, without_thinking
 from tests.models.chat_templates import GEMMA_2, SILENT
 from tests.plain import logits
 
@@ -115,3 +117,25 @@ def test_of_choices_the_likelier_first_token_is_the_reply(writer: LocalWriter) -
 def test_choices_that_begin_alike_are_refused(writer: LocalWriter) -> None:
     with pytest.raises(InputError, match=r"begins .* with one token"):
         replies(writer, Request("How many?", max_tokens=1, choices=("apples", "apples")))
+
+
+@pytest.mark.parametrize("tag", ["</think>", "[/THINK]"])
+def test_thinking_between_special_tokens_is_cut_off(
+    make_model: Any, make_answerer: Any, tag: str
+) -> None:
+    """The tags stay in the reply, where the parser finds them; so does one that the chat template
+    has opened."""
+    opening = tag.replace("/", "")
+    model = make_model("llama-3")
+    marks = {"additional_special_tokens": [opening, tag]}
+    model.tokenizer.add_special_tokens(marks, replace_extra_special_tokens=False)
+    ids = model.tokenizer(f"{opening} careful{tag} Use it", add_special_tokens=False)["input_ids"]
+    (text,) = decoded(model.tokenizer, [(*ids, model.tokenizer.eos_token_id)])
+    assert without_thinking(text) == " Use it"
+    writer = LocalWriter(make_answerer(make_model("llama-3")))
+    ((plain,),) = replies(writer, REQUESTS[2])
+    chat = writer.model.chat
+    writer.model.chat = replace(chat, suffix=f"{chat.suffix}{opening}\n")
+    ((within,),) = replies(writer, REQUESTS[2])
+    assert within.text.startswith(opening) and not plain.text.startswith(opening)
+    assert read_prompt(within.text, "prompt", raw=True, cut=True) == Drop("empty")

@@ -56,8 +56,10 @@ class Opro(TextOptimizer):
         examples, rng = self.scorer.examples, self.tools.rng
         numbers = list(range(len(examples)))
         if self.settings.exemplar_rule == "wrong":
-            costs = self.scorer.costs(self.incumbent.text, self.scorer.rows(models=1))
-            numbers = [i for i in numbers if costs[i] >= 0.5] or numbers
+            costs = self.scorer.costs(self.incumbent.text, self.scorer.rows())
+            models = len(self.scorer.models)
+            mean = [sum(costs[i :: len(examples)]) / models for i in numbers]
+            numbers = [i for i in numbers if mean[i] >= 0.5] or numbers
         return self.exemplars(rng.sample(numbers, min(self.settings.exemplars, len(numbers))))
 
     def _show(self, scored: Scored, step: int) -> None:

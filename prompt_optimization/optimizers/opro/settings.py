@@ -25,8 +25,8 @@ class OproSettings(TextSettings, group="opro"):
     )
     exemplar_rule: str = key(
         "random",
-        "random: draw them from all questions; wrong: from those that the incumbent gets wrong, as "
-        "far as there are enough",
+        "random: draw them from all questions; wrong: from those whose answers under the incumbent "
+        "are worth at most a half, as the mean over the models, or from all where none is",
         choices=("random", "wrong"),
         source="code",
     )

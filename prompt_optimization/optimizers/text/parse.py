@@ -6,14 +6,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prompt_optimization.models.thinking import TAGS
+
 # Reasons why a reply gave no prompt that may be gone the next time.
 UNREADABLE = ("untagged", "cut", "empty", "refused")
 
 # A prompt that shares this many characters with a training question was copied from it.
 COPIED = 60
 
-_THOUGHT = re.compile(r"\A.*</think(ing)?>", re.DOTALL | re.IGNORECASE)
-_UNFINISHED_THOUGHT = re.compile(r"\A\s*<think(ing)?>", re.IGNORECASE)
+# What models close their thinking with; each tag opens as it closes, without its slash.
+_CLOSINGS = (*TAGS, "</thinking>")
+_THOUGHT = re.compile(rf"\A.*({'|'.join(map(re.escape, _CLOSINGS))})", re.DOTALL | re.IGNORECASE)
+_UNFINISHED_THOUGHT = re.compile(
+    rf"\A\s*({'|'.join(re.escape(each.replace('/', '')) for each in _CLOSINGS)})", re.IGNORECASE
+)
 _FENCE = re.compile(r"\A```[^\n`]*\n(.*?)\n?```\Z", re.DOTALL)
 _QUOTES = (('"', '"'), ("'", "'"), ("`", "`"), ("\u201c", "\u201d"), ("\u2018", "\u2019"))
 _REFUSAL = re.compile(
