@@ -41,7 +41,7 @@ from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.scoring.scorer import Scorer
 from prompt_optimization.tasks.examples import Example
-from prompt_optimization.tasks.templates import END, PRESETS, resolved
+from prompt_optimization.tasks.templates import END, PRESETS, resolved, with_solved
 
 # Tiny matrices gain nothing from a second thread and lose much to its waiting.
 torch.set_num_threads(1)
@@ -83,9 +83,12 @@ AROUND = resolved(
     {"role": "user", "content": "Use {prompt} now: {question} Answer."}
 ]"""
 )
-# Every place that a prompt may stand in.
-PLACES = [pytest.param(preset, id=preset) for preset in PRESETS] + [
-    pytest.param(AROUND, id="around")
+# The prompt stands in two solved questions, too.
+SOLVED = with_solved(END, ". Use", [("Two pears?", "2"), ("How many plums?", "12")])
+# Every place that a prompt may stand in; that of ``answer`` is after the question, too.
+PLACES = [pytest.param(preset, id=preset) for preset in PRESETS if preset != "answer"] + [
+    pytest.param(AROUND, id="around"),
+    pytest.param(SOLVED, id="solved"),
 ]
 
 # Reasoning that is long enough to differ between prompts.

@@ -20,7 +20,7 @@ def logits(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
 def reason(
     model: LanguageModel, samples: CachedExamples, prompt: Ids, sample: int, limit: int
 ) -> Ids:
-    context = [*samples.before[sample], *prompt, *samples.after[sample]]
+    context = [*samples.before[sample], *prompt, *samples.following(sample, prompt)]
     return continued(model, context, limit)
 
 
@@ -53,7 +53,7 @@ def answer_loss(
     temperature: float,
 ) -> tuple[float, bool]:
     target = samples.targets[sample]
-    context = [*samples.before[sample], *prompt, *samples.after[sample], *reasoning]
+    context = [*samples.before[sample], *prompt, *samples.following(sample, prompt), *reasoning]
     context += target.extractor
     answer = torch.tensor(target.answer)
     scores = logits(model, [*context, *target.answer])[len(context) - 1 : -1].float()

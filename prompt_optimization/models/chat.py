@@ -1,7 +1,7 @@
 """How a model's conversation is written as text.
 
 One user turn followed by the start of the assistant's turn is, for every chat template, a fixed
-text before the user's words and a fixed text after them. So is a whole chat, but for its two slots.
+text before the user's words and a fixed text after them. So is a whole chat, but for its slots.
 Finding the fixed texts once, with markers in place of the words, makes every later rendering plain
 concatenation, and the character where the prompt begins is known instead of searched for.
 """
@@ -9,6 +9,7 @@ concatenation, and the character where the prompt begins is known instead of sea
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product, takewhile
@@ -20,10 +21,12 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.conversations import NoSystemTurnError, conversation
 from prompt_optimization.models.spans import StraddleError, tokenise
 from prompt_optimization.models.thinking import closing_tag
-from prompt_optimization.tasks.templates import Turn, Turns, filled, folded
+from prompt_optimization.tasks.templates import Turn, Turns, filled, folded, slots_of
 
 _MARKER = "\ue000marker\ue000"
 _OTHER_MARKER = "\ue001marker\ue001"
+_SLOTS = {_MARKER: "question", _OTHER_MARKER: "prompt"}
+_MARKERS = re.compile("|".join(_SLOTS))
 # White space that a template may take off at the ends of a turn, and what it may not touch within.
 _OUTER = "  "
 _INNER = f"two  words\n\n{_OTHER_MARKER}"
@@ -42,40 +45,47 @@ _MOMENTS = ("2001-02-03 04:05:06", "2012-11-15 21:38:47")
 
 @dataclass(frozen=True)
 class Frame:
-    """A chat with its two slots, as one model's chat template writes it.
+    """A chat with its slots, as one model's chat template writes it.
 
     Attributes:
         pieces: the fixed text before, between and after the slots.
-        prompt_first: the prompt's slot comes before the question's.
+        slots: ``prompt`` or ``question``, in their order; the question stands once.
         strips: whether the template takes white space off the question's beginning and end.
         turns: the chat.
     """
 
-    pieces: tuple[str, str, str]
-    prompt_first: bool
+    pieces: tuple[str, ...]
+    slots: tuple[str, ...]
     strips: tuple[bool, bool]
     turns: Turns
 
     @property
+    def prompt_first(self) -> bool:
+        """A slot of the prompt comes before the question's."""
+        return self.slots[0] == "prompt"
+
+    @property
     def spaced(self) -> bool:
         """A space stands before the prompt, with which its first token begins."""
-        return self.pieces[not self.prompt_first].endswith(" ")
+        return self.pieces[self.slots.index("prompt")].endswith(" ")
 
-    def render(self, question: str, prompt: str) -> tuple[str, int, int]:
-        """The full text that the model reads, and the characters [start, end) of the prompt in it,
-        with the space before it if there is one.
+    def render(self, question: str, prompt: str) -> tuple[str, list[tuple[int, int]]]:
+        """The full text that the model reads, and the characters [start, end) of the prompt in
+        each of its places, with the space before it if there is one.
 
         Args:
             prompt: in ``Layout.normalise``'s form.
         """
         question = question.lstrip() if self.strips[0] else question
         question = question.rstrip() if self.strips[1] else question
-        words = prompt.strip()
-        first, second = (words, question) if self.prompt_first else (question, words)
-        before, between, after = self.pieces
-        start = len(before) if self.prompt_first else len(before + question + between)
-        text = before + first + between + second + after
-        return text, start - self.spaced, start + len(words)
+        words = {"prompt": prompt.strip(), "question": question}
+        text, spans = "", []
+        for piece, slot in zip(self.pieces, self.slots, strict=False):
+            start = len(text + piece)
+            text += piece + words[slot]
+            if slot == "prompt":
+                spans.append((start - piece.endswith(" "), len(text)))
+        return text + self.pieces[-1], spans
 
 
 @dataclass(frozen=True)
@@ -141,14 +151,14 @@ class ChatFormat:
 
     def _cut(self, turns: Turns) -> Frame:
         text = self.write(filled(turns, question=_MARKER, prompt=_OTHER_MARKER))
-        if text.count(_MARKER) != 1 or text.count(_OTHER_MARKER) != 1:
-            raise _refused(turns, "does not write question and prompt exactly once")
-        prompt_first = text.index(_OTHER_MARKER) < text.index(_MARKER)
-        before, rest = text.split(_OTHER_MARKER if prompt_first else _MARKER)
-        between, after = rest.split(_MARKER if prompt_first else _OTHER_MARKER)
+        asked = [slot for turn in turns for slot in slots_of(turn.content)]
+        pieces = _MARKERS.split(text)
+        slots = tuple(_SLOTS[marker] for marker in _MARKERS.findall(text))
+        if list(slots) != asked:
+            raise _refused(turns, "does not write question and prompt exactly once in each place")
         probe = self.write(filled(turns, question=_OUTER + _MARKER + _OUTER, prompt=_INNER))
         for left, right in product((False, True), repeat=2):
-            frame = Frame((before, between, after), prompt_first, (left, right), turns)
+            frame = Frame(tuple(pieces), slots, (left, right), turns)
             if frame.render(_OUTER + _MARKER + _OUTER, _INNER)[0] == probe:
                 return frame
         raise _refused(turns, "changes the words of question or prompt")

@@ -37,7 +37,8 @@ class EncodedExamples:
     Attributes:
         examples: the examples, in order; a sample is named by its index here.
         before: ids before the prompt, per sample.
-        after: ids between prompt and reasoning, per sample.
+        after: ids between the prompt's last place and the reasoning, per sample.
+        between: ids between two places of the prompt, per sample; empty where it has one.
         targets: extractor and answer ids, per sample; empty without an extractor.
     """
 
@@ -73,6 +74,7 @@ class EncodedExamples:
                 )
         self.before: list[Ids] = [context.before for context in contexts]
         self.after: list[Ids] = [context.after for context in contexts]
+        self.between: list[tuple[Ids, ...]] = [context.between for context in contexts]
         self.targets: list[Target] = layout.targets(examples)
         self._sound_ends: set[tuple[Ids, Ids]] = set()
 
@@ -113,16 +115,31 @@ class EncodedExamples:
             for text, ids in zip(texts, prompts, strict=True)
         ]
 
+    def following(self, sample: int, prompt: Ids) -> Ids:
+        """The ids between the first place of ``prompt`` and the reasoning."""
+        between = (token for ids in self.between[sample] for token in (*ids, *prompt))
+        return (*between, *self.after[sample])
+
+    def places(self, sample: int) -> int:
+        """How often the prompt stands beside a question."""
+        return 1 + len(self.between[sample])
+
+    def fixed_tokens(self, sample: int) -> int:
+        """Tokens before the reasoning that are none of the prompt's."""
+        between = sum(map(len, self.between[sample]))
+        return len(self.before[sample]) + between + len(self.after[sample])
+
     @property
-    def _around(self) -> tuple[Ids, Ids]:
+    def _around(self) -> tuple[Ids, ...]:
         """The ids around the first example's prompt."""
-        return self.before[0], self.after[0]
+        return self.before[0], *self.between[0], self.after[0]
 
     @cached_property
     def _others(self) -> list[int]:
         """The samples that a prompt meets other text beside than with the first one."""
         beside = [
-            (before[-1:], after) for before, after in zip(self.before, self.after, strict=True)
+            (before[-1:], *between, after)
+            for before, between, after in zip(self.before, self.between, self.after, strict=True)
         ]
         return [first for pair in dict.fromkeys(beside) if (first := beside.index(pair))]
 
@@ -134,7 +151,9 @@ class EncodedExamples:
         ends = ids[:ENDS], ids[-ENDS:]
         if self._others and ends not in self._sound_ends:
             questions = [self.examples[sample].question for sample in self._others]
-            expected = [Context(self.before[s], ids, self.after[s]) for s in self._others]
+            expected = [
+                Context(self.before[s], ids, self.after[s], self.between[s]) for s in self._others
+            ]
             try:
                 if self.layout.contexts(questions, prompt) != expected:
                     return False
@@ -172,8 +191,9 @@ class EncodedExamples:
         Raises:
             InputError: a sample has one; the embedding has only ``rows``.
         """
-        for before, after, target, example in self._rows():
-            largest = max((*before, *after, *target.extractor, *target.answer))
+        for sample, (target, example) in enumerate(self._rows()):
+            around = (*self.before[sample], *self.following(sample, ()))
+            largest = max((*around, *target.extractor, *target.answer))
             if largest >= rows:
                 token = self.layout.tokenizer.decode([largest])
                 raise InputError(
@@ -196,10 +216,10 @@ class EncodedExamples:
         """
         if limit is None:
             return
-        for before, after, target, example in self._rows():
-            fixed = len(before) + len(after) + self.layout.ending_tokens + len(target.extractor)
+        for sample, (target, example) in enumerate(self._rows()):
+            fixed = self.fixed_tokens(sample) + self.layout.ending_tokens + len(target.extractor)
             fixed += max(len(target.answer) + 1, answer_tokens)
-            needed = fixed + prompt_tokens + new_tokens
+            needed = fixed + prompt_tokens * self.places(sample) + new_tokens
             if needed > limit:
                 raise InputError(
                     f"row {example.row} needs {needed} tokens, more than the {limit} of "
@@ -207,8 +227,8 @@ class EncodedExamples:
                     key="max_new_tokens",
                 )
 
-    def _rows(self) -> Iterator[tuple[Ids, Ids, Target, Example]]:
-        return zip(self.before, self.after, self.targets, self.examples, strict=True)
+    def _rows(self) -> Iterator[tuple[Target, Example]]:
+        return zip(self.targets, self.examples, strict=True)
 
 
 class CachedExamples(EncodedExamples):

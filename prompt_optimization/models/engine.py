@@ -23,6 +23,7 @@ from prompt_optimization.models.language_model import (
 )
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget, free_bytes
+from prompt_optimization.models.thinking import decoded
 from prompt_optimization.tasks.answers import strict_match
 
 # Rows decoded side by side where memory cannot be measured, and at most where it can.
@@ -135,7 +136,7 @@ class Engine:
             ((p, s) for p in range(len(prompts)) for s in indices),
             key=lambda row: (
                 -len(prompts[row[0]]),
-                -len(examples.before[row[1]]) - len(examples.after[row[1]]),
+                -examples.fixed_tokens(row[1]),
                 row,
             ),
         )
@@ -173,7 +174,8 @@ class Engine:
         kv = examples.prefix.kv
         longest = max(len(target.extractor) + len(target.answer) for target in examples.targets)
         longest += examples.layout.ending_tokens
-        after = max(map(len, examples.after))
+        filler = (0,) * prompt_tokens
+        after = max(len(examples.following(s, filler)) for s in range(len(examples)))
         columns = kv.columns + prompt_tokens + after + decoding.max_new_tokens + longest + 1
         # Scoring holds the logits of all answers at once, with those after them, in three float32
         # copies; of several devices, the first and the last.
@@ -195,7 +197,7 @@ class Engine:
         decoding: Decoding,
     ) -> list[Outcome]:
         prefix = examples.prefix
-        rest = [(*prompts[p][shared:], *examples.after[s]) for p, s in pool]
+        rest = [(*prompts[p][shared:], *examples.following(s, prompts[p])) for p, s in pool]
         left = len(prompts[pool[0][0]]) - shared
         targets = [examples.targets[s] for _, s in pool]
         after = 1 + max(len(target.extractor) + len(target.answer) for target in targets)
@@ -364,11 +366,5 @@ class Engine:
         tokenizer, thinking = self.model.tokenizer, examples.layout.thinking
         # Tags may be special tokens; the thinking is found by them, so they stay.
         tags = (thinking.opening, thinking.closing) if thinking else ()
-        left_out = {
-            token
-            for token, added in tokenizer.added_tokens_decoder.items()
-            if added.special and added.content not in tags
-        }
-        kept = [[token for token in ids if token not in left_out] for ids in written]
-        texts: list[str] = tokenizer.batch_decode(kept)
+        texts = decoded(tokenizer, written, tags)
         return [thinking.spoken(text) for text in texts] if thinking else texts

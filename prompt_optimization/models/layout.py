@@ -10,6 +10,9 @@ in the paper it stands after the question::
     <user header> question connector | prompt | <end of turn, assistant header>
     <system header> | prompt | <end of turn, user header> question <end of turn, assistant header>
 
+It may stand several times, as in solved questions before the one that is asked. It then has the
+same ids in each of its places.
+
 A *target* is what is appended to the reasoning to make the model state its answer::
 
     separator extractor | answer
@@ -32,7 +35,7 @@ from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.spans import StraddleError, Tokens, tokenise
 from prompt_optimization.models.thinking import Thinking, endings
 from prompt_optimization.tasks.examples import Example
-from prompt_optimization.tasks.templates import END, filled, turns_of
+from prompt_optimization.tasks.templates import END, Turns, filled, slots_of, turns_of
 from prompt_optimization.tasks.texts import one_line
 
 Ids = tuple[int, ...]
@@ -43,16 +46,21 @@ REASONINGS = tuple(f"So this is what we know{end}" for end in ("", " 12", ".", "
 
 @dataclass(frozen=True)
 class Context:
-    """Ids before the reasoning: ``before + prompt + after``, in this order."""
+    """Ids before the reasoning: ``before + prompt + after``, in this order.
+
+    Attributes:
+        between: where the prompt stands several times, the ids between two of its places.
+    """
 
     before: Ids
     prompt: Ids
     after: Ids
+    between: tuple[Ids, ...] = ()
 
     @property
-    def around(self) -> tuple[Ids, Ids]:
-        """The ids before and after the prompt."""
-        return self.before, self.after
+    def around(self) -> tuple[Ids, ...]:
+        """The ids before, between and after the prompt's places."""
+        return self.before, *self.between, self.after
 
 
 @dataclass(frozen=True)
@@ -159,28 +167,39 @@ class Layout:
             InputError: the tokenizer has no character offsets.
         """
         rendered = [self.frame.render(question, prompt) for question in questions]
-        encoded = tokenise(self.tokenizer, [text for text, _, _ in rendered])
+        encoded = tokenise(self.tokenizer, [text for text, _ in rendered])
         return [
-            self._context(tokens, start, end, prompt)
-            for tokens, (_, start, end) in zip(encoded, rendered, strict=True)
+            self._context(tokens, spans, prompt)
+            for tokens, (_, spans) in zip(encoded, rendered, strict=True)
         ]
 
     def keeps_words(self, question: str, prompt: str) -> bool:
         """Whether the chat template, given these words, writes the text that is tokenised here."""
         words = filled(self.frame.turns, question=question, prompt=prompt.strip())
-        text, _, _ = self.frame.render(question, prompt)
+        text, _ = self.frame.render(question, prompt)
         return self.chat.dated or self.chat.write(words) == text
 
-    def shown(self, question: str, prompt: str) -> str:
+    def shown(self, question: str, prompt: str, *, solved: bool = True) -> str:
         """The chat as plain text, for a reader who knows no chat template: turns after each other,
-        each after its role where there are several."""
-        turns = filled(self.frame.turns, question=question, prompt=prompt.strip())
+        each after its role where there are several.
+
+        Args:
+            solved: with the turns before the question, where the prompt stands in others, too.
+        """
+        turns = filled(self._turns(solved), question=question, prompt=prompt.strip())
         if len(turns) == 1:
             return turns[0].content
         return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
 
+    def _turns(self, solved: bool) -> Turns:
+        turns = self.frame.turns
+        start = next(i for i, turn in enumerate(turns) if "question" in slots_of(turn.content))
+        asked = (*(turn for turn in turns[:start] if turn.role == "system"), *turns[start:])
+        apart = any("prompt" in slots_of(turn.content) for turn in asked)
+        return turns if solved or not apart else asked
+
     def roundtrip_text(
-        self, question: str, around: tuple[Ids, Ids], prompts: Sequence[Ids]
+        self, question: str, around: tuple[Ids, ...], prompts: Sequence[Ids]
     ) -> list[str | None]:
         """The text of each of ``prompts`` that means exactly these ids, else None.
 
@@ -188,9 +207,9 @@ class Layout:
         them back, between the same ids.
 
         Args:
-            around: the ids before and after the prompt, as ``Context.around`` has them.
+            around: the ids around the prompt, as ``Context.around`` has them.
         """
-        ids, _ = around
+        ids, *_ = around
         before, *texts = self.tokenizer.batch_decode(
             [list(ids), *(list(ids + prompt) for prompt in prompts)],
             skip_special_tokens=False,
@@ -200,13 +219,13 @@ class Layout:
         texts = [f" {text.lstrip(' ')}" for text in texts]
         sound = [bool(text.strip()) and text == self.normalise(text) for text in texts]
         whole = [self.frame.render(question, t) for t, ok in zip(texts, sound, strict=True) if ok]
-        encoded = tokenise(self.tokenizer, [text for text, _, _ in whole])
+        encoded = tokenise(self.tokenizer, [text for text, _ in whole])
         spans = iter(zip(encoded, whole, strict=True))
 
         def means(text: str, prompt: Ids) -> bool:
-            tokens, (_, start, end) = next(spans)
+            tokens, (_, places) = next(spans)
             try:
-                context = self._context(tokens, start, end, text)
+                context = self._context(tokens, places, text)
             except BoundaryError:
                 return False
             return (context.around, context.prompt) == (around, prompt)
@@ -287,8 +306,31 @@ class Layout:
             key="extractor_text",
         )
 
-    def _context(self, tokens: Tokens, start: int, end: int, prompt: str) -> Context:
-        """The ids before, in and after the characters [start, end), where ``prompt`` stands."""
+    def _context(self, tokens: Tokens, spans: Sequence[tuple[int, int]], prompt: str) -> Context:
+        """The ids around and in the characters [start, end) of each span, where ``prompt``
+        stands."""
+        places = [self._place(tokens, start, end, prompt) for start, end in spans]
+        ids, (first, last) = tokens.ids, places[0]
+        for start, end in places[1:]:
+            if ids[start:end] != ids[first:last]:
+                raise BoundaryError(
+                    "it has other tokens in another of its places",
+                    "let the same character stand before every {prompt} in the template",
+                    ("template",),
+                )
+        before = self.chat.start + ids[:first]
+        if not before:
+            raise BoundaryError(
+                "nothing stands before it, so the model cannot say how likely its first token is",
+                "let the template begin with a word",
+                ("template",),
+            )
+        ends, starts = [end for _, end in places], [start for start, _ in places[1:]]
+        between = tuple(ids[end:start] for end, start in zip(ends, starts, strict=False))
+        return Context(before, ids[first:last], ids[ends[-1] :], between)
+
+    def _place(self, tokens: Tokens, start: int, end: int, prompt: str) -> tuple[int, int]:
+        """The tokens [first, last) of the characters [start, end), where ``prompt`` stands."""
         own = self.template != END
         try:
             first = tokens.before(start)
@@ -320,15 +362,7 @@ class Layout:
             raise BoundaryError(
                 "the tokenizer has no token for it", "write another prompt", ("control_init",)
             )
-        ids = tokens.ids
-        before = self.chat.start + ids[:first]
-        if not before:
-            raise BoundaryError(
-                "nothing stands before it, so the model cannot say how likely its first token is",
-                "let the template begin with a word",
-                ("template",),
-            )
-        return Context(before, prompt=ids[first:last], after=ids[last:])
+        return first, last
 
     def _thinking(self, endings: Sequence[str]) -> Thinking | None:
         """How thinking ends: with the first of ``endings`` that stands on tokens of its own.

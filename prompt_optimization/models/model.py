@@ -247,7 +247,7 @@ class Model:
         """Expected tokens of a row; its reasoning will be about as long as the last time."""
         expected = self.lengths.get(example, decoding.max_new_tokens)
         training = self.training
-        return len(training.before[example]) + len(training.after[example]) + expected
+        return training.fixed_tokens(example) + expected
 
     def _broadcast(
         self, job: Job, arguments: Sequence[Sequence[Any]], replay_key: str = ""

@@ -127,9 +127,10 @@ class LocalWriter:
         costs = [float(draw.request.max_tokens) for draw in draws]
         replies = iter(self.model.submit_each(write, draws, costs, (), pieces=1).result())
         # Some chat templates open the thinking, so that the reply begins within it.
-        opening = opened(self.model.chat.suffix)
+        thinking = opened(self.model.chat.suffix)
         for index, request in enumerate(requests):
             own = [next(replies) for _ in range(request.draws)]
+            opening = "" if request.choices else thinking
             answered(index, [replace(reply, text=opening + reply.text) for reply in own])
 
     def _ids(self, requests: Sequence[Request]) -> list[Ids]:

@@ -30,11 +30,10 @@ from prompt_optimization.paths import user_path
 from prompt_optimization.runs.settings import IgnoredSettings, RunSettings
 from prompt_optimization.scoring.settings import ScoringSettings
 from prompt_optimization.tasks.metrics.metric import Metric
-from prompt_optimization.tasks.open import open_metric
+from prompt_optimization.tasks.open import open_metric, template_of
 from prompt_optimization.tasks.registry import Task, task_of
 from prompt_optimization.tasks.settings import TaskSettings
 from prompt_optimization.tasks.splits import ALL
-from prompt_optimization.tasks.templates import resolved
 
 COMMON: tuple[type[Settings], ...] = (
     TaskSettings,
@@ -228,6 +227,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     behaviour = getattr(method, "behaviour", "sound")
     scoring = ScoringSettings.of(given | {"behaviour": behaviour})
     metric = metric or open_metric(task)
+    warnings = list(task.warnings)
     task = _resolved(task, metric, kind.unlabelled)
     models.models()  # refuses keys with another number of entries
     made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
@@ -235,7 +235,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     made += [embed] if method.embeds else []
     params = {name: value for group in made for name, value in group.values().items()}
     params["metric"] = metric.name
-    warnings = [warning for group in made for warning in group.warnings]
+    warnings += [warning for group in made[1:] for warning in group.warnings]
     if params["test_steps"] and not params["n_dev_data"]:
         warnings.append("test_steps has no effect without dev rows")
     if params.get("progressive_models") and params["num_train_models"] == 1:
@@ -269,7 +269,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
 
 def _resolved(settings: TaskSettings, metric: Metric, unlabelled: bool) -> TaskSettings:
     """Rows per split, dev and test file and extractor of tasks that are known by their file's name,
-    and the template that is read from a file.
+    and the template with all that it holds.
 
     Args:
         unlabelled: answers matter to dev and test alone.
@@ -310,5 +310,10 @@ def _resolved(settings: TaskSettings, metric: Metric, unlabelled: bool) -> TaskS
             "whole texts",
             key=("extractor_text", "metric"),
         )
-    values["template"] = resolved(values["template"])
-    return TaskSettings.of(values)
+    if not values["task.few_shot"]:
+        values["task.few_shot_data"] = ""
+    elif not values["task.few_shot_data"] and task and task.few_shot_file:
+        values["task.few_shot_data"] = str(path.with_name(task.few_shot_file))
+    # What the template holds is not put into it again.
+    values["template"] = template_of(TaskSettings.of(values))
+    return TaskSettings.of(values | {"task.include_qa": False, "task.few_shot": False})

@@ -6,11 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.tasks.examples import Splits, Table, read_table, split_rows
+from prompt_optimization.tasks.examples import (
+    Example,
+    Splits,
+    Table,
+    check_disjoint,
+    read_table,
+    split_rows,
+)
 from prompt_optimization.tasks.metrics.metric import Metric
 from prompt_optimization.tasks.metrics.registry import METRICS, Options
 from prompt_optimization.tasks.settings import TaskSettings
 from prompt_optimization.tasks.splits import repeated
+from prompt_optimization.tasks.templates import marked, resolved, slots_of, with_solved
 
 
 def open_metric(settings: TaskSettings) -> Metric:
@@ -25,6 +33,46 @@ def open_metric(settings: TaskSettings) -> Metric:
     return METRICS[settings.metric](options)
 
 
+def template_of(settings: TaskSettings) -> str:
+    """The template that the settings mean, as logs hold it: with what marks question and answer,
+    and with the solved questions.
+
+    Raises:
+        InputError: it is none, or there are no solved questions.
+    """
+    template = resolved(settings.template)
+    if settings.include_qa:
+        template = marked(template, settings.connector)
+    if not settings.few_shot:
+        return template
+    solved = read_solved(settings)
+    for each in solved:
+        if slots := slots_of(each.question + each.answer):
+            raise InputError(
+                f"row {each.row} of the solved questions holds the slot {{{slots[0]}}}; leave the "
+                "row out",
+                key="task.few_shot_data",
+            )
+    pairs = [(each.question, each.answer) for each in solved]
+    return with_solved(template, settings.connector, pairs)
+
+
+def read_solved(settings: TaskSettings) -> tuple[Example, ...]:
+    """The questions that are asked, with their answers, before each question.
+
+    Raises:
+        InputError: their file is not given or cannot be used.
+    """
+    if not settings.few_shot_data:
+        raise InputError(
+            "few_shot asks solved questions, and the task has no file of them beside its training "
+            "file; give one",
+            key="task.few_shot_data",
+        )
+    table = read_table(settings.few_shot_data, key="task.few_shot_data")
+    return table.examples[: settings.few_shot_number]
+
+
 def read_task(
     settings: TaskSettings, warn: Callable[[str], None], unlabelled: bool = False
 ) -> tuple[dict[str, Table], Splits]:
@@ -37,7 +85,7 @@ def read_task(
         unlabelled: training rows need no answers. Dev and test are left without such rows.
 
     Raises:
-        InputError: a file cannot be used, or has too few rows.
+        InputError: a file cannot be used, or has too few rows, or a solved question is asked.
     """
     files = {
         "train": settings.train_data,
@@ -60,6 +108,11 @@ def read_task(
         n_dev=settings.n_dev_data,
         n_test=settings.n_test_data,
     )
+    if settings.few_shot_data:
+        solved = read_solved(settings)
+        check_disjoint({"the solved questions": solved, **splits.named()})
+        if len(solved) < settings.few_shot_number:
+            warn(f"{len(solved)} solved questions are shown: their file has no more")
     if len(splits.dev) < settings.n_dev_data:
         warn(f"dev has {len(splits.dev)} rows: the task has no more")
     for name in ("dev", "test"):

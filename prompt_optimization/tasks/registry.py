@@ -44,6 +44,7 @@ class Task:
         train, dev, test: rows per split (paper, section 4.1), or ``ALL`` of its file.
         dev_file, test_file: beside the training file, where the authors publish a split of their
             own.
+        few_shot_file: beside the training file: questions that are shown with their answers.
         defaults: of settings that are ``by_task``, by name.
     """
 
@@ -55,6 +56,7 @@ class Task:
     test: int = 100
     dev_file: str = ""
     test_file: str = ""
+    few_shot_file: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def extractor(self, style: str) -> str:
@@ -143,8 +145,8 @@ _MMLU = """
 
 def _of_gpo(name: str, benchmark: str, answer: str, **defaults: Any) -> Task:
     """A task that GPO's authors cut into three files, each of which is a whole split."""
-    dev, test = (f"{name}_{split}.jsonl" for split in ("dev", "test"))
-    return Task(name, benchmark, answer, ALL, ALL, ALL, dev, test, defaults)
+    dev, test, few_shot = (f"{name}_{split}.jsonl" for split in ("dev", "test", "few_shot"))
+    return Task(name, benchmark, answer, ALL, ALL, ALL, dev, test, few_shot, defaults)
 
 
 # Free text as GPO's authors score it: nothing stands before it, and all references count alike.

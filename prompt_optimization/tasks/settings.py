@@ -13,7 +13,7 @@ from prompt_optimization.tasks.templates import CONNECTORS, END
 from prompt_optimization.tasks.texts import lacking_words
 
 # What GPO's code calls the presets.
-POSITIONS = {"Q_end": "end", "Q_begin": "begin", "before_Q": "before"}
+POSITIONS = {"Q_end": "end", "Q_begin": "begin", "before_Q": "before", "A_begin": "answer"}
 
 ROWS = "-1: as many as the paper took for the task that the file is named after, else"
 
@@ -88,13 +88,44 @@ class TaskSettings(Settings, group="task"):
     template: str = key(
         END,
         "where the prompt stands: end (after the question), begin (before it), before (before it, "
-        "in a paragraph of its own), system (in the system turn), a file, or a chat as JSON text; "
+        "in a paragraph of its own), system (in the system turn), answer (where the answer "
+        "begins), a file, or a chat as JSON text; "
         "docs/harness.md explains it",
         flat="template",
         variant=False,
         of_task=True,
         aliases=("instruction_pos",),
         spellings=POSITIONS,
+    )
+    include_qa: bool = key(
+        False,
+        "write Q: before the question and A: at the end; the log has it in its template",
+        variant=False,
+        of_task=True,
+        aliases=("include_qa",),
+    )
+    few_shot: bool = key(
+        False,
+        "ask solved questions before each question, each with the prompt in its place and with its "
+        "answer as the model's reply; the log has them in its template",
+        variant=False,
+        of_task=True,
+        aliases=("evaluate_generated_ins_on_few_shot",),
+    )
+    few_shot_number: int = key(
+        5,
+        "of few_shot: how many, the first ones of their file",
+        low=1,
+        source="code",
+        variant=False,
+        of_task=True,
+        aliases=("few_shot_number",),
+    )
+    few_shot_data: str = key(
+        "",
+        "of few_shot: the file of solved questions; GPO's tasks have one beside the training file",
+        variant=False,
+        of_task=True,
     )
     fold_system: bool = key(
         False,
@@ -175,12 +206,15 @@ class TaskSettings(Settings, group="task"):
 
     @property
     def warnings(self) -> list[str]:
+        found = []
         if self.template != END and self.connector not in CONNECTORS:
-            return [
+            found.append(
                 "connector stands in no prompt that is scored under another template than "
                 f"'{END}'; write the words into the template"
-            ]
-        return []
+            )
+        if self.few_shot_data and not self.few_shot:
+            found.append("few_shot_data has no effect without few_shot")
+        return found
 
     def check(self) -> None:
         if not self.train_data:

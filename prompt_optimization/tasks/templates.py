@@ -1,5 +1,7 @@
 """Where prompt and question stand: a chat with the slots ``{prompt}`` and ``{question}``.
 
+The prompt may stand several times, as in solved questions before the one that is asked.
+
 A template is the name of a preset, or a chat as JSON text: a list of turns with role and content.
 Whatever a file or a list holds becomes such a text, so that a log tells all of it.
 """
@@ -23,15 +25,26 @@ SLOTS = ("prompt", "question")
 # join punctuation to a line break that follows it, but not across a space.
 PARAGRAPH = " \n\n"
 
-# Where the prompt may stand. ``end`` is the paper's. ``begin`` and ``before`` are OPRO's Q_begin
-# and before_Q, where the question is marked.
-PRESETS = {
+# Where the prompt may stand. ``end`` is the paper's. ``begin``, ``before`` and ``answer`` are
+# Q_begin, before_Q and A_begin of OPRO's code; the last two mark the question.
+PRESETS: dict[str, tuple[tuple[str, str], ...]] = {
     "end": (("user", "{question}{connector} {prompt}"),),
     "begin": (("user", "{prompt} {question}"),),
     "before": (("user", "{prompt}" + PARAGRAPH + "Question: {question}"),),
     "system": (("system", "{prompt}"), ("user", "{question}")),
+    "answer": (("user", "Q: {question}\nA: {prompt}"),),
 }
 END = "end"
+
+# The same with marks where the question begins and the answer follows, as OPRO's and GPO's code
+# writes them on request.
+MARKED: dict[str, tuple[tuple[str, str], ...]] = {
+    "end": (("user", "Q: {question}{connector} {prompt} \nA:"),),
+    "begin": (("user", "Q: {prompt} {question}\nA:"),),
+    "before": (("user", "{prompt} \nQ: {question}\nA:"),),
+    "system": (("system", "{prompt}"), ("user", "Q: {question}\nA:")),
+    "answer": PRESETS["answer"],
+}
 
 # What the paper and the published library write between question and prompt.
 CONNECTORS = (". Use", ".")
@@ -57,11 +70,51 @@ def turns_of(template: str, connector: str) -> Turns:
         connector: what stands between question and prompt under ``end``, and nowhere else.
     """
     if template in PRESETS:
-        return tuple(
-            Turn(role, content.replace("{connector}", connector))
-            for role, content in PRESETS[template]
-        )
+        return _preset(PRESETS[template], connector)
     return tuple(Turn(**turn) for turn in json.loads(template))
+
+
+def marked(template: str, connector: str) -> str:
+    """A resolved ``template`` with "Q:" and "A:" around its question, as JSON text.
+
+    Args:
+        connector: as ``turns_of`` takes it.
+
+    Raises:
+        InputError: it is no preset.
+    """
+    if template not in MARKED:
+        raise InputError(
+            "a template of your own has its own words around the question; write Q: and A: into "
+            "it, or name a preset",
+            key=("task.include_qa", "template"),
+        )
+    return _text(_preset(MARKED[template], connector))
+
+
+def with_solved(template: str, connector: str, solved: Sequence[tuple[str, str]]) -> str:
+    """A resolved ``template`` in which the questions of ``solved`` are asked first, as JSON text:
+    each in the turns that hold the question, the prompt too where it stands there, and with its
+    answer as what the model has replied.
+
+    Args:
+        connector: as ``turns_of`` takes it.
+        solved: pairs of question and answer.
+    """
+    turns = turns_of(template, connector)
+    start = next(i for i, turn in enumerate(turns) if "question" in slots_of(turn.content))
+    asked = turns[start:]
+    made = list(turns[:start])
+    for question, answer in solved:
+        made += [
+            Turn(turn.role, turn.content.replace("{question}", question)) for turn in asked
+        ] + [Turn("assistant", answer)]
+    return _text((*made, *asked))
+
+
+def slots_of(content: str) -> list[str]:
+    """The names of the slots in a turn's ``content``, in order."""
+    return _SLOT.findall(content)
 
 
 def resolved(template: str) -> str:
@@ -97,7 +150,7 @@ def resolved(template: str) -> str:
         ) from None
     turns = tuple(_turn(each, f"turn {number} of {where}") for number, each in enumerate(given, 1))
     _check(turns, where)
-    return json.dumps([asdict(turn) for turn in turns], ensure_ascii=False)
+    return _text(turns)
 
 
 def short_name(template: str) -> str:
@@ -135,6 +188,14 @@ def folded(turns: Turns) -> Turns:
     """``turns`` with the system turn at the beginning of the user turn that follows it."""
     system, user, *rest = turns
     return Turn(user.role, system.content + PARAGRAPH + user.content), *rest
+
+
+def _preset(turns: tuple[tuple[str, str], ...], connector: str) -> Turns:
+    return tuple(Turn(role, content.replace("{connector}", connector)) for role, content in turns)
+
+
+def _text(turns: Turns) -> str:
+    return json.dumps([asdict(turn) for turn in turns], ensure_ascii=False)
 
 
 def _read(path: Path) -> str:
@@ -179,15 +240,15 @@ def _check(turns: Turns, where: str) -> None:
     def refusal(problem: str) -> InputError:
         return InputError(f"{where} {problem}", key="template")
 
-    found = [slot for turn in turns for slot in _SLOT.findall(turn.content)]
+    found = [slot for turn in turns for slot in slots_of(turn.content)]
     for slot in SLOTS:
-        if found.count(slot) != 1:
-            many = (
-                f"has the slot {{{slot}}} {found.count(slot)} times"
-                if slot in found
-                else (f"has no slot {{{slot}}}")
-            )
-            raise refusal(f"{many}; write it once, where the {slot} is to stand")
+        if slot not in found:
+            raise refusal(f"has no slot {{{slot}}}; write it where the {slot} is to stand")
+    if (times := found.count("question")) > 1:
+        raise refusal(
+            f"has the slot {{question}} {times} times; write it once, where the question is to "
+            "stand"
+        )
     if turns[-1].role != "user":
         raise refusal("ends with a turn that is not the user's; let the user speak last")
     for turn in turns[1:]:

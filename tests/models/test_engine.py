@@ -19,7 +19,7 @@ from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.tasks.templates import END
 from tests import plain
-from tests.conftest import AROUND, PLACES
+from tests.conftest import AROUND, PLACES, SOLVED
 
 PROMPTS = (
     " proper logical reasoning and think step by step.",
@@ -82,7 +82,7 @@ def test_equals_the_plain_path(family: str, place: str, make_model: Any, make_sa
     chosen=st.lists(st.sampled_from(PROMPTS), min_size=1, max_size=3, unique=True),
     indices=st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True),
     before=st.sampled_from(PROMPTS),
-    place=st.sampled_from([END, "begin", AROUND]),
+    place=st.sampled_from([END, "begin", AROUND, SOLVED]),
 )
 def test_any_pool_any_order_after_any_prompt(
     make_model: Any,
@@ -132,7 +132,8 @@ def test_free_answers_continue_the_extractor(
     # The limit leaves room for the longest reference answer and the token that ends it.
     limit = max(decoding.answer_tokens, 1 + max(len(target.answer) for target in samples.targets))
     for sample, outcome in enumerate(outcomes):
-        ids = [*samples.before[sample], *prompt, *samples.after[sample], *outcome.reasoning]
+        ids = [*samples.before[sample], *prompt, *samples.following(sample, prompt)]
+        ids += outcome.reasoning
         ids += samples.targets[sample].extractor
         start = len(ids)
         while len(ids) - start < limit:

@@ -97,13 +97,14 @@ def test_what_is_scored_is_what_the_rendered_text_means(
             messages = [{"role": turn.role, "content": turn.content} for turn in turns]
             rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
             whole = tuple(rendered["input_ids"])
-            assert whole == encoded.before[sample] + edit + encoded.after[sample]
+            read = encoded.before[sample] + edit + encoded.following(sample, edit)
+            assert whole == read
 
 
 @pytest.mark.parametrize("connector", [". Use", ".", ""])
 def test_the_usual_place_is_the_papers(connector: str) -> None:
     layout = layout_of(tokenizer_with("byte-level", "Llama-3"), "end", connector=connector)
-    text, start, end = layout.frame.render("How many?", " think.")
+    text, [(start, end)] = layout.frame.render("How many?", " think.")
     assert text == layout.chat.render("How many?" + connector + " think.")
     assert text[start:end] == " think."
 
@@ -120,6 +121,9 @@ def test_a_chat_in_words_holds_what_the_model_reads_in_its_order(place: str) -> 
         "User: Use think. now: How many? Answer.",
     }
     assert known.get(place, shown) == shown
+    # Without what is asked before, where the prompt stands beside the question, too.
+    brief = layout.shown("How many?", " think.", solved=False)
+    assert "pears" not in brief and "think." in brief and "How many?" in brief
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -172,8 +176,8 @@ QUESTION = ("user", "{question}")
 @pytest.mark.parametrize(
     ("turns", "problem"),
     [
-        ([("user", "Use this: {question}")], r"has no slot \{prompt\}; write it once"),
-        ([("user", "{prompt} {question} {prompt}")], r"has the slot \{prompt\} 2 times"),
+        ([("user", "Use this: {question}")], r"has no slot \{prompt\}; write it where"),
+        ([("user", "{question} {prompt} {question}")], r"has the slot \{question\} 2 times"),
         ([("system", "{question}"), ("user", "{prompt} {question}")], r"\{question\} 2 times"),
         ([], r"has no slot \{prompt\}"),
         ([("user", "un{prompt} {question}")], r"within a word \('n\{prompt\} '\); put a space"),
@@ -236,7 +240,7 @@ def test_a_model_without_a_system_turn() -> None:
         layout_of(tokenizer, "system")
     assert caught.value.keys == ("template", "task.fold_system")
     folded = layout_of(tokenizer, "system", fold_system=True)
-    text, _, _ = folded.frame.render("How many?", " think.")
+    text, _ = folded.frame.render("How many?", " think.")
     assert text == folded.chat.render("think. \n\nHow many?")
     # A model that has one keeps it.
     kept = layout_of(tokenizer_with("byte-level", "Llama-3"), "system", fold_system=True)
@@ -264,7 +268,7 @@ def test_turns_that_a_model_does_not_take() -> None:
         extractor=EXTRACTOR,
         template=AROUND,
     )
-    text, _, _ = few.frame.render("How many?", " think.")
+    text, _ = few.frame.render("How many?", " think.")
     assert text.startswith("You count. USER: Two pears? ASSISTANT: 2</s>USER: Use think. now: How")
 
 

@@ -26,11 +26,15 @@ def loss_at(
     """The loss written plainly: whole text, no cache, the edited place's vector given."""
     position, one_hot_vector = mixed
     target = samples.targets[sample]
-    context = [*samples.before[sample], *prompt, *samples.after[sample], *reasoning]
+    context = [*samples.before[sample], *prompt, *samples.following(sample, prompt), *reasoning]
     context += target.extractor
     ids = torch.tensor([*context, *target.answer])
     vectors = model.model.get_input_embeddings()(ids).detach().clone()
-    vectors[len(samples.before[sample]) + position] = one_hot_vector
+    place = len(samples.before[sample]) + position
+    for between in [*samples.between[sample], ()]:  # in each of the prompt's places
+        assert ids[place] == prompt[position]
+        vectors[place] = one_hot_vector
+        place += len(prompt) + len(between)
     with torch.no_grad():
         logits = model.model(inputs_embeds=vectors[None], use_cache=False).logits[0]
     ce = torch.nn.functional.cross_entropy

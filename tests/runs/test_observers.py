@@ -197,9 +197,7 @@ def test_what_is_being_done_stands_beside_the_log(
     assert read_now(path) is None and not list(tmp_path.glob("*.now"))
 
 
-def test_progress_is_written_once_a_second(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_written_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.1, 0.5, 1.2])
     monkeypatch.setattr(now_file.time, "monotonic", lambda: next(clock))
     path, found = tmp_path / "run.json", []

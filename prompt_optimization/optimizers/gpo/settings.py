@@ -41,9 +41,6 @@ class GpoSettings(TextSettings, group="gpo"):
         "gpus": "name them in devices, as in cuda:0",
         "dataset": "give the task's training file in train_data",
         "task_name": "give the task's training file in train_data",
-        "include_qa": "write what is to stand around the questions into the task's file",
-        "evaluate_generated_ins_on_few_shot": "prompts are measured without demonstrations",
-        "few_shot_number": "prompts are measured without demonstrations",
     }
 
     variant: str = key(

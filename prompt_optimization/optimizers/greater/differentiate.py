@@ -8,7 +8,8 @@ position on. The loss of a sample is::
 
 and its gradient is taken with respect to the one-hot choice of the token at that position. The
 input vector there is ``one_hot @ E``, so the gradient over the proposed tokens is the gradient of
-that vector times their rows of E.
+that vector times their rows of E. Where the prompt stands several times, the vector stands in all
+of its places, and the likelihood is that in the first.
 """
 
 from __future__ import annotations
@@ -123,10 +124,15 @@ def _input_gradients(
     weights: LossWeights,
 ) -> torch.Tensor:
     """Gradient of every row's loss by its input vector at ``position``: [rows, width]."""
-    sequences, positions, scales, answers = [], [], [], []
+    sequences, positions, scales, answers, edits = [], [], [], [], []
     for row, (sample, reasoning) in enumerate(some):
         target = samples.targets[sample]
-        context = (*prompt[position:], *samples.after[sample], *reasoning)
+        context = (*prompt[position:], *samples.following(sample, prompt), *reasoning)
+        column = 0
+        edits.append((row, column))
+        for between in samples.between[sample]:
+            column += len(prompt) + len(between)
+            edits.append((row, column))
         context += (*samples.ending(sample, reasoning), *target.extractor)
         sequences.append((*context, *target.answer))
         # Column c predicts column c + 1. The edited token's own likelihood does not depend on its
@@ -147,7 +153,10 @@ def _input_gradients(
     with torch.enable_grad():
         vectors = model.embed(ids).detach()
         edited = vectors[:, :1].requires_grad_(True)
-        inputs = torch.cat([edited, vectors[:, 1:]], dim=1)
+        stands = torch.zeros_like(valid)
+        rows, columns = torch.tensor(edits, device=model.device).unbind(1)
+        stands[rows, columns] = True
+        inputs = torch.where(stands[..., None], edited, vectors)
         logits = model.extend(kv, inputs, (where[0], where[1]), valid)
         logits = at_least_float32(logits) / temperature[:, None]
         tokens = ids[where[0], where[1] + 1]

@@ -211,8 +211,10 @@ class TextOptimizer(Optimizer):
         """These training questions, each as the model reads it with ``PLACEHOLDER`` in the place of
         the prompt, and their right answers."""
         examples = [self.scorer.examples[i] for i in numbers]
+        layout = self.scorer.encoded.layout
         return "\n\n".join(
-            f"Asked: {self.shown(each.question, PLACEHOLDER)}\nRight answer: {each.answer}"
+            f"Asked: {layout.shown(each.question, PLACEHOLDER, solved=False)}\n"
+            f"Right answer: {each.answer}"
             for each in examples
         )
 
