@@ -112,6 +112,14 @@ def _facts(each: Key, group: type[Settings]) -> str:
         facts.append(f"The behaviour {' and '.join(values)}.")
     for name, value in each.by_variant.items():
         facts.append(f"The variant `{name}` sets {_value(value)}.")
+    own = {
+        method: settings_class(method).defaults[each.name]
+        for method in method_names()
+        if each.by_method and each.name in settings_class(method).defaults
+    }
+    for value in dict.fromkeys(own.values()):
+        methods = [method for method, brought in own.items() if brought == value]
+        facts.append(f"{_either(methods, 'and')} bring {_value(value)}.")
     if each.source:
         sources = [SOURCES[name] for name in each.source.split(", ")]
         facts.append(f"The default is from {' and '.join(sources)}.")

@@ -15,7 +15,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
 from GReaTer import OptimizeConfig
-from prompt_optimization.optimizers.registry import method_names
+from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.runs.config import all_keys, key_named
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +72,9 @@ def test_an_option_says_what_its_row_says(site: Path) -> None:
         assert all(f"<code>{choice}</code>" in described for choice in each.choices if choice)
         for value in each.by_behaviour.values():
             assert f"<code>{value!r}</code>" in described
+        for method in method_names() if each.by_method else ():
+            brought = settings_class(method).defaults.get(each.name)
+            assert brought is None or f"<code>{method}</code>" in described
         if each.low is not None:
             assert f"at least {each.low:g}" in described
 

@@ -11,7 +11,7 @@ from typing import Any
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.models.kept import KeptModels
 from prompt_optimization.models.open import open_models
-from prompt_optimization.optimizers.registry import method_names
+from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings
 from prompt_optimization.runs.assemble import check_budget
 from prompt_optimization.runs.config import Plan, plan
@@ -20,6 +20,9 @@ from prompt_optimization.runs.run import run
 from prompt_optimization.runs.store.identity import changed_settings
 from prompt_optimization.runs.store.log import RunLog, logs_of, read_log
 from prompt_optimization.tasks.open import read_task
+
+# What the initial prompt is, and what it is joined by.
+START = ("control_init", "connector")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def entrants(
             run or the task cannot be used, or the folder holds a run that had other settings.
     """
     _check_methods(methods)
+    values = {**values, **_common_start(values, methods)}
     for key, number in (("budget", budget), ("seeds", seeds)):
         if number < 1:
             raise InputError(f"{number} is too small; give at least 1", key=key)
@@ -107,6 +111,16 @@ def carry_out(runs: Sequence[Entrant], display: Display) -> Iterator[Outcome]:
                 yield Outcome(each, error=error)
             else:
                 yield Outcome(each, log)
+
+
+def _common_start(values: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+    """What all methods begin with where nothing is given: what those bring that write whole
+    sentences, where there is one of them. A difference to the initial prompt then has one meaning.
+    """
+    found: dict[str, Any] = {}
+    for defaults in (settings_class(method).defaults for method in methods):
+        found = {name: defaults[name] for name in START if name in defaults} | found
+    return {name: value for name, value in found.items() if values[name] is None}
 
 
 def _check_methods(methods: Sequence[str]) -> None:

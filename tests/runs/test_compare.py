@@ -215,11 +215,19 @@ def test_what_methods_bring_of_their_own_is_named(
         if found.log
     }
     record = comparison(logs, BUDGET)
-    assert {"control_init", "connector"} <= set(record["settings"])
+    assert "selection_control_weight" in record["settings"]
     assert "objective" not in record["settings"], "it was given"
+    # All begin with the same prompt, which is that of the methods that write.
+    starts = {own["runs"][0]["initial"] for own in record["methods"].values()}
+    assert starts == {" Let's think step by step."}
     assert record["methods"][writes]["runs"][0]["requests"] > 0
     first, costs, curves = sheets(record)
-    assert "The methods have their own" in first.note and "tokens written" in costs.columns
+    assert "The methods have their own" in first.note and "writer writes" in costs.columns
+    for grid in grids([first, costs, curves]):  # on a narrow screen nothing is cut off
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(grid)
+        shown = console.export_text()
+        assert "\u2026" not in shown and all(name in shown for name in ("random", writes))
     assert "cannot be compared" in curves.note, "the weight of the prompt's likelihood differs"
 
 
