@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from prompt_optimization.optimizers.text.optimizer import PATIENCE
 from prompt_optimization.runs.store.replies import ReplyLog
 from prompt_optimization.scoring.writing import CountedWriter
 from tests.conftest import PROMPT, QUESTIONS
+from tests.optimizers.text.planted import edited_words, planted
 from tests.writers import ScriptedWriter, some_words
 
 MakeSearch = Callable[..., tuple[Opro, ScriptedWriter]]
@@ -195,3 +198,19 @@ def test_a_search_goes_on_where_its_state_was_taken(make_search: MakeSearch) -> 
     other.tools.rng.setstate(chance)
     assert [other.step() for _ in range(2)] == expected
     assert again.waves == writer.waves[1:]
+
+
+def best_one_edited(request: Request, number: int) -> str:
+    """The best prompt that is shown, which is the last one, with one word edited."""
+    best = re.findall(r"^Instruction: (.*)$", request.user, re.MULTILINE)[-1]
+    return edited_words(replace(request, user=f"<prompt>{best}"), number)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_planted_rule_is_found(seed: int) -> None:
+    search, _ = planted(Opro, OproSettings.default(), script=best_one_edited, seed=seed)
+    assert search.initial.scored.objective > 0.8
+    while search.incumbent.scored.objective > 0.1 and search.step():
+        assert search.scorer.ledger.evaluations <= 16_000
+    assert search.incumbent.scored == search.leaderboard.best.scored
+    assert search.incumbent.scored.objective <= 0.1
