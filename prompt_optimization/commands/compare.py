@@ -7,7 +7,6 @@ made of them. The same command continues where it was stopped. Without --config 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -15,13 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
-from ml_collections import config_flags
 from rich.console import Console
 
-from prompt_optimization.commands.flags import CONFIG, execute, flag_of
+from prompt_optimization.commands.flags import execute, flag_of, settings, typed
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
-from prompt_optimization.runs.config import key_named, values_of
 
 if TYPE_CHECKING:
     from prompt_optimization.runs.compare import Outcome
@@ -29,26 +26,25 @@ if TYPE_CHECKING:
 METHODS = flags.DEFINE_list("methods", [], "The methods, separated by commas.")
 BUDGET = flags.DEFINE_integer("budget", None, "Rows that each run may evaluate on train.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method; config.seed is the first seed.")
-DATA = flags.DEFINE_string("data", "", "The task file: short for --config.train_data.")
 
+SHORT = ("model", "data", "prompt", "extractor")
 # Keys that the flags stand for, and those that make the runs one comparison.
 OWN = ("method", "max_evaluations", "resume", "logfile")
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    if not any(re.match(r"--?config(=|$)", argument) for argument in arguments):
-        arguments = ["--config=template", *arguments]
-    return execute(compare, arguments, program, __doc__ or "")  # python -OO removes the text
+    about = __doc__ or ""  # which python -OO removes
+    return execute(compare, arguments, program, about, short=SHORT)
 
 
 def compare(_: Sequence[str]) -> int:
-    _check_given([*OWN, "train_data"] if DATA.value else OWN)
+    for name in OWN:
+        if name in typed():
+            raise InputError("a comparison sets this itself; leave it out", key=name)
     budget = BUDGET.value
     if budget is None:
         raise InputError("no budget; give the rows that each run may evaluate", key="budget")
-    values = values_of(CONFIG.value)
-    if DATA.value:
-        values["train_data"] = DATA.value
+    values, notes = settings("compare")
     # Only now, because this loads torch.
     from prompt_optimization.runs.compare import carry_out, entrants
     from prompt_optimization.runs.display import Display
@@ -57,6 +53,8 @@ def compare(_: Sequence[str]) -> int:
     display = Display(values["verbose"])
     outcomes = []
     try:
+        for note in notes:
+            display.note(note)
         for outcome in carry_out(runs, display):
             outcomes.append(outcome)
             if outcome.error:
@@ -69,18 +67,6 @@ def compare(_: Sequence[str]) -> int:
     if failed:
         print(f"{len(failed)} of {len(outcomes)} runs failed", file=sys.stderr)
     return int(bool(failed))
-
-
-def _check_given(own: Sequence[str]) -> None:
-    """Refuse keys that the comparison sets itself.
-
-    Raises:
-        InputError: the command line sets one.
-    """
-    for name in config_flags.get_override_values(flags.FLAGS["config"]):
-        key = key_named(name)
-        if key and key.name in own:
-            raise InputError("a comparison sets this itself; leave it out", key=key.name)
 
 
 def _write(folder: Path, budget: int, outcomes: Sequence[Outcome], failed: Sequence[str]) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
-from prompt_optimization.commands.flags import CONFIG, execute
+from prompt_optimization.commands.flags import execute, settings, typed
 from prompt_optimization.paths import user_path
-from prompt_optimization.runs.config import values_of
 from prompt_optimization.runs.evaluation_jobs import BASELINES, Request
 from prompt_optimization.runs.store.evaluations import evaluation_path
 from prompt_optimization.tasks.examples import SPLITS
@@ -35,13 +33,17 @@ SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Which of the task's rows.")
 ALL_BEST = flags.DEFINE_bool("all_best", False, "Every best prompt of a log.")
 
 
+# A prompt here is one to score.
+SHORT = ("model", "data", "extractor")
+
+
 def main(arguments: Sequence[str], program: str) -> int:
-    return execute(score, arguments, program, __doc__ or "")  # python -OO removes the text
+    about = __doc__ or ""  # which python -OO removes
+    return execute(score, arguments, program, about, short=SHORT)
 
 
 def score(_: Sequence[str]) -> None:
-    values = values_of(CONFIG.value)
-    overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
+    values, notes = settings("evaluate")
     request = Request(
         logs=tuple(map(user_path, LOGS.value)),
         prompts=tuple(map(of_one_line, PROMPTS.value)),
@@ -55,7 +57,9 @@ def score(_: Sequence[str]) -> None:
 
     display = Display(values["verbose"])
     try:
-        report = evaluate(values, overridden, request, display)
+        for note in notes:
+            display.note(note)
+        report = evaluate(values, typed(), request, display)
         display.results(report["results"], evaluation_path(values["result_prefix"]))
     finally:
         display.close()

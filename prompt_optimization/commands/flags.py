@@ -8,17 +8,29 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags.tuple_parser import TupleParser
 
 from prompt_optimization import configs
+from prompt_optimization.commands.short_flags import SHORT, take
 from prompt_optimization.errors import InputError, did_you_mean, nearest
 from prompt_optimization.optimizers.registry import about, method_names
-from prompt_optimization.runs.config import all_keys, elsewhere, groups, key_named, key_names
+from prompt_optimization.runs.config import (
+    all_keys,
+    elsewhere,
+    groups,
+    key_named,
+    key_names,
+    values_of,
+)
+from prompt_optimization.runs.config_files import is_config_file, left_out
+from prompt_optimization.runs.own_task import Choice, complete
 from prompt_optimization.signals import Interrupted, interruptible
 
 
@@ -44,8 +56,34 @@ CONFIG = config_flags.DEFINE_config_file("config", lock_config=False, accept_new
 # The last two are absl's.
 HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
+# Reads what is no Python file, whose path follows the colon.
+FILE = Path(configs.__path__[0]) / "_file.py"
+
 # Characters of a default that the help shows.
 SHOWN = 40
+
+
+@dataclass
+class CommandLine:
+    """What was typed: absl's flags are global, and so is this.
+
+    Attributes:
+        names: of the short flags that the command has.
+        short: the values of those that were typed.
+        long: the names of the settings that ``--config.KEY`` sets.
+    """
+
+    names: tuple[str, ...] = ()
+    short: dict[str, str] = field(default_factory=dict)
+    long: frozenset[str] = frozenset()
+
+    @property
+    def typed(self) -> set[str]:
+        """The names of all settings that were typed."""
+        return {*self.long, *(SHORT[name].key for name in self.short)}
+
+
+_typed = CommandLine()
 
 
 def execute(
@@ -54,6 +92,7 @@ def execute(
     program: str,
     about: str,
     continued: str = "",
+    short: Sequence[str] = (),
 ) -> int:
     """Run ``main`` and return the exit code: 2 for what the user can fix, 130 after Ctrl-C, 143
     after SIGTERM.
@@ -62,13 +101,17 @@ def execute(
         program: what the user typed before ``arguments``.
         about: what ``--help`` says first.
         continued: the flag that continues the command where it was interrupted, if it needs one.
+        short: names of ``SHORT`` that the command has.
     """
     if HELP & set(arguments):
-        print(help_text(main.__module__, program, about))
+        print(help_text(main.__module__, program, about, short))
         return 0
+    _typed.names, _typed.short, _typed.long = tuple(short), {}, frozenset()
     try:
+        _typed.short, others = take(arguments, short)
+        _typed.long = frozenset(_keys_set(others))
         # absl and the config flag read overrides from here.
-        sys.argv = [program, *_with_config_files(arguments)]
+        sys.argv = [program, *_with_config_files(_with_config(others))]
         with interruptible():
             app.run(main, flags_parser=parse)
     except InputError as error:
@@ -82,8 +125,47 @@ def execute(
 
 
 def flag_of(key: str) -> str:
-    """The flag that sets ``key``."""
+    """The flag that sets ``key``: the short one, unless the other one was typed."""
+    for name in _typed.names:
+        if SHORT[name].key == key and key not in _typed.long:
+            return f"--{name}"
     return f"--config.{key}" if key_named(key) else f"--{key}"
+
+
+def settings(command: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Every setting by its name, and what the user should know of how they came about.
+
+    Args:
+        command: whose results they are; empty for a run.
+
+    Raises:
+        InputError: they cannot be used.
+    """
+    config, notes = values_of(CONFIG.value), []
+    _, is_file, path = _config_path(sys.argv[1:]).partition(f"{FILE}:")
+    if is_file and (sentence := left_out(path)):
+        notes.append(sentence)
+    values = dict(config)
+    for name, value in _typed.short.items():
+        each = all_keys()[SHORT[name].key]
+        values[each.name] = (value,) if each.kind is tuple else value
+        if config[each.name] not in (each.unset, values[each.name]):
+            notes.append(f"--{name} counts, and not {config[each.name]!r} of the config")
+    if "data" in _typed.short:
+        other = config["train_data"] not in ("", values["train_data"])
+        values, choices = complete(values, other, _typed.typed, command)
+        notes += [_worded(choice) for choice in choices]
+    return values, notes
+
+
+def _worded(choice: Choice) -> str:
+    flags_ = ", ".join(map(flag_of, choice.keys))
+    return f"{choice.sentence} ({flags_})" if flags_ else choice.sentence
+
+
+def typed() -> set[str]:
+    """The names of the settings that the command line sets."""
+    return _typed.typed
 
 
 def parse(arguments: Sequence[str]) -> list[str]:
@@ -103,6 +185,8 @@ def parse(arguments: Sequence[str]) -> list[str]:
         if str(error).startswith(f"flag --config={path}: "):
             # The file's own error, wrapped by ml_collections and by absl.
             own = error.__context__ and error.__context__.__context__
+            if isinstance(own, InputError):
+                raise own from None
             raise _unreadable(path, own) from None
         raise InputError(_type_error(str(error))) from None
     except (AttributeError, KeyError, OSError, SyntaxError, ImportError, TypeError) as error:
@@ -167,7 +251,7 @@ def _unreadable(path: str, error: BaseException | None) -> InputError:
     reason = " ".join(f" ({type(error).__name__}: {error})".split("\n")) if error else ""
     return InputError(
         f"config file '{path}' cannot be read{reason}; give an existing one, a Python file with a "
-        "get_config that begins with the template's, for instance --config=embedded"
+        "get_config that begins with the template's, for instance --config=demo"
     )
 
 
@@ -194,8 +278,11 @@ def _with_config_files(arguments: Sequence[str]) -> list[str]:
         name = argument.removeprefix(start)
         if not name:
             raise _no_config()
-        if not re.fullmatch(r"[\w-]+", name):
-            _check_file(name)
+        if not re.fullmatch(r"[\w-]+", name) or (name not in known and Path(name).is_dir()):
+            if is_config_file(name):
+                found[i] = f"{start}{FILE}:{name}"
+            else:
+                _check_file(name)
             continue
         if name not in known:
             raise InputError(
@@ -209,8 +296,35 @@ def _with_config_files(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def _with_config(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with a config where they name none and yet say what the task is.
+
+    Raises:
+        InputError: they do not.
+    """
+    if any(re.match(r"--?config(=|$)", argument) for argument in arguments):
+        return list(arguments)
+    for argument in arguments:
+        flag = re.match(r"--?(?!config\b)(\w+)", argument)
+        if flag and flag[1] not in flags.FLAGS and (meant := nearest(flag[1], _typed.names)):
+            raise InputError(f"flag --{flag[1]} is unknown; did you mean --{meant}?")
+    logs = any(re.match(r"--?log(=|$)", argument) for argument in arguments)
+    if not logs and "train_data" not in _typed.typed:
+        raise _no_config()
+    return ["--config=template", *arguments]
+
+
+def _keys_set(arguments: Sequence[str]) -> Iterator[str]:
+    """The names of the settings that ``--config.KEY`` sets."""
+    for argument in arguments:
+        flag = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
+        if flag and (each := key_named(flag[1]) or key_named(flag[1].rpartition(".")[0])):
+            yield each.name
+
+
 def _no_config() -> InputError:
-    return InputError("no config; give one, for instance --config=embedded")
+    task = ", or a table of questions and answers by --data" if "data" in _typed.names else ""
+    return InputError(f"no config; give one, for instance --config=demo{task}")
 
 
 def _check_file(name: str) -> None:
@@ -221,22 +335,36 @@ def _check_file(name: str) -> None:
     """
     path = Path(name.partition(":")[0])  # absl hands what follows the colon to get_config
     if not path.is_file() or path.suffix != ".py":
-        why = "is not a Python file" if path.is_file() else "does not exist"
+        why = "is not Python, YAML or a log" if path.is_file() else "does not exist"
         raise InputError(
             f"config file '{path}' cannot be read: it {why}; give an existing one, for instance "
-            "--config=embedded"
+            "--config=demo"
         )
 
 
-def help_text(module: str, program: str, text: str) -> str:
+def help_text(module: str, program: str, text: str, short: Sequence[str] = ()) -> str:
     """What ``--help`` prints: usage, flags, and every key in its group with its default."""
+    usage = f"usage: {program} --config=CONFIG [--config.KEY=VALUE ...] [FLAG ...]"
+    of_task = ""
+    if short:
+        usage = f"usage: {program} --data=FILE [FLAG ...] [--config=CONFIG] [--config.KEY=VALUE]"
+        own = (
+            f"  --{name}={SHORT[name].value}\n{_wrapped(SHORT[name].meaning, '      ')}"
+            for name in short
+        )
+        of_task = "\n".join(["A task of one's own:", *own])
     # Without the module's name, which comes first.
     own_flags = flags.FLAGS.module_help(module).strip().partition("\n")[2]
     methods = "\n".join(f"  {name}\n{_wrapped(about(name), '      ')}" for name in method_names())
     parts = [
-        f"usage: {program} --config=CONFIG [--config.KEY=VALUE ...] [FLAG ...]",
+        usage,
         text.strip(),
-        f"CONFIG is a file or one of {', '.join(packaged_configs())}.",
+        of_task,
+        _wrapped(
+            "CONFIG is a file in Python or YAML, the log of a run, which is repeated, or one of "
+            f"{', '.join(packaged_configs())}.",
+            "",
+        ),
         own_flags.rstrip(),
         f"Methods (--config.method=NAME):\n{methods}",
         _wrapped(

@@ -7,23 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prompt_optimization.commands.flags import CONFIG, execute
-from prompt_optimization.runs.config import values_of
+from prompt_optimization.commands.flags import execute, settings
+from prompt_optimization.commands.short_flags import FOR_RUNS
 
 
 def main(arguments: Sequence[str], program: str) -> int:
     about = __doc__ or ""  # which python -OO removes
-    return execute(optimize, arguments, program, about, continued="--config.resume=auto")
+    again = "--config.resume=auto"
+    return execute(optimize, arguments, program, about, continued=again, short=FOR_RUNS)
 
 
 def optimize(_: Sequence[str]) -> None:
-    values = values_of(CONFIG.value)
+    values, notes = settings()
     # Only now, because this loads torch.
     from prompt_optimization.runs.display import Display
     from prompt_optimization.runs.run import run
 
     display = Display(values["verbose"])
     try:
+        for note in notes:
+            display.note(note)
         run(values, display)
     finally:
         display.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from prompt_optimization.errors import InputError
@@ -73,6 +73,23 @@ def read_solved(settings: TaskSettings) -> tuple[Example, ...]:
     return table.examples[: settings.few_shot_number]
 
 
+def read_tables(files: Mapping[str, str], unlabelled: bool = False) -> dict[str, Table]:
+    """The task files of the splits that have one.
+
+    Args:
+        files: by split.
+        unlabelled: rows need no answers.
+
+    Raises:
+        InputError: one cannot be used.
+    """
+    return {
+        name: read_table(file, key=f"{name}_data", unlabelled=unlabelled)
+        for name, file in files.items()
+        if file
+    }
+
+
 def read_task(
     settings: TaskSettings, warn: Callable[[str], None], unlabelled: bool = False
 ) -> tuple[dict[str, Table], Splits]:
@@ -92,11 +109,7 @@ def read_task(
         "dev": settings.dev_data,
         "test": settings.test_data,
     }
-    tables = {
-        name: read_table(file, key=f"{name}_data", unlabelled=unlabelled)
-        for name, file in files.items()
-        if file
-    }
+    tables = read_tables(files, unlabelled)
     for note in dict.fromkeys(note for table in tables.values() for note in table.notes):
         warn(note)
     splits = split_rows(

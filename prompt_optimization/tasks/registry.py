@@ -8,22 +8,26 @@ about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prompt_optimization.tasks.splits import ALL
+from prompt_optimization.tasks.splits import ALL, USUAL
 
 STYLES = ("dollar", "stars")
 
 # What stands for the answer in each form, and what is said about it.
 _FORMS = {
     "integer": ("NUMBER", "where NUMBER is an integer, with a minus sign if it is negative"),
+    "number": ("NUMBER", "where NUMBER is a number, with a minus sign if it is negative"),
     "count": ("NUMBER", "where NUMBER is a positive integer"),
     "letter": ("A", "where A is the letter of the right option"),
     "brackets": ("] ) }", "only the brackets that are missing, with a space between them"),
     "words": ("first second third", "only the sorted words, with a space between them"),
+    "phrase": ("ANSWER", "where ANSWER is the answer alone"),
 }
+# Forms whose answer begins with a word, which has a token with the space before it.
+_SPACED = ("brackets", "words", "phrase")
 _WORDS = {
     "True/False": ("True", "False"),
     "Yes/No": ("Yes", "No"),
@@ -51,9 +55,9 @@ class Task:
     name: str
     benchmark: str
     answer: str
-    train: int = 50
-    dev: int = 100
-    test: int = 100
+    train: int = USUAL["train"]
+    dev: int = USUAL["dev"]
+    test: int = USUAL["test"]
     dev_file: str = ""
     test_file: str = ""
     few_shot_file: str = ""
@@ -66,25 +70,41 @@ class Task:
         Args:
             style: one of ``STYLES``.
         """
-        assert style in STYLES, style
-        if self.answer == "text":
-            return ""
-        before, after = ("$", "$") if style == "dollar" else ("**", "**")
-        if self.answer == "plain":
-            return f"Therefore, the final answer is {before}"
-        if self.answer in _WORDS:
-            # A word begins a token with the space before it.
-            gap = " " if style == "dollar" else ""
-            shown = " or ".join(
-                f"{before}{gap}{word}{'' if gap else after}" for word in _WORDS[self.answer]
-            )
-            asked, opening = f"exactly {shown}", before + gap
-        else:
-            placeholder, rule = _FORMS[self.answer]
-            gap = " " if self.answer in ("brackets", "words") and style == "dollar" else ""
-            asked = f"exactly this format: {before}{gap}{placeholder}{gap}{after}, {rule}"
-            opening = before + gap
-        return f"Therefore, the final answer (use {asked}) is {opening}"
+        return extractor(self.answer, style)
+
+
+def extractor(answer: str, style: str, labels: Sequence[str] = ()) -> str:
+    """The text after the reasoning that asks for an answer of a form; empty for free text, which
+    is the answer itself.
+
+    Args:
+        answer: the form, as ``Task.answer``; ``labels`` is one of some words.
+        style: one of ``STYLES``.
+        labels: the words.
+    """
+    assert style in STYLES, style
+    if answer == "text":
+        return ""
+    before, after = ("$", "$") if style == "dollar" else ("**", "**")
+    if answer == "plain":
+        return f"Therefore, the final answer is {before}"
+    if words := labels or _WORDS.get(answer, ()):
+        # A word begins a token with the space before it.
+        gap = " " if style == "dollar" else ""
+        shown = " or ".join(f"{before}{gap}{word}{'' if gap else after}" for word in words)
+        asked, opening = f"exactly {shown}", before + gap
+    else:
+        placeholder, rule = _FORMS[answer]
+        gap = " " if answer in _SPACED and style == "dollar" else ""
+        asked = f"exactly this format: {before}{gap}{placeholder}{gap}{after}, {rule}"
+        opening = before + gap
+    return f"Therefore, the final answer (use {asked}) is {opening}"
+
+
+def in_order(labels: Collection[str]) -> tuple[str, ...]:
+    """Labels in the order in which the tasks name them, or else in that of the alphabet."""
+    known = (words for words in _WORDS.values() if set(words) == set(labels))
+    return next(known, tuple(sorted(labels)))
 
 
 _BBH = {

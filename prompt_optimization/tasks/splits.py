@@ -9,6 +9,8 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.table import Example, Table, question_key
 
 SPLITS = ("train", "dev", "test")
+# Rows of each that the paper took for most tasks.
+USUAL = {"train": 50, "dev": 100, "test": 100}
 # As a split's size: every row of the file that is its own.
 ALL = -1
 
@@ -89,6 +91,48 @@ def split_rows(
             key="n_test_data",
         )
     return Splits(train=train_rows, dev=dev_rows, test=test_pool[:n_test])
+
+
+def usual_sizes(
+    train: Table, dev: Table | None, test: Table | None, offset: int, wanted: Mapping[str, int]
+) -> dict[str, int]:
+    """Sizes of splits where none are given: train takes a third of the rows, and dev and test
+    halve the rest. None gets more than ``USUAL``. A split with a table of its own takes what there
+    is.
+
+    Args:
+        wanted: by split; -1 where no size is given.
+
+    Raises:
+        InputError: there are fewer than three questions to divide.
+    """
+    pool = train.examples[offset:]
+    own = {"dev": dev, "test": test}
+    cut = [name for name, table in own.items() if table is None and wanted[name]]
+    questions = len({question_key(example.question) for example in pool})
+    if questions <= len(cut):
+        raise InputError(
+            f"'{train.path}' asks {questions} different questions from row {offset} on, too few "
+            f"to train and for {' and '.join(cut) or 'anything'}; give more rows",
+            key="train_data",
+        )
+    sizes = dict(wanted)
+    # Those that share the questions which splits of a given size leave.
+    free = [name for name in ("train", *cut) if wanted[name] < 0]
+    fixed = sum(wanted[name] for name in ("train", *cut) if wanted[name] > 0)
+    share = max(1, (questions - fixed) // max(1, len(free)))
+    if "train" in free:
+        sizes["train"] = min(USUAL["train"], share)
+    seen = pool[: sizes["train"]]
+    for name, table in own.items():
+        left = _without(train.examples[offset:] if table is None else table.examples, seen)
+        if wanted[name] < 0:
+            among = len(left)
+            if name == "dev" and table is None and "test" in cut:
+                among = len(left) // 2 if "test" in free else len(left) - wanted["test"]
+            sizes[name] = max(1, min(USUAL[name], among))
+        seen = (*seen, *left[: sizes[name]])
+    return sizes
 
 
 def repeated(examples: Sequence[Example], splits: Splits, name: str) -> int:

@@ -53,7 +53,7 @@ def test_a_file_that_is_no_config(
     path.write_text(text)
     said = refused(path, *flags)
     assert said.startswith(f"error: config file '{path}' cannot be read")
-    assert said.endswith("for instance --config=embedded\n")
+    assert said.endswith("for instance --config=demo\n")
     # Where values are overridden, what is no config is asked for them first.
     assert reason in said or (flags and "'int'" in said)
 

@@ -172,8 +172,11 @@ def test_a_key_without_its_config() -> None:
         ("embeded", r"'embeded' does not come with .*; did you mean 'embedded'\? A file's path"),
         ("qwen", r"'qwen' does not come with .*; give one of ape, .*, or a file's path$"),
         ("./configs/none.py", r"'configs/none\.py' cannot be read: it does not exist; give"),
-        ("../README.md", r"'\.\./README\.md' cannot be read: it is not a Python file; give"),
-        ("", "no config; give one, for instance --config=embedded"),
+        (
+            "../README.md",
+            r"'\.\./README\.md' cannot be read: it is not Python, YAML or a log; give",
+        ),
+        ("", "no config; give one, for instance --config=demo"),
     ],
 )
 def test_a_config_that_is_none(monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
