@@ -12,6 +12,7 @@ from prompt_optimization.errors import did_you_mean
 # By name, in the order in which they are shown; each is a module of this package.
 COMMANDS = {
     "optimize": "optimise a prompt for a task",
+    "check": "a dry run: rows, layout, memory and time, before anything is searched",
     "compare": "several methods at one budget, each with several seeds",
     "evaluate": "score any prompt on any split by any model",
     "report": "tables and plots from a folder of results",

@@ -216,16 +216,24 @@ class EncodedExamples:
         """
         if limit is None:
             return
-        for sample, (target, example) in enumerate(self._rows()):
-            fixed = self.fixed_tokens(sample) + self.layout.ending_tokens + len(target.extractor)
-            fixed += max(len(target.answer) + 1, answer_tokens)
-            needed = fixed + prompt_tokens * self.places(sample) + new_tokens
+        lengths = self.lengths(prompt_tokens, new_tokens, answer_tokens)
+        for needed, example in zip(lengths, self.examples, strict=True):
             if needed > limit:
                 raise InputError(
                     f"row {example.row} needs {needed} tokens, more than the {limit} of "
                     f"{model}; shorten the question or allow fewer new tokens",
                     key="max_new_tokens",
                 )
+
+    def lengths(self, prompt_tokens: int, new_tokens: int, answer_tokens: int) -> list[int]:
+        """Tokens of every sample with ``prompt_tokens`` of prompt, ``new_tokens`` of reasoning and
+        an answer of ``answer_tokens``, or of its own where that is longer."""
+        ending, found = self.layout.ending_tokens, []
+        for sample, (target, _) in enumerate(self._rows()):
+            fixed = self.fixed_tokens(sample) + ending + len(target.extractor)
+            fixed += max(len(target.answer) + 1, answer_tokens)
+            found.append(fixed + prompt_tokens * self.places(sample) + new_tokens)
+        return found
 
     def _rows(self) -> Iterator[tuple[Target, Example]]:
         return zip(self.targets, self.examples, strict=True)

@@ -133,15 +133,34 @@ def _load_tokenizer(settings: ModelSettings, sources: Sources) -> PreTrainedToke
     return tokenizer
 
 
+def load_config(settings: ModelSettings) -> PreTrainedConfig:
+    """What the model is made of.
+
+    Raises:
+        InputError: as ``load_model``.
+    """
+    _be_quiet()
+    return _load_config(settings, locate(settings))
+
+
+def _load_config(settings: ModelSettings, sources: Sources) -> PreTrainedConfig:
+    own = settings.model_arguments or {}
+    of_config: dict[str, Any] = {
+        name: own[name] for name in ("revision", "subfolder") if name in own
+    }
+    arguments = {**hub_arguments(own), **of_config}
+    config: PreTrainedConfig = _load(
+        AutoConfig, sources.base, settings.trust_remote_code, arguments
+    )
+    return config
+
+
 def _load_network(
     settings: ModelSettings, sources: Sources, devices: Sequence[torch.device], dtype: torch.dtype
 ) -> PreTrainedModel:
     """The base model where it belongs, with the adapter in its weights."""
     own, trusted = settings.model_arguments or {}, settings.trust_remote_code
-    of_config: dict[str, Any] = {
-        name: own[name] for name in ("revision", "subfolder") if name in own
-    }
-    config = _load(AutoConfig, sources.base, trusted, {**hub_arguments(own), **of_config})
+    config = _load_config(settings, sources)
     # Where a quantised weight can be made, and moved to, depends on the kind.
     quantised = "quantization_config" in own or hasattr(config, "quantization_config")
     placed: dict[str, Any] = {}

@@ -45,7 +45,7 @@ def open_models(
     """
     if compute.workers == "ray":
         _ray().connect(compute.ray_address)
-    devices = _devices(compute)
+    devices = device_names(compute)
     shares = [devices[i :: len(models)] or [devices[i % len(devices)]] for i in range(len(models))]
     # Workers on one machine's CPU share its cores; with more threads than cores they wait for each
     # other.
@@ -84,7 +84,7 @@ def check_same_tokenizer(models: Sequence[Model], settings: Sequence[ModelSettin
             )
 
 
-def _devices(compute: ComputeSettings) -> list[str]:
+def device_names(compute: ComputeSettings) -> list[str]:
     """One name a worker; ``auto`` is every GPU there is, or else the CPU.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.optimizers.registry import DEFAULT
+from prompt_optimization.optimizers.registry import DEFAULT, settings_class
 from prompt_optimization.runs.config import all_keys, plan
 from prompt_optimization.runs.naming import METRIC_OPTIONS
 from prompt_optimization.runs.store.identity import changed_settings
@@ -77,7 +77,8 @@ def complete(
         if values[each.name] is not None:
             values[each.name] = each.check(values[each.name])
     data = values["train_data"]
-    tables = read_tables({split: str(values[f"{split}_data"]) for split in SPLITS})
+    files = {split: str(values[f"{split}_data"]) for split in SPLITS}
+    tables = read_tables(files, settings_class(values["method"]).unlabelled)
     if task := task_of(Path(data).stem):
         named = f"the file is named after the task '{task.name}', which brings splits and extractor"
         choices.append(Choice(named))
@@ -110,7 +111,7 @@ def _ask(values: dict[str, Any], table: Table, typed: Set[str], command: str) ->
     """Set the extractor that asks for the answers, or what a task without one needs."""
     given = "extractor_text" in typed or values["extractor_text"].strip()
     if not given and _reads_beginning(values):
-        form = form_of(table.examples)
+        form = form_of([example for example in table.examples if example.labelled])
         text = form.extractor(values["extractor_style"])
         values["extractor_text"] = text
         asked = f"so they are asked for by '{text}'" if text else "so nothing asks for a short form"

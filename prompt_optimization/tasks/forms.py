@@ -40,9 +40,11 @@ class Form:
 
 
 def form_of(examples: Sequence[Example]) -> Form:
-    """The form that all references of ``examples`` share."""
+    """The form that all references of ``examples`` share; that of words where there are none."""
     answers = [answer for example in examples for answer in example.references]
     distinct = set(answers)
+    if not answers:
+        return Form("phrase", "not given")
     if all(map(_INTEGER.fullmatch, answers)):
         return Form("integer", "whole numbers")
     if all(map(_NUMBER.fullmatch, answers)):

@@ -232,7 +232,7 @@ def test_both_ways_say_the_same(name: str, script: str, arguments: list[str]) ->
 def test_help_of_evaluate_tells_its_flags(tmp_path: Path) -> None:
     code, out, err = said([*GREATER, "evaluate"], ["--help"], tmp_path)
     assert (code, err) == (0, "")
-    assert out.startswith("usage: greater evaluate --config=")
+    assert out.startswith("usage: greater evaluate --data=FILE ")
     for word in ("--baseline", "--log", "transfer_gemma2", "--config.max_new_tokens (512)"):
         assert word in out
 

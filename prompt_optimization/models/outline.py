@@ -1,0 +1,64 @@
+"""A model without its weights: what can be known of it before they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from prompt_optimization.models.chat import ChatFormat
+from prompt_optimization.models.loading import load_config, load_tokenizer, resolve_dtype
+from prompt_optimization.models.placement import resolve_devices
+from prompt_optimization.models.settings import ModelSettings
+from prompt_optimization.models.tokenizer_check import check_tokenizer
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the weights would make a model.
+
+    Attributes:
+        vocabulary: rows of its embedding.
+        context: in tokens; None when it does not say.
+        weight_bytes: of all its parameters, as if none was quantised.
+        token_bytes: of the keys and values of one token.
+    """
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    chat: ChatFormat
+    vocabulary: int
+    context: int | None
+    weight_bytes: int
+    token_bytes: int
+
+
+def load_outline(settings: ModelSettings) -> Outline:
+    """The outline of the model that ``settings`` name.
+
+    Raises:
+        InputError: model or tokenizer does not exist or cannot be reached, the device does not
+            compute in the precision, or texts and ids do not say the same.
+    """
+    dtype = resolve_dtype(settings.dtype, resolve_devices(settings.device)[0])
+    tokenizer, chat = load_tokenizer(settings)
+    config = load_config(settings)
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=settings.trust_remote_code
+        )
+    vocabulary = int(network.get_input_embeddings().weight.shape[0])
+    check_tokenizer(tokenizer, vocabulary, chat)
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return Outline(
+        settings.label,
+        tokenizer,
+        chat,
+        vocabulary,
+        getattr(text, "max_position_embeddings", None),
+        sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize,
+        2 * text.num_hidden_layers * heads * width * dtype.itemsize,
+    )
