@@ -333,6 +333,19 @@ def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def grouped_file(task_file: Path) -> Path:
+    """The same rows, of two groups by turns."""
+    path = task_file.with_name("grouped.csv")
+    with task_file.open(newline="") as file:
+        header, *lines = csv.reader(file)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*header, "group"])
+        writer.writerows([*line, str(row % 2)] for row, line in enumerate(lines))
+    return path
+
+
+@pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of a few thousand numbers with a vocabulary of ``ENCODER_WORDS``."""
     folder = tmp_path_factory.mktemp("encoder")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -19,6 +20,7 @@ from prompt_optimization.report.differences import differences
 from prompt_optimization.report.measured import Measurement, Results
 from prompt_optimization.report.names import method_name, order
 from prompt_optimization.report.reading import alike
+from prompt_optimization.runs.store.log import method_of, metric_of
 from prompt_optimization.scoring.statistics import Estimate, is_graded, mean_of, mean_value
 from prompt_optimization.tasks.registry import TABLE_1_BBH
 
@@ -43,6 +45,7 @@ def all_tables(results: Results) -> list[Table]:
         table_1(found),
         per_task(found),
         *([per_group(found)] if any(m.groups for m in found) else []),
+        *([contenders(results)] if any(map(_measures, results.runs.values())) else []),
         table_3(found),
         ablations(results),
         significance(found),
@@ -128,6 +131,32 @@ def per_group(found: Sequence[Measurement]) -> Table:
 
 def _in_group(m: Measurement, group: str) -> Measurement:
     return replace(m, hits={row: hit for row, hit in m.hits.items() if m.groups[row] == group})
+
+
+def contenders(results: Results) -> Table:
+    """What a method measures on test beside what was elected, by group."""
+    lines: list[Line] = []
+    for log in filter(_measures, results.runs.values()):
+        test = log["evaluation"]["test"]
+        metric = metric_of(test["best"])
+        shared = {"run": Path(log["params"]["train_data"]).stem, "method": method_of(log)}
+        shared["seed"] = str(log["environment"]["seed"])
+        for name, record in {"initial": test["initial"], **test["contenders"]}.items():
+            for group, found in {**record.get("by_group", {}), "all": record}.items():
+                line = {**shared, "contender": name, "group": group}
+                lines.append({**line, **_numbers(Estimate(**found[metric]))})
+    return _table(
+        "Contenders",
+        "What a method measures on test beside the prompt that was elected; a run each.",
+        lines,
+        "contender",
+    )
+
+
+def _measures(log: dict[str, Any]) -> bool:
+    """Whether a run's log holds contenders."""
+    test = (log.get("evaluation") or {}).get("test") or {}
+    return "contenders" in test
 
 
 def table_3(found: Sequence[Measurement]) -> Table:

@@ -144,6 +144,8 @@ class Display(Observer):
             self._print(_accuracies(evaluation["test"]))
             if "difference_by_group" in evaluation["test"]:
                 self._print(_by_group(evaluation["test"]))
+            if "contenders" in evaluation["test"]:
+                self._print(_contenders(evaluation["test"]))
         self._print(_cost(data["ledger"]["search"]))
         if event.log is not None:
             self._print(f"log: {escape(str(event.log.resolve()))}")
@@ -289,6 +291,21 @@ def _by_group(test: dict[str, Any]) -> Grid:
         pair = {key: test[key]["by_group"][group] for key in ("initial", "best")}
         cells = _pair({**pair, "difference": difference}, metric)
         grid.add_row(escape(group), str(difference[metric]["n"]), *cells)
+    return grid
+
+
+def _contenders(test: dict[str, Any]) -> Grid:
+    """What a method measures beside what was elected, on each group of rows and on all."""
+    metric = metric_of(test["best"])
+    grid = Grid(title=f"contenders, {escape(metric.replace('_', ' '))}")
+    for column in ("contender", "group", "right", "to initial"):
+        grid.add_column(column, no_wrap=True)
+    for name, record in {"initial": test["initial"], **test["contenders"]}.items():
+        changes = {**record.get("difference_by_group", {}), "all": record.get("difference")}
+        for group, found in {**record.get("by_group", {}), "all": record}.items():
+            own = changes.get(group)
+            change = _interval(own[metric], signed=True) if own else ""
+            grid.add_row(escape(name), escape(group), _interval(found[metric]), change)
     return grid
 
 

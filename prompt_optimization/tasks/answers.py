@@ -14,6 +14,8 @@ bracket) distinguishes the texts.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
+from fractions import Fraction
 
 from prompt_optimization.tasks.reading.brackets import brackets_of, states_brackets
 from prompt_optimization.tasks.reading.endings import lengthened
@@ -42,6 +44,33 @@ def flexible_match(text: str, answer: str) -> bool:
     answer without anything visible is never stated.
     """
     return _states(canonical(text).strip(), canonical(answer).strip())
+
+
+def stated_answer(text: str, answers: Sequence[str]) -> str:
+    """What ``text`` states, in the form that ``answers`` of the same task have; empty for nothing
+    of that form.
+
+    Where all of them are numbers or letters of options, any other one may be stated. Else it is
+    the first of ``answers`` that is stated flexibly. Where none is, a text as short as they are is
+    an answer itself, unless they belong to a closed set of labels.
+    """
+    written = canonical(text).strip()
+    forms = [canonical(answer).strip() for answer in answers]
+    if all(quantity_of(plain(form)) for form in forms):
+        stated = stated_quantity(plain(written))
+        return "" if stated is None else _in_digits(stated.value)
+    if all(letter_of(form) for form in forms):
+        return chosen_letter(plain(written)) or ""
+    found = next((answer for answer in answers if flexible_match(text, answer)), "")
+    if found or any(label_set(form) for form in forms):
+        return found
+    short = " ".join(written.split())
+    return short if len(short) <= max(map(len, forms)) else ""
+
+
+def _in_digits(value: Fraction) -> str:
+    """A number as answers are written."""
+    return str(value) if value.denominator == 1 else f"{float(value):g}"
 
 
 def _states(text: str, answer: str) -> bool:

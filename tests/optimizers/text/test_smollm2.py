@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import shift
 from prompt_optimization.paths import data_folder
 from tests.runs.harness import carry_out
 
@@ -34,6 +35,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gpo": {"batch_size": 2, "proposals": 2, "initial_step_size": 20, "final_step_size": 4},
     "opro": {"proposals": 2},
     "pe2": {"beam": 1, "expand": 1},
+    "robust": {
+        "source": "digits",
+        "target": "words",
+        "prompts": 2,
+        "demos": 2,
+        "min_rows": 1,
+    },
     "spo": {"questions": 2, "judge": "logprob"},
     "textgrad": {"batch": 2},
 }
@@ -44,8 +52,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def test_a_search(method: str, tmp_path: Path) -> None:
     own = {f"{method}.{name}": value for name, value in SETTINGS[method].items()}
     flags = FLAGS | own | {"method": method, "result_prefix": tmp_path / "run"}
+    if method == "robust":
+        shift.main(tmp_path)  # two groups
+        flags |= {"train_data": tmp_path / "one_step_arithmetic.csv", "n_steps": 3}
     log = carry_out(flags).data
-    assert log["status"] == "finished" and len(log["steps"]) == 1
+    assert log["status"] == "finished" and len(log["steps"]) == flags["n_steps"]
     assert log["steps"][0]["tried"]
     assert log["best"][0]["objective"] <= log["initial"]["objective"]
     dev = log["evaluation"]["dev"]
