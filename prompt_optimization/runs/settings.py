@@ -17,6 +17,7 @@ class RunSettings(Settings, group="run"):
         "the optimizer: a folder of prompt_optimization/optimizers",
         flat="method",
         variant=False,
+        spellings={"gpo_shift": "robust"},  # GPO is another method too.
     )
     seed: int = key(0, "seed of the search's only random generator", flat="seed", variant=False)
     top_prompts: int = key(

@@ -21,6 +21,7 @@ from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.robust.search import Deal, Robust
 from prompt_optimization.optimizers.robust.settings import RobustSettings
 from prompt_optimization.optimizers.robust.vote import leading, needed, precision
+from prompt_optimization.runs.config import plan
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.run import run
 from prompt_optimization.runs.store.replies import ReplyLog
@@ -327,6 +328,11 @@ def test_settings_that_are_refused(settings: dict[str, Any], words: str, key: st
     with pytest.raises(InputError, match=words) as caught:
         RobustSettings.default(**(GROUPS | settings))
     assert caught.value.keys[0] == key
+
+
+def test_the_papers_own_name_is_understood(small_run: dict[str, Any]) -> None:
+    flags = small_run | {"method": "gpo_shift", "robust.source": "a", "robust.target": "b"}
+    assert plan(values(flags)).params["method"] == "robust"
 
 
 def test_rows_that_are_refused() -> None:
