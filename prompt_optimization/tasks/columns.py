@@ -15,6 +15,11 @@ from prompt_optimization.tasks.table import Example, Source, question_key
 # The first that a row has counts.
 QUESTION_COLUMNS = ("question", "goal", "instruction", "input")
 ANSWER_COLUMNS = ("final_answer", "answer", "final_target", "target", "output")
+# Names that are read so where a table has none of those.
+GUESSED = {
+    "question": ("problem", "query", "text", "sentence"),
+    "answer": ("label", "solution", "response"),
+}
 # What a question is about; put before it, with an empty line between.
 CONTEXT_COLUMNS = ("context", "passage", "premises", "body", "input")
 
@@ -83,6 +88,7 @@ def read_examples(
     Raises:
         InputError: a row lacks a question or an answer, or they cannot be read.
     """
+    rows, guessed = _guessed(rows, source)
     answer_columns = _in_order(rows)
     questions: list[str] = []
     answers: list[list[str]] = []
@@ -115,6 +121,7 @@ def read_examples(
         )
     ]
     notes = [
+        *guessed,
         *(f"column '{name}' of {source.name} is put before the question" for name in contexts),
         *_special(rows, source),
         *_unused(rows, used, [*contexts, *others, WEIGHT, GROUP], source),
@@ -122,6 +129,23 @@ def read_examples(
         *_conflicts(examples, source),
     ]
     return examples, notes
+
+
+def _guessed(rows: Sequence[Row], source: Source) -> tuple[Sequence[Row], list[str]]:
+    """``rows`` whose questions and answers have a usual name, and notes on those that had another
+    one."""
+    notes = []
+    names = {name for row in rows for name in row}
+    for usual, known in (("question", QUESTION_COLUMNS), ("answer", ANSWER_COLUMNS)):
+        found = next((name for name in GUESSED[usual] if name in names), None)
+        if found is None or names & {*known}:
+            continue
+        rows = [{usual if name == found else name: row[name] for name in row} for row in rows]
+        notes.append(
+            f"column '{found}' of {source.name} is read as the {usual}; where that is wrong, call "
+            f"another one '{usual}'"
+        )
+    return rows, notes
 
 
 def _in_order(rows: Sequence[Row]) -> list[str]:

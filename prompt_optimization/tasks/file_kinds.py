@@ -15,9 +15,11 @@ import hashlib
 import io
 import re
 import zlib
+from importlib import import_module
 from pathlib import Path
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.extras import require_package
 from prompt_optimization.paths import data_folder
 from prompt_optimization.tasks.columns import ANSWER_COLUMNS, QUESTION_COLUMNS, column_name, row_of
 from prompt_optimization.tasks.generate import TASKS
@@ -27,13 +29,14 @@ from prompt_optimization.tasks.qa_template import ENDINGS, read_template
 JSON_LINES = (".jsonl", ".ndjson")
 SEPARATORS = (",", ";", "\t", "|")
 
+PARQUET = b"PAR1"
 _EXPORT = (
     "export it as JSON lines, for instance with pandas: .to_json('task.jsonl', orient='records', "
     "lines=True)"
 )
 # How files begin that are not text, what they are, and what can be done.
 _OTHER_KINDS = (
-    (b"PAR1", "a Parquet file", _EXPORT),
+    (PARQUET, "a Parquet file", "unpack it"),
     (b"ARROW1", "an Arrow file", _EXPORT),
     (b"PK\x03\x04", "an Excel workbook or a ZIP archive", "save the sheet as CSV, or unpack it"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save the sheet as CSV"),
@@ -62,6 +65,8 @@ def read_rows(path: Path) -> tuple[list[dict[str, object]], str]:
         InputError: the file is missing, unreadable, empty, malformed or of an unknown kind.
     """
     raw = _bytes(path)
+    if raw.startswith(PARQUET):
+        return _parquet_rows(path, raw), hashlib.sha256(raw).hexdigest()
     text = _text(path, _unpacked(path, raw))
     ending = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
     lines = ending.lower() in JSON_LINES
@@ -75,6 +80,20 @@ def read_rows(path: Path) -> tuple[list[dict[str, object]], str]:
     if not rows:
         raise InputError(f"data file '{path}' holds no rows; give a file with at least one")
     return rows, hashlib.sha256(raw).hexdigest()
+
+
+def _parquet_rows(path: Path, raw: bytes) -> list[dict[str, object]]:
+    require_package(f"data file '{path}', a Parquet file,", "parquet", "pyarrow")
+    try:
+        found = import_module("pyarrow.parquet").read_table(io.BytesIO(raw)).to_pylist()
+    except (OSError, ValueError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"data file '{path}' is a Parquet file that cannot be read ({reason}); {_EXPORT}"
+        ) from None
+    if not found:
+        raise InputError(f"data file '{path}' holds no rows; give a file with at least one")
+    return [row_of(row.items()) for row in found]
 
 
 def _bytes(path: Path) -> bytes:

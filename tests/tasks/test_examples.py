@@ -50,8 +50,8 @@ def test_further_columns_and_numbers(tmp_path: Path) -> None:
     [
         ("a.json", "", "holds no rows"),
         ("a.json", "goal,final_target\n", "holds no rows"),
-        ("a.json", "text,final_target\nWhy?,A\n", "row 0 of .* no 'question', only text, final"),
-        ("a.json", "goal,solution\nWhy?,A\n", "row 0 of .* no 'answer', only goal, solution; "),
+        ("a.json", "words,final_target\nWhy?,A\n", "row 0 of .* no 'question', only words, final"),
+        ("a.json", "goal,proof\nWhy?,A\n", "row 0 of .* no 'answer', only goal, proof; "),
         ("a.json", "goal,final_target\nWhy?,A\nHow?, \n", "'final_target' of row 1 .* is empty"),
         ("a.json", "goal,final_target\n,A\n", "'goal' of row 0 .* is empty; fill it in"),
         ("a.csv", "question,answer\nWhy?,\u200b\n", "'answer' of row 0 .* is empty"),

@@ -150,7 +150,7 @@ def test_long_cells(tmp_path: Path) -> None:
         ("a.jsonl", b"3\n", "line 1 of .* is not a JSON object"),
         ("a.jsonl", b'{"question": "a?", "answer": ' + b"[" * 100_000, "nested too deeply"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
-        ("a.parquet", b"PAR1\x15\x04", "is a Parquet file; export it as JSON lines"),
+        ("a.parquet", b"PAR1\x15\x04", "is a Parquet file that cannot be read"),
         ("a.arrow", b"ARROW1\0\0", "is an Arrow file; export it as JSON lines"),
         ("a.xlsx", b"PK\x03\x04\x14", "Excel workbook or a ZIP archive; save the sheet as CSV"),
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1", "old Excel workbook; save the sheet as CSV"),
@@ -186,3 +186,23 @@ def test_the_hash_is_that_of_the_file(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
     assert read_table(plain).sha256 != read_table(packed).sha256
     assert read_table(plain).examples == read_table(packed).examples
+
+
+def test_a_parquet_file_is_read(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = arrow.table({"Text": ["Is it 1?", "Is it 2?"], "label": [1, 2], "other": [None, 3]})
+    parquet.write_table(table, tmp_path / "task.parquet")
+    found = read_table(tmp_path / "task.parquet")
+    assert [(each.question, each.answer) for each in found.examples] == [
+        ("Is it 1?", "1"),
+        ("Is it 2?", "2"),
+    ]
+    # The columns have no usual names, so what they were taken for is said.
+    assert [note.partition(" is read as the ")[2][:8] for note in found.notes] == [
+        "question",
+        "answer; ",
+    ]
+    parquet.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
+    with pytest.raises(InputError, match="holds no rows"):
+        read_table(tmp_path / "empty.parquet")
