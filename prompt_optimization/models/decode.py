@@ -63,11 +63,10 @@ def decode(
         if not alive_rows or step == limit - 1:
             break
         if kv.rows - alive_rows >= max(1, COMPACTION_SHARE * kv.rows):
-            parked.append((origin[~going], kv.select((~going).nonzero()[:, 0])))
-            keep = going.nonzero()[:, 0]
-            kv = kv.select(keep, limit - step + spare)
-            chosen, origin = chosen[keep], origin[keep]
-            going = going[keep]
+            finished = origin[~going]
+            kv, parted = kv.split(going, limit - step + spare)
+            parked.append((finished, parted))
+            chosen, origin, going = chosen[going], origin[going], going[going]
         row = torch.arange(kv.rows, device=device)
         logits = model.extend(kv, chosen[:, None], (row, torch.zeros_like(row)), going[:, None])
     if parked:

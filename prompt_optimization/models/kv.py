@@ -114,8 +114,7 @@ class KVRows:
         """
         index = torch.as_tensor(rows, dtype=torch.long, device=self.mask.device)
         mask = self.mask.index_select(0, index)
-        used = mask.any(0)
-        start = int(used.int().argmax()) if bool(used.any()) else self.columns
+        start = _first_used(mask)
         return KVRows(
             _cache(
                 [
@@ -128,13 +127,39 @@ class KVRows:
             self.positions.index_select(0, index),
         )
 
+    def split(self, going: torch.Tensor, spare: int) -> tuple[KVRows, KVRows]:
+        """The rows where ``going`` [rows] is True, with room for ``spare`` more columns, and the
+        others without any.
+
+        These rows are used up layer by layer, so that memory holds only one layer twice.
+        """
+        index = [going.nonzero()[:, 0], (~going).nonzero()[:, 0]]
+        masks = [self.mask.index_select(0, rows) for rows in index]
+        starts = [_first_used(mask) for mask in masks]
+        halves: list[list[list[torch.Tensor]]] = [[], []]
+        for layer in self.cache.layers:
+            for half, rows, start, room in zip(halves, index, starts, (spare, 0), strict=True):
+                pair = (layer.keys, layer.values)
+                half.append([_select(each, rows, start, self.columns, room) for each in pair])
+            layer.keys = layer.values = None
+        kept, parted = (
+            KVRows(
+                _cache(half, self.columns - start),
+                mask[:, start:],
+                self.positions.index_select(0, rows),
+            )
+            for half, rows, mask, start in zip(halves, index, masks, starts, strict=True)
+        )
+        return kept, parted
+
     @staticmethod
     def join(
         parts: Sequence[KVRows], places: Sequence[torch.Tensor] | None = None, spare: int = 0
     ) -> KVRows:
         """All rows of ``parts``, each one's columns side by side at the right end.
 
-        Local attention counts columns, so a gap inside a row would narrow its window.
+        Local attention counts columns, so a gap inside a row would narrow its window. The parts
+        are used up layer by layer, so that memory holds only one layer twice.
 
         Args:
             places: per part the number that each of its rows gets; one part after the other
@@ -152,22 +177,26 @@ class KVRows:
         rows = sum(part.rows for part in parts)
         mask = parts[0].mask.new_zeros(rows, width)
         positions = parts[0].positions.new_zeros(rows)
-        buffers = [[_room(b, rows, width + spare) for b in pair] for pair in parts[0]._buffers()]
+        orders = []
         for part, place in zip(parts, places, strict=True):
             narrow = min(width, part.columns)
             # A stable sort puts the unused columns first and keeps the others in order.
             order = part.mask.int().argsort(dim=1, stable=True)[:, part.columns - narrow :]
             mask[place, width - narrow :] = part.mask.gather(1, order)
             positions[place] = part.positions
-            for pair, sources in zip(buffers, part._buffers(), strict=True):
-                for joined, source in zip(pair, sources, strict=True):
-                    index = order.to(source.device)[:, None, :, None]
-                    index = index.expand(-1, source.shape[1], -1, source.shape[3])
-                    there = place.to(source.device)
-                    joined[there, :, width - narrow : width] = source.gather(2, index)
-                    # Zeros, because 0 x NaN is NaN and a masked column has a weight of zero.
-                    joined[there, :, : width - narrow] = 0
-        return KVRows(_cache(buffers, width), mask, positions)
+            orders.append(order)
+        joined = []
+        for layers in zip(*(part.cache.layers for part in parts), strict=True):
+            pairs = [(layer.keys, layer.values) for layer in layers]
+            joined.append(
+                [
+                    _joined(sources, orders, places, width, _room(sources[0], rows, width + spare))
+                    for sources in zip(*pairs, strict=True)
+                ]
+            )
+            for layer in layers:
+                layer.keys = layer.values = None
+        return KVRows(_cache(joined, width), mask, positions)
 
     def _packed(self, counts: torch.Tensor, width: int) -> bool:
         edge = torch.arange(self.columns, device=self.mask.device)
@@ -176,6 +205,31 @@ class KVRows:
 
     def _buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(layer.keys, layer.values) for layer in self.cache.layers]
+
+
+def _first_used(mask: torch.Tensor) -> int:
+    """How many leading columns of ``mask`` [rows, columns] no row uses."""
+    used = mask.any(0)
+    return int(used.int().argmax()) if bool(used.any()) else mask.shape[1]
+
+
+def _joined(
+    sources: Sequence[torch.Tensor],
+    orders: Sequence[torch.Tensor],
+    places: Sequence[torch.Tensor],
+    width: int,
+    room: torch.Tensor,
+) -> torch.Tensor:
+    """``room`` with every part's columns, in its order, at the right end of its rows' ``width``."""
+    for source, order, place in zip(sources, orders, places, strict=True):
+        narrow = order.shape[1]
+        index = order.to(source.device)[:, None, :, None]
+        index = index.expand(-1, source.shape[1], -1, source.shape[3])
+        there = place.to(source.device)
+        room[there, :, width - narrow : width] = source.gather(2, index)
+        # Zeros, because 0 x NaN is NaN and a masked column has a weight of zero.
+        room[there, :, : width - narrow] = 0
+    return room
 
 
 def _room(like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
