@@ -25,7 +25,9 @@ from prompt_optimization.models.memory import RowBudget, is_out_of_memory
 from prompt_optimization.tasks.examples import Example
 from prompt_optimization.tasks.templates import END
 
+# Texts and tokens of one reading: their activations would otherwise outgrow everything else.
 ROWS_AT_ONCE = 64
+TOKENS_AT_ONCE = 2**14
 
 # Tokens at each end of a prompt on which the tokens beside it depend.
 ENDS = 3
@@ -343,7 +345,9 @@ class PrefixCache:
         counted = Counter(self._model.counts)
         beginnings = [before[:-1] for before in self._before]
         # A budget of their own: how pools have fared must not change how these are read.
-        kv = KVRows.join(RowBudget(ROWS_AT_ONCE).chunks(beginnings, read))
+        longest = max(map(len, beginnings))
+        most = max(1, TOKENS_AT_ONCE // max(1, longest))
+        kv = KVRows.join(RowBudget(ROWS_AT_ONCE).chunks(beginnings, read, most))
         self._kv, self._columns = kv, kv.columns + 1
         self._read([before[-1] for before in self._before])
         # How often they are read depends on where a run was interrupted and by how many

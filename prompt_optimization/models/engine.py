@@ -22,17 +22,13 @@ from prompt_optimization.models.language_model import (
     pad_right,
 )
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.memory import RowBudget, free_bytes
+from prompt_optimization.models.memory import CPU_ROWS, GPU_ROWS, RowBudget, pool_bytes
 from prompt_optimization.models.thinking import decoded
 from prompt_optimization.tasks.answers import strict_match
 
-# Rows decoded side by side where memory cannot be measured, and at most where it can.
-DEFAULT_ROWS = 128
-MEASURED_ROWS = 2048
-# Taking rows out and putting them together again holds the cache twice for a moment; the share of
-# free memory that is planned with leaves room for activations and fragmentation.
-KV_COPIES = 2
-FREE_SHARE = 0.8
+# Taking rows out and putting them together again holds one layer of the cache twice for a moment;
+# attention holds a row's keys and values of one layer once more.
+KV_COPIES = 1.25
 
 
 @dataclass(frozen=True)
@@ -91,14 +87,14 @@ class Engine:
     def __init__(self, model: LanguageModel, max_rows: int = 0) -> None:
         """
         Args:
-            max_rows: rows decoded side by side; 0 is as many as the free memory should hold
-                where the device can be asked for it, and 128 elsewhere. Halves by itself when
-                memory runs out.
+            max_rows: rows decoded side by side; 0 is as many as ``pool_bytes`` should hold where
+                the device can be asked for it. Halves by itself when memory runs out.
         """
         self.model = model
         self.progress: Callable[[int, int], None] = lambda done, of: None
-        self.measures = max_rows == 0 and free_bytes(model.device) is not None
-        self.budget = RowBudget(max_rows or (MEASURED_ROWS if self.measures else DEFAULT_ROWS))
+        self.measures = max_rows == 0 and pool_bytes(model.device) is not None
+        most = GPU_ROWS if model.device.type == "cuda" else CPU_ROWS
+        self.budget = RowBudget(max_rows or most)
 
     @torch.no_grad()
     def run(
@@ -170,7 +166,7 @@ class Engine:
     def _rows_that_fit(
         self, examples: CachedExamples, prompt_tokens: int, decoding: Decoding
     ) -> int:
-        """How many rows the free memory of every device should hold."""
+        """How many rows the memory of every device should hold."""
         kv = examples.prefix.kv
         longest = max(len(target.extractor) + len(target.answer) for target in examples.targets)
         longest += examples.layout.ending_tokens
@@ -183,9 +179,9 @@ class Engine:
         logits = answer * self.model.vocabulary * 12
         fitting = []
         for device, column in kv.column_bytes.items():
-            free = free_bytes(device)
-            assert free is not None
-            fitting.append(int(FREE_SHARE * free) // (KV_COPIES * columns * column + logits))
+            room = pool_bytes(device)
+            assert room is not None
+            fitting.append(int(room / (KV_COPIES * columns * column + logits)))
         return max(1, min(fitting))
 
     def _run_pool(

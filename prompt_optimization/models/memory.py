@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.host_memory import free_host_bytes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,13 +19,34 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+# Rows side by side at most: beyond these a GPU gains little and a CPU nothing.
+GPU_ROWS = 2048
+CPU_ROWS = 128
+# What a pool on a CPU takes at most, in bytes. It is fixed, so that the same run has the same
+# pools whatever else the machine does, as long as there is memory.
+CPU_POOL = 2**30
+# The rest is for activations and fragmentation.
+FREE_SHARE = 0.8
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Memory that ``device`` can still give to tensors, in bytes; None where it cannot be asked."""
+    if device.type == "cpu":
+        return free_host_bytes()
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
     # What torch has reserved without using it is free as well.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def pool_bytes(device: torch.device) -> int | None:
+    """What a pool of rows may take on ``device``, in bytes; None where it cannot be asked."""
+    free = free_bytes(device)
+    if free is None:
+        return None
+    share = int(FREE_SHARE * free)
+    return min(share, CPU_POOL) if device.type == "cpu" else share
 
 
 class RowBudget:

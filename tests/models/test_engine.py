@@ -220,7 +220,7 @@ def test_the_pool_fits_the_free_memory(
     model.model.forward = watched
     pools = []
     for free in (10**12, 4 * 10**5, 1):
-        monkeypatch.setattr(engine_module, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(engine_module, "pool_bytes", lambda device, free=free: free)
         samples.pool_rows = None
         seen.clear()
         got = Engine(model).run(samples, prompts_of(samples), Decoding(6))
@@ -326,3 +326,20 @@ def test_selected_joined_and_cropped_rows_attend_as_before(
         for row, (ids_, one) in enumerate(zip(held, new, strict=True)):
             ids_.append(one)
             assert torch.allclose(logits[row], plain.logits(model, ids_)[-1], atol=1e-4)
+
+
+def test_a_split_uses_its_rows_up(make_model: Any, make_samples: Any) -> None:
+    samples = make_samples(make_model("gemma-2"))
+    samples.prefix.reach(())
+    whole = samples.prefix.kv.select(range(len(samples)))
+    going = torch.tensor([row % 2 == 0 for row in range(whole.rows)])
+    expected = [whole.select(rows.nonzero()[:, 0]) for rows in (going, ~going)]
+    for mine, theirs in zip(whole.split(going, spare=3), expected, strict=True):
+        assert torch.equal(mine.mask, theirs.mask)
+        assert torch.equal(mine.positions, theirs.positions)
+        for one, other in zip(mine.cache.layers, theirs.cache.layers, strict=True):
+            width = other.length
+            assert one.length == width
+            torch.testing.assert_close(one.keys[:, :, :width], other.keys[:, :, :width])
+            torch.testing.assert_close(one.values[:, :, :width], other.values[:, :, :width])
+    assert all(layer.keys is None for layer in whole.cache.layers)
