@@ -66,20 +66,22 @@ class Sampling:
         top_k: only this many of the likeliest tokens; 0 is all.
         top_p: only the likeliest tokens that together have this probability; 1 is all.
         seed: of all draws.
+        draw: counts the answers that are drawn to one text under one seed, from 0.
     """
 
     temperature: float
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    draw: int = 0
 
     def choice(self, questions: Sequence[str], device: torch.device) -> Choice:
         """For ``decode``, which continues a row for each of ``questions``.
 
         A token is drawn as the largest of all scores, which are logits over the temperature, with
-        Gumbel noise. The noise depends on the seed, the question, the step and the token alone. So
-        prompts are compared under the same luck, and what is chosen for a row does not depend on
-        the other rows.
+        Gumbel noise. The noise depends on the seed, the draw, the question, the step and the token
+        alone. So prompts are compared under the same luck, and what is chosen for a row does not
+        depend on the other rows.
 
         The choice raises ``NotFiniteError`` as ``first_choice`` does.
         """
@@ -97,7 +99,8 @@ class Sampling:
         return choose
 
     def _key(self, question: str) -> int:
-        digest = hashlib.sha256(f"{self.seed} {question}".encode()).digest()
+        draw = f".{self.draw}" if self.draw else ""
+        digest = hashlib.sha256(f"{self.seed}{draw} {question}".encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
 
     def _draw_any(self, logits: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:

@@ -303,6 +303,7 @@ class ReasoningSettings(Settings, group="reasoning"):
         "token. A draw depends on seed, question, step and token alone",
         low=0.0,
         high=1e6,
+        by_method=True,
         variant=False,
         reading=True,
     )
@@ -318,6 +319,7 @@ class ReasoningSettings(Settings, group="reasoning"):
         "draw from the likeliest tokens that together have this probability",
         above=0.0,
         high=1.0,
+        by_method=True,
         variant=False,
         reading=True,
     )
@@ -550,6 +552,7 @@ def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Its keys are ``max_new_tokens``, ``temperature``, ``top_k``, ``top_p`` and ``do_sample``. Tokens
     are drawn where ``do_sample`` says so or, without it, where one of the three before it is given.
+    Where none of the four is, the method decides.
 
     Raises:
         InputError: a key is unknown, or a value cannot be used.
@@ -566,6 +569,8 @@ def of_generate_config(given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(drawn, bool):
         raise InputError(f"generate_config's do_sample is {drawn!r}; give True or False")
     found = {keys[name].name: keys[name].check(given[name]) for name in given if name in keys}
+    if not drawn and "do_sample" not in given:
+        return found
     # Where tokens are drawn, 1 is the default; here a temperature of 0 draws nothing.
     temperature = found.get("reasoning.temperature", 1.0)
     return found | {"reasoning.temperature": temperature if drawn else 0.0}

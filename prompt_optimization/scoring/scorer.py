@@ -257,17 +257,35 @@ class Scorer:
             As ``score``.
         """
         assert self.decoding.answer_tokens, "the scorer does not let answers be written"
-        model, found = self.models[0], []
+        rows, found = self.rows(examples, models=1), []
         for number in range(draws):
-            if reason := self.limit():
-                raise BudgetSpent(reason)
-            decoding = replace(
-                self.decoding, sampling=replace(sampling, seed=sampling.seed + number)
-            )
-            (outcomes,) = model.submit_run([self.ids(prompt)], decoding, examples).result()
-            self.ledger.evaluations += len(examples)
-            found.append([outcome.answer or "" for outcome in outcomes])
+            (outcomes,) = self._run_draw([prompt], rows, replace(sampling, draw=number))
+            found.append([outcomes[row].answer or "" for row in rows])
         return [list(answers) for answers in zip(*found, strict=True)]
+
+    def values(
+        self, prompts: Sequence[str], examples: Sequence[int], draw: int = 0
+    ) -> list[list[float]]:
+        """What the metric gives to the first model's answers: one list a prompt, with one value an
+        example.
+
+        Args:
+            draw: which answer, where they are drawn. The first is the one that ``score`` sees.
+                Later ones are not remembered, so whoever asks for them keeps their values.
+
+        Raises:
+            As ``score``.
+        """
+        assert self.written, "the scorer does not let answers be written"
+        rows = self.rows(examples, models=1)
+        if draw:
+            sampling = self.decoding.sampling
+            assert sampling is not None, "one answer is all there is where none is drawn"
+            found = self._run_draw(prompts, rows, replace(sampling, draw=draw))
+        else:
+            scores, ordered = self.score(prompts, rows), sorted(rows)
+            found = [dict(zip(ordered, each.outcomes, strict=True)) for each in scores]
+        return [[self._value(row[1], known[row].answer) for row in rows] for known in found]
 
     def nothing_found(self, prompt: str) -> str | None:
         """A sentence where the metric that is minimised finds nothing in any answer that is known
@@ -377,23 +395,39 @@ class Scorer:
             if reason := self.limit():
                 raise BudgetSpent(reason)
             self.activity.progress(done, total)
-            self._run_batch(group, missing)
+            for prompt, found in zip(group, self._run_batch(group, missing), strict=True):
+                self._known[prompt].update(found)
             done += len(group) * len(missing)
             self.ledger.evaluations += len(group) * len(missing)
         if total:
             self.activity.progress(total, total)
 
-    def _run_batch(self, prompts: Sequence[str], rows: Sequence[Row]) -> None:
+    def _run_draw(
+        self, prompts: Sequence[str], rows: Sequence[Row], sampling: Sampling
+    ) -> list[dict[Row, Outcome]]:
+        """The outcomes of ``prompts`` on ``rows`` as ``sampling`` draws them."""
+        if reason := self.limit():
+            raise BudgetSpent(reason)
+        found = self._run_batch(prompts, rows, replace(self.decoding, sampling=sampling))
+        self.ledger.evaluations += len(prompts) * len(rows)
+        return found
+
+    def _run_batch(
+        self, prompts: Sequence[str], rows: Sequence[Row], decoding: Decoding | None = None
+    ) -> list[dict[Row, Outcome]]:
         """Let ``prompts`` reason on ``rows``, all models at the same time."""
         ids = [self.ids(prompt) for prompt in prompts]
         submitted: list[tuple[list[Row], Future[list[list[Outcome]]]]] = []
         for number, model in enumerate(self.models):
             if own := [row for row in rows if row[0] == number]:
                 examples = [example for _, example in own]
-                submitted.append((own, model.submit_run(ids, self.decoding, examples)))
+                run = model.submit_run(ids, decoding or self.decoding, examples)
+                submitted.append((own, run))
+        found: list[dict[Row, Outcome]] = [{} for _ in prompts]
         for own, future in submitted:
-            for prompt, outcomes in zip(prompts, future.result(), strict=True):
-                self._known[prompt].update(zip(own, outcomes, strict=True))
+            for known, outcomes in zip(found, future.result(), strict=True):
+                known.update(zip(own, outcomes, strict=True))
+        return found
 
     def _scored(self, prompt: str, rows: Sequence[Row]) -> Scored:
         known = self._known[prompt]

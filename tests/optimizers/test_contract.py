@@ -105,8 +105,8 @@ class Whole:
     """A run that nothing has disturbed.
 
     Attributes:
-        computed: how often the engine let each prompt reason on each question, counted apart from
-            the ledger.
+        computed: how often the engine let each prompt reason on each question, draw by draw,
+            counted apart from the ledger.
     """
 
     folder: Path
@@ -124,9 +124,10 @@ def whole(shared_flags: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         self: Engine, examples: Any, prompts: Any, decoding: Any, indices: Any = None
     ) -> list[list[Outcome]]:
         rows = range(len(examples)) if indices is None else indices
+        draw = decoding.sampling and decoding.sampling.draw
         for prompt in prompts:
             for row in rows:
-                computed[prompt, examples.examples[row].question] += 1
+                computed[prompt, examples.examples[row].question, draw] += 1
         return run(self, examples, prompts, decoding, indices)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -209,9 +210,9 @@ def test_a_budget_is_obeyed_within_one_batch(
     batches: list[tuple[int, int]] = []
     run = Scorer._run_batch
 
-    def watched(self: Scorer, prompts: Any, rows: Any) -> None:
+    def watched(self: Scorer, prompts: Any, rows: Any, *more: Any) -> Any:
         batches.append((self.ledger.evaluations, len(prompts) * len(rows)))
-        run(self, prompts, rows)
+        return run(self, prompts, rows, *more)
 
     monkeypatch.setattr(Scorer, "_run_batch", watched)
     log = carry_out(flags | {"max_evaluations": limit}).data

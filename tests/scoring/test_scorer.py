@@ -16,6 +16,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine, Outcome
 from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.runs.store.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -289,6 +290,35 @@ def test_transcripts(make_scorer: MakeScorer, computed: Computed) -> None:
         )
         assert transcript.answer == outcome.answer
         assert transcript.right == strict_match(transcript.answer, example.answer)
+
+
+def test_further_draws_are_other_answers_and_counted(
+    make_scorer: MakeScorer, computed: Computed
+) -> None:
+    drawn = Decoding(5, answer_tokens=4, sampling=Sampling(1.0, seed=3))
+    scorer = make_scorer(decoding=drawn, objective="answers", written=True)
+    first = scorer.values(PROMPTS[:2], [2, 0])
+    (scored,) = scorer.score(PROMPTS[:1], [0, 2])
+    assert scored.wrong == pytest.approx(1 - sum(first[0]) / 2)
+    assert scorer.ledger.evaluations == len(computed) == 4  # What scoring knew was not drawn again.
+    model = scorer.models[0]
+    seen: list[list[list[Outcome]]] = []
+    submit = model.submit_run
+
+    def watched(*arguments: Any) -> Any:
+        return submit(*arguments).then(lambda found: seen.append(found) or found)
+
+    model.submit_run = watched  # type: ignore[method-assign]
+    for draw in (1, 2, 1):
+        values = scorer.values(PROMPTS[:2], [2, 0], draw)
+        assert [len(each) for each in values] == [2, 2]
+    assert scorer.ledger.evaluations == len(computed) == 16
+    one, two, again = ([each.reasoning for own in found for each in own] for found in seen)
+    assert one == again and one != two
+    assert one != [*scored.reasonings]
+    scorer.limit = lambda: "enough"
+    with pytest.raises(BudgetSpent, match="enough"):
+        scorer.values(PROMPTS[:1], [0], 3)
 
 
 def test_prompts_that_cannot_be_scored_are_named(make_model: Any, make_scorer: MakeScorer) -> None:
