@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from GReaTer.callbacks import GreaterCallback
     from GReaTer.config import OptimizeConfig
     from GReaTer.optimizer import GreaterOptimizer
-    from GReaTer.outputs import GreaterOutputs, Prompt, PromptEvaluation, Round
+    from GReaTer.outputs import GreaterOutputs, Prompt, PromptEvaluation, Round, open_recommender
 
 __all__ = [
     "GreaterCallback",
@@ -32,6 +32,7 @@ __all__ = [
     "Prompt",
     "PromptEvaluation",
     "Round",
+    "open_recommender",
 ]
 
 prefer_passive_waiting()
@@ -40,7 +41,7 @@ _MODULES = {
     "callbacks": ("GreaterCallback",),
     "config": ("OptimizeConfig",),
     "optimizer": ("GreaterOptimizer",),
-    "outputs": ("GreaterOutputs", "Prompt", "PromptEvaluation", "Round"),
+    "outputs": ("GreaterOutputs", "Prompt", "PromptEvaluation", "Round", "open_recommender"),
 }
 
 

@@ -13,6 +13,7 @@ from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
 from prompt_optimization.optimizers.base import Entry
 from prompt_optimization.paths import user_path
+from prompt_optimization.runs.recommend import open_recommender as open_recommender
 from prompt_optimization.scoring.held_out import HeldOut
 
 PromptEvaluation = HeldOut

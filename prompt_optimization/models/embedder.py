@@ -32,6 +32,7 @@ class Embedder:
     the last bit: a search that resumes ranks as before.
 
     Attributes:
+        name: as the settings call it.
         width: of a vector.
         max_tokens: what comes after them in a text does not count.
     """
@@ -50,6 +51,7 @@ class Embedder:
         except InputError as error:
             raise InputError(error.problem, key="embed.device") from None
         settings.check_ready()
+        self.name = settings.model
         source = {"pretrained_model_name_or_path": _source(settings.model)}
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)

@@ -43,6 +43,14 @@ OWN: dict[str, dict[str, Any]] = {
     "evoprompt": {"population": 4, "demos": 2},
     "gepa": {"minibatch": 2},
     "gpo": {"proposals": 2},
+    "oirl": {
+        "prompts": ("steps", "count each one."),
+        "heldout": ("plain",),
+        "draws": 2,
+        "batch": 2,
+        "reward": "logistic",
+        "test_share": 0.5,
+    },
     "opro": {"proposals": 2},
     "pe2": {"beam": 2, "expand": 1},
     "robust": {
