@@ -223,12 +223,17 @@ def _job(
     settings = plan({**values, "keep": ()})
     task = settings.task
     # A result says how many rows it is of.
-    tables, splits = read_task(task, warn=lambda _: None)
+    tables, splits = read_task(task, lambda _: None, settings.method.unlabelled)
     path = tables["train"].path
     examples = splits.named().get(split)
     if examples is None:
         raise InputError(
             f"the {split} split of '{path}' is empty; give it rows", key=f"n_{split}_data"
+        )
+    if bare := next((each for each in examples if not each.labelled), None):
+        raise InputError(
+            f"row {bare.row} of '{path}' has no answer to measure by; evaluate another split",
+            key=f"n_{split}_data",
         )
     settings.metric.check(examples)
     name = task_name(path)
