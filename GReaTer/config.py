@@ -20,7 +20,7 @@ from prompt_optimization.tasks.templates import END, as_text
 # Settings of the harness that are arguments here, have another form, or are about files and flags.
 NOT_OFFERED = {
     "n_steps", "control_init", "max_new_tokens", "allow_non_ascii", "selection_control_weight",
-    "resume", "result_prefix", "logfile", "verbose", "devices", "workers", "ray_address",
+    "resume", "result_prefix", "logfile", "track", "verbose", "devices", "workers", "ray_address",
     "worker_timeout", "deterministic", "extractor_text", "extractor_style", "train_data",
     "dev_data", "test_data", "data_offset", "n_train_data", "n_dev_data", "n_test_data",
     "task.few_shot", "task.few_shot_number", "task.few_shot_data",

@@ -32,6 +32,7 @@ from prompt_optimization.runs.store.identity import ExistingRun, check_writable,
 from prompt_optimization.runs.store.lock import RunLock
 from prompt_optimization.runs.store.log import RunLog
 from prompt_optimization.runs.store.store import Store
+from prompt_optimization.runs.track import Track
 from prompt_optimization.runs.transfer import transfer_to
 from prompt_optimization.tasks.open import read_task
 
@@ -125,7 +126,8 @@ def _run(
 
         # --- Search and measure ---
         transfer = transfer_to(wanted[1:], settings, opened.close, display.note, display.warn)
-        observers = Observers([display, NowFile(existing.log)], display.warn)
+        trackers = [Track(settings.run.track)] if settings.run.track else []
+        observers = Observers([display, NowFile(existing.log), *trackers], display.warn)
         session = make_session(
             settings, models, held_out, store, observers, transfer, writer=writer, embedder=embedder
         )

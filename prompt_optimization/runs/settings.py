@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prompt_optimization.keys import Settings, key
 from prompt_optimization.optimizers.registry import DEFAULT
+from prompt_optimization.runs.trackers import TRACKERS, check_tracker
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,20 @@ class RunSettings(Settings, group="run"):
     logfile: str = key(
         "", "the log, exactly", flat="logfile", library="resume", free=True, variant=False
     )
+    track: str = key(
+        "",
+        "send the run to a tracker while it goes on: trackio, wandb, tensorboard or mlflow; empty: "
+        "to none",
+        flat="track",
+        choices=("", *TRACKERS),
+        free=True,
+        variant=False,
+    )
     verbose: bool = key(True, "show more than the result", flat="verbose", free=True, variant=False)
+
+    def check(self) -> None:
+        if self.track:
+            check_tracker(self.track, "track")
 
 
 @dataclass(frozen=True)
