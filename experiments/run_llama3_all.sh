@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Llama-3-8B-Instruct on the tasks of the paper's table 1. Settings: see sweep.sh.
+# Llama-3-8B-Instruct on the tasks of the paper's table 1. Variables: see sweep.py.
 set -euo pipefail
-# shellcheck source=experiments/sweep.sh
-source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-sweep llama3 configs/transfer_llama3.py "$BBH_TASKS gsm8k folio"
+cd "$(dirname "${BASH_SOURCE[0]}")"
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python
+    [ ! -x ../.venv/bin/python ] || PYTHON=../.venv/bin/python
+fi
+exec "$PYTHON" sweep.py llama3 configs/transfer_llama3.py table1

@@ -202,6 +202,17 @@ def parse(arguments: Sequence[str]) -> list[str]:
     return rest
 
 
+def check_config(name: str, keys: Sequence[str]) -> None:
+    """Refuse a config that is none, and flags ``--config.KEY=VALUE`` whose keys do not exist.
+
+    Raises:
+        InputError: one of them has to be refused.
+    """
+    _with_config_files([f"--config={name}"])
+    for argument in keys:
+        _check_flag(argument)
+
+
 def _config_path(arguments: Sequence[str]) -> str:
     """The file that ``--config=FILE`` or ``--config FILE`` names.
 

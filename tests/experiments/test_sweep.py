@@ -56,10 +56,10 @@ def test_a_failure_does_not_stop_the_others(settings: dict[str, str]) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED  hyperbaton; the end of" in done.stdout and "holds no rows" in done.stdout
     assert (Path(settings["RESULTS"]) / "report.html").exists()
-    assert "1 of 3 tasks failed" in done.stdout
+    assert "1 of 3 runs failed" in done.stdout
     for task in ("object_counting", "navigate"):
         assert f"done    {task}" in done.stdout and status(settings, task) == ["finished"]
-        assert f"{task}" in done.stdout.split("difference")[1], "the summary names it"
+        assert f"{task}" in done.stdout.split(" gain ")[1], "the list names it"
 
     again = sweep(settings | {"TASKS": "object_counting navigate"})
     assert again.returncode == 0
@@ -67,7 +67,7 @@ def test_a_failure_does_not_stop_the_others(settings: dict[str, str]) -> None:
     assert status(settings, "navigate") == ["finished"]
 
 
-def test_stopped_and_gone_on_with(settings: dict[str, str]) -> None:
+def test_stopped_and_continued(settings: dict[str, str]) -> None:
     settings |= {"TASKS": "navigate", "EXTRA": f"{settings['EXTRA']} --config.n_steps=10000"}
     process = subprocess.Popen(
         ["bash", str(SWEEP)],
@@ -87,7 +87,7 @@ def test_stopped_and_gone_on_with(settings: dict[str, str]) -> None:
         _, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130 and "goes on with the unfinished tasks" in stderr
+    assert process.returncode == 143 and "the same command continues" in stderr
     assert status(settings, "navigate") == ["interrupted"], "no child outlives the sweep"
     steps = len(json.loads(logs[0].read_text())["steps"])
     done = sweep(settings | {"EXTRA": f"{settings['EXTRA']} --config.n_steps={steps + 1}"})
@@ -98,12 +98,16 @@ def test_stopped_and_gone_on_with(settings: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"CONFIG": "configs/none.py"}, "config 'configs/none.py' does not exist"),
+        ({"CONFIG": "configs/none.py"}, "config file 'configs/none.py' cannot be read: it does not exist"),
         ({"DATA": "/nowhere"}, "folder '/nowhere' does not exist"),
-        ({"GPUS_PER_TASK": "two"}, "GPUS_PER_TASK='two' is no number"),
-        ({"GPUS": "0", "GPUS_PER_TASK": "2"}, "fewer than GPUS_PER_TASK=2"),
-        ({"TASKS": "navigate objct_counting"}, "no file for task 'objct_counting'"),
-        ({"METHODS": "random opr"}, "method 'opr' is unknown; choose some of ape apo best_of_n"),
+        ({"GPUS_PER_TASK": "two"}, "'two' is no number from 1 on"),
+        ({"GPUS": "0", "GPUS_PER_TASK": "2"}, "the GPUs '0' are fewer than the 2 that a run takes"),
+        ({"TASKS": "navigate objct_counting"}, "no file for task 'objct_counting' in"),
+        ({"EXTRA": "--config.n_stps=2"}, "config key 'n_stps' is unknown; did you mean"),
+        ({"EXTRA": "--config.resume=no"}, "a sweep sets resume for each run"),
+        ({"EXTRA": "--n_steps=2"}, "'--n_steps=2' is not a flag of a sweep"),
+        ({"EXTRA": "'--config"}, "cannot be read (No closing quotation)"),
+        ({"METHODS": "random opr"}, "method 'opr' is unknown; did you mean 'opro'?"),
     ],
 )
 def test_bad_settings(settings: dict[str, str], changes: dict[str, Any], message: str) -> None:
@@ -147,7 +151,7 @@ def test_methods_have_a_folder_each(settings: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for method in ("random", "greater"):
         assert status(settings, f"{method}/navigate") == ["finished"]
-        assert f"{method}/navigate" in done.stdout.split("difference")[1], "the summary names it"
+        assert f"{method}/navigate" in done.stdout.split(" gain ")[1], "the list names it"
     assert "random" in (Path(settings["RESULTS"]) / "report.html").read_text()
     again = sweep(
         settings | {"METHODS": "greater", "TASKS": "navigate object_counting", "DRY_RUN": "1"}
