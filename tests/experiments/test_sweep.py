@@ -98,7 +98,7 @@ def test_stopped_and_continued(settings: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"CONFIG": "configs/none.py"}, "config file 'configs/none.py' cannot be read: it does not exist"),
+        ({"CONFIG": "configs/none.py"}, "'configs/none.py' cannot be read: it does not exist"),
         ({"DATA": "/nowhere"}, "folder '/nowhere' does not exist"),
         ({"GPUS_PER_TASK": "two"}, "'two' is no number from 1 on"),
         ({"GPUS": "0", "GPUS_PER_TASK": "2"}, "the GPUs '0' are fewer than the 2 that a run takes"),

@@ -17,7 +17,6 @@ from prompt_optimization.report.measured import read_results
 from prompt_optimization.report.page import page
 from prompt_optimization.report.plots import run_figure
 from prompt_optimization.report.reading import READING, UNKNOWN
-from prompt_optimization.report.summary import summary
 from prompt_optimization.report.tables import ablations, all_tables, per_task, significance, table_1
 from prompt_optimization.runs.store.evaluations import read_evaluation
 from tests.report.records import (
@@ -224,20 +223,6 @@ def test_methods_follow_the_papers_in_table_1(tmp_path: Path) -> None:
     ours = ours[ours["model"] == "tiny"]
     assert list(dict.fromkeys(ours["method"])) == ["initial prompt", "hill climbing"]
     assert list(ours[ours["benchmark"] == "BBH"]["tasks"]) == ["1 of 21"] * 2
-
-
-def test_the_summary(tmp_path: Path) -> None:
-    running = log("b") | {"status": "running", "evaluation": None}
-    folder_of(tmp_path, OLD, running)
-    (tmp_path / "broken.json").write_text("{")
-    table = summary(tmp_path)
-    cells = [list(column.cells) for column in table.columns]
-    assert cells[:4] == [["0", "1"], ["greater"] * 2, ["finished", "running"], ["2", "2"]]
-    assert [column[0] for column in cells[4:]] == [
-        "0.750 -> 0.500", "25.0 (0.0, 100.0)", "75.0 (0.0, 100.0)", "+50.0 (-10.0, +90.0)"
-    ]  # fmt: skip
-    assert [column[1] for column in cells[5:]] == [""] * 3
-    assert "left out: 1" in str(table.caption)
 
 
 DAMAGE = {
