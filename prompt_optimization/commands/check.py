@@ -139,21 +139,29 @@ def _length(found: Check) -> Iterator[str]:
 def _memory(found: Check) -> Iterator[str]:
     import torch
 
-    from prompt_optimization.models.engine import DEFAULT_ROWS, KV_COPIES
-    from prompt_optimization.models.memory import free_bytes
+    from prompt_optimization.models.engine import KV_COPIES
+    from prompt_optimization.models.memory import CPU_ROWS, GPU_ROWS, free_bytes, pool_bytes
     from prompt_optimization.models.placement import JOINT
 
     outline, (needed, _, _) = found.outline, found.longest()
     yield f"weights of {outline.name}: {_size(outline.weight_bytes)} on each of {_devices(found)}"
-    rows = found.plan.compute.max_rows or DEFAULT_ROWS
-    pool = rows * needed * outline.token_bytes * KV_COPIES
-    whole = f"{rows} of the longest rows side by side: up to {_size(pool)}"
-    if found.plan.compute.max_rows == 0 and "cuda" in _devices(found):
-        whole = f"one of the longest rows: {_size(pool // rows)}; as many as fit stand side by side"
-    yield f"keys and values of {whole} (max_rows limits them)"
-    for name in dict.fromkeys(each for names in found.devices for each in names.split(JOINT)):
-        if (free := free_bytes(torch.device(name))) is not None:
-            yield f"free on {name}: {_size(free)}"
+    row = int(needed * outline.token_bytes * KV_COPIES)
+    devices = [
+        torch.device(name)
+        for name in dict.fromkeys(each for names in found.devices for each in names.split(JOINT))
+    ]
+    rows = found.plan.compute.max_rows
+    if not rows:
+        rooms = [room for device in devices if (room := pool_bytes(device)) is not None]
+        most = GPU_ROWS if any(device.type == "cuda" for device in devices) else CPU_ROWS
+        rows = max(1, min([most, *(room // row for room in rooms)]))
+    yield (
+        f"keys and values of {rows} of the longest rows side by side: up to {_size(rows * row)} "
+        "(max_rows limits them)"
+    )
+    for device in devices:
+        if (free := free_bytes(device)) is not None:
+            yield f"free on {device}: {_size(free)}"
 
 
 def _devices(found: Check) -> str:
