@@ -123,6 +123,7 @@ class Optimizer(ABC):
         initial: the initial prompt.
         incumbent: the prompt that the next step changes.
         leaderboard: the best prompts so far.
+        exhausted: why ``step`` has returned None, in words.
         grown: the step after which objectives last changed their meaning, because training rows
             were added; -1 for never.
     """
@@ -139,6 +140,7 @@ class Optimizer(ABC):
         self.tools = tools
         self.leaderboard = Leaderboard(tools.top_prompts)
         self.steps = 0
+        self.exhausted = "nothing is left to try"
         self.grown = -1
         self.initial: Entry
         self.incumbent: Entry

@@ -233,7 +233,7 @@ class Session:
             self.optimizer.load_state_dict(self._state["optimizer"])
             return str(spent)
         if made is None:
-            return "nothing is left to try"
+            return self.optimizer.exhausted
         self.result.held_out.clear()  # Held-out results from before the search was extended.
         self._found()
         log = self.store.log

@@ -135,10 +135,11 @@ class TextOptimizer(Optimizer):
         return scored
 
     def step(self) -> Step | None:
-        """As ``Optimizer.step``.
+        """As ``Optimizer.step``; None, too, when the writer has given no usable reply for too
+        long, if it gave one before.
 
         Raises:
-            InputError: the writer has given no usable reply for too long.
+            InputError: the writer has given no usable reply at all.
         """
         self._place = (self.steps, 0)
         self._dropped.clear()
@@ -159,12 +160,15 @@ class TextOptimizer(Optimizer):
         reasons = sorted(self._lost.keys() - {"same"})
         if not reasons:
             return None  # The writer has nothing new to say.
-        fix = self.fixes.get(max(reasons, key=self._lost.__getitem__), ANOTHER_WRITER)
-        raise InputError(
+        problem = (
             f"the writer '{self.writer.name}' has given no usable reply in {self._barren} steps "
-            f"({counted(self._lost)}); {fix.words}",
-            key=fix.keys,
+            f"({counted(self._lost)})"
         )
+        if len(self.known) > 1:  # What was found before is worth electing from.
+            self.exhausted = problem
+            return None
+        fix = self.fixes.get(max(reasons, key=self._lost.__getitem__), ANOTHER_WRITER)
+        raise InputError(f"{problem}; {fix.words}", key=fix.keys)
 
     def request(
         self,

@@ -164,6 +164,16 @@ def test_a_writer_that_never_gives_a_prompt_ends_the_search(make_search: MakeSea
         search.step()
 
 
+def test_a_writer_that_stops_giving_prompts_ends_the_search_with_what_there_is(
+    make_search: MakeSearch,
+) -> None:
+    replies = iter(["<prompt>count slowly</prompt>"])
+    search, _ = make_search(lambda *_: next(replies, "no tags here"), proposals=2)
+    made = [search.step() for _ in range(PATIENCE + 1)]
+    assert made[-1] is None and all(made[:-1])
+    assert "no usable reply in 5 steps (30 dropped: 30 untagged)" in search.exhausted
+
+
 @pytest.mark.parametrize(
     ("prompt", "changes", "message"),
     [
