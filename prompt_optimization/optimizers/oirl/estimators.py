@@ -208,7 +208,7 @@ class Layers(_OfPairs):
         scaler = import_module("sklearn.preprocessing").StandardScaler().fit(x, sample_weight=w)
         kind, found = import_module("sklearn.linear_model").LogisticRegression, []
         for inverse in PENALTIES if check is not None else PENALTIES[1:2]:
-            model = kind(C=inverse, max_iter=200).fit(scaler.transform(x), y, w)
+            model = kind(C=inverse, max_iter=1000, tol=1e-3).fit(scaler.transform(x), y, w)
             weights = model.coef_[0] / scaler.scale_
             intercept = model.intercept_ - weights @ scaler.mean_
             made = cls([(weights[:, None], intercept)], True, 0)

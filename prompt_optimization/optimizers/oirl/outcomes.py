@@ -78,7 +78,7 @@ class Outcomes:
     def merged(self) -> Outcomes:
         """The same with every question once; a question of both parts is one of training."""
         first: dict[str, int] = {}
-        places = np.array([first.setdefault(each, len(first)) for each in self.keys])
+        places = np.array([first.setdefault(each, len(first)) for each in self.keys], np.int64)
         kept = list({place: row for row, place in reversed([*enumerate(places)])}.values())
         rows = sorted(kept, key=lambda row: int(places[row]))
         shape = (len(first), len(self.prompts))

@@ -241,9 +241,10 @@ def test_the_published_behaviour_says_that_it_leaks() -> None:
         run(leaking, Artifacts(), PlantedEncoder(), split="table")
 
 
-def test_without_test_questions_nothing_is_measured() -> None:
+@pytest.mark.parametrize("validation", [0.0, 0.2])
+def test_without_test_questions_nothing_is_measured(validation: float) -> None:
     kept, encoder = Artifacts(), PlantedEncoder()
-    report = run(planted_table(), kept, encoder, test_share=0.0)
+    report = run(planted_table(), kept, encoder, test_share=0.0, validation=validation)
     assert report["sets"][0]["choices"] == {} and report["split"]["test"] == 0
     assert lines(report)
     assert Recommender.of(kept, encoder).measured == {"auc": None, "gain": None}
