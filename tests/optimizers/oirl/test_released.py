@@ -48,5 +48,5 @@ def test_the_released_labels_of_mawps() -> None:
     found = report()
     assert found["split"]["repeated"] == 0 and found["split"]["own_repeated"] == 1685
     (whole,) = found["sets"]
-    assert whole["kind"] == "lightgbm" and whole["seen"]["auc"] >= 0.64
+    assert whole["kind"] == "lightgbm" and whole["seen"]["auc"] >= 0.6
     assert whole["seen"]["accuracy"] > whole["seen"]["always"]
