@@ -52,7 +52,7 @@ def test_the_wheel_holds_both_packages_and_what_they_read(built: tuple[Path, Pat
         "prompt_optimization/py.typed",
         "GReaTer/py.typed",
         "prompt_optimization/tasks/official.tsv",
-        "prompt_optimization/report/page.py",
+        "prompt_optimization/report/assets/page.html",
         *(f"prompt_optimization/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")),
         f"{described}/licenses/LICENSE",
     }

@@ -52,7 +52,7 @@ def test_a_run_and_a_resume_without_what_windows_lacks(
     assert killed.returncode == 9, killed.stderr
     resumed = session("resumed")
     assert resumed.returncode == 0, resumed.stderr
-    (log,) = tmp_path.iterdir()
+    (log,) = tmp_path.glob("*.json")
     assert not set(log.name) & set('<>:"/\\|?*')
     data = json.loads(log.read_text())
     assert data["status"] == "finished"

@@ -24,7 +24,8 @@ COMMANDS = {
     "export": "a prompt in the format of another tool",
     "sweep": "a config on many tasks, queued over the GPUs",
     "track": "runs to a tracker, from their logs",
-    "report": "tables and plots from a folder of results",
+    "view": "watch runs on a page in the browser",
+    "report": "tables, or one page, from a folder of results",
     "generate-data": "write the generated task files",
     "fetch-data": "fetch the task files that their authors publish",
 }

@@ -1,6 +1,6 @@
-"""The paper's tables from a folder of logs.
+"""What a folder of logs says: the paper's tables, or one page with all runs and tables.
 
-``--format html`` writes one page with the tables and a picture of every run.
+``--format html`` writes the page of ``greater view`` as a file that needs no server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prompt_optimization.tasks.metrics.registry import METRICS as NAMES
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(program, description="Tables and plots from a folder of logs.")
+    parser = argparse.ArgumentParser(program, description="Tables or a page from a folder of logs.")
     parser.add_argument("folder", type=Path, help="logs below it count, however deep")
     parser.add_argument("--format", choices=("md", "csv", "latex", "html"), default="md")
     parser.add_argument(
@@ -45,25 +45,45 @@ def write(folder: Path, form: str, out: Path | None, metric: str) -> None:
         InputError: there is nothing to report, packages are missing, or ``out`` cannot be
             written.
     """
-    # pandas writes tables in Markdown with tabulate.
-    require_package("a report", "report", "pandas", "matplotlib", "tabulate")
-    from prompt_optimization.report.measured import read_results
-    from prompt_optimization.report.page import page
-    from prompt_optimization.report.render import FORMATS
-    from prompt_optimization.report.tables import all_tables
-
-    results = read_results(folder, metric)
-    tables = all_tables(results)
-    for reason in results.left_out:
-        print(f"left out: {reason}", file=sys.stderr)
     if form == "html":
-        read = f", read {metric}" if metric else ""
-        text = page(f"Results in {folder.resolve().name}{read}", tables, results)
         out = out or folder / "report.html"
+        text = _page(folder, metric)
     else:
-        text = FORMATS[form](tables)
+        # pandas writes tables in Markdown with tabulate.
+        require_package("a report", "report", "pandas", "tabulate")
+        from prompt_optimization.report.measured import read_results
+        from prompt_optimization.report.render import FORMATS
+        from prompt_optimization.report.tables import all_tables
+
+        results = read_results(folder, metric)
+        for reason in results.left_out:
+            print(f"left out: {reason}", file=sys.stderr)
+        text = FORMATS[form](all_tables(results))
     if out is None:
         print(text, end="")
         return
     write_whole(out, text.encode(), "out")
     print(out.resolve())
+
+
+def _page(folder: Path, metric: str) -> str:
+    """The page on all runs below ``folder``, finished or not."""
+    require_package("a report", "report", "pandas", "tabulate")
+    from prompt_optimization.report.page import standing_alone
+    from prompt_optimization.report.scan import Scan
+    from prompt_optimization.report.table_facts import table_facts
+
+    scan = Scan(folder)
+    runs = scan.runs()
+    tables = table_facts(folder, metric)
+    if not runs and "problem" in tables:
+        raise InputError(tables["problem"])
+    for reason in tables.get("left_out", ()):
+        print(f"left out of the tables: {reason}", file=sys.stderr)
+    details = {run["id"]: found for run in runs if (found := scan.run(run["id"]))}
+    kept = {name: scan.transcripts(name, flipped=True) for name in details}
+    read = f", read {metric}" if metric else ""
+    return standing_alone(
+        f"Results in {folder.resolve().name}{read}",
+        {"runs": runs, "details": details, "transcripts": kept, "tables": tables},
+    )

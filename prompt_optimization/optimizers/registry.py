@@ -48,11 +48,12 @@ def about(name: str) -> str:
 
 
 def figures_of(name: str) -> ModuleType | None:
-    """The module ``figures`` of the method called ``name``, which draws what its logs hold beside
-    what all logs do. None where there is none, also for a method that is not known here.
+    """The module ``figures`` of the method called ``name``, for what its logs hold beside what all
+    logs do, as a plot. None where there is none, also for a method that is not known here.
 
-    It has a text ``HEADING`` and a function ``draw(axes, logs)``, which fills a matplotlib axes
-    from the contents of one log or of several; only the report imports it.
+    It has the texts ``HEADING`` and ``AXES``, a function ``points(logs)`` that returns pairs of
+    numbers from the contents of one log or of several, and a function ``note(points)`` that says in
+    a line what they tell; only the report imports it.
     """
     module = f"{__package__}.{name}.figures"
     known = name in method_names() and find_spec(module) is not None

@@ -1,1 +1,1 @@
-"""From a folder of logs to tables, plots and a page."""
+"""From a folder of logs to tables and a page."""

@@ -31,12 +31,19 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table; ``note`` says how to read it and what is missing."""
+    """A titled table.
+
+    Attributes:
+        note: says how to read it and what is missing.
+        across: see above.
+        of_paper: it is one of the paper's, with the published figures.
+    """
 
     title: str
     note: str
     data: pd.DataFrame
     across: str = ""
+    of_paper: bool = False
 
 
 def all_tables(results: Results) -> list[Table]:
@@ -89,6 +96,7 @@ def table_1(found: Sequence[Measurement]) -> Table:
         "task.",
         lines,
         across="benchmark",
+        of_paper=True,
     )
 
 
@@ -185,7 +193,8 @@ def table_3(found: Sequence[Measurement]) -> Table:
         mean = mean_of(cells) if whole else None
         beside = _beside(mean, fmean(reported) if reported else None)
         lines.append({**key, "task": "mean", **_numbers(mean), **beside})
-    return _table("Table 3: prompts moved to another model", "", lines, across="task")
+    title = "Table 3: prompts moved to another model"
+    return _table(title, "", lines, across="task", of_paper=True)
 
 
 def ablations(results: Results) -> Table:
@@ -277,7 +286,9 @@ def _beside(measured: Estimate | None, reported: float | None) -> Line:
     return {"published": reported, "difference": 100 * measured.value - reported}
 
 
-def _table(title: str, note: str, lines: list[Line], across: str = "") -> Table:
+def _table(
+    title: str, note: str, lines: list[Line], across: str = "", of_paper: bool = False
+) -> Table:
     data = pd.DataFrame(lines)
     missing = int(data["measured"].isna().sum()) if "measured" in data else 0
     if missing:
@@ -285,4 +296,4 @@ def _table(title: str, note: str, lines: list[Line], across: str = "") -> Table:
     for name in ("n", "rows"):
         if name in data:
             data[name] = data[name].astype("Int64")
-    return Table(title, note, data, across)
+    return Table(title, note, data, across, of_paper)

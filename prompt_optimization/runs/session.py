@@ -293,6 +293,7 @@ class Session:
                     name: self._contender(before, found["test"][each.name])
                     for name, each in contenders.items()
                 }
+            self.store.keep_outputs(self._outputs([found["test"][each.name] for each in pair]))
             self.store.log.data["evaluation"] = evaluation
             self.store.log.write()
             if self.transfer is not None:
@@ -305,6 +306,15 @@ class Session:
         if result.groups:
             record["difference_by_group"] = compare_by_group(initial, result)
         return record
+
+    def _outputs(self, results: Sequence[HeldOut]) -> list[dict[str, Any]]:
+        """What was written on test rows, row by row, under every prompt of ``results``."""
+        by_row = zip(self.splits["test"], *(result.rows for result in results), strict=True)
+        return [
+            {"split": "test", "row": example.row, "prompt": result.prompt, **row}
+            for example, *rows in by_row
+            for result, row in zip(results, rows, strict=True)
+        ]
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -131,7 +131,7 @@ def test_data_that_cannot_be_written(call: Call, tmp_path: Path) -> None:
     assert code == 2 and err.count("\n") == 1 and err.endswith("choose another place (--out)\n")
 
 
-@pytest.mark.parametrize("package", ["pandas", "matplotlib", "tabulate"])
+@pytest.mark.parametrize("package", ["pandas", "tabulate"])
 def test_a_report_without_its_packages(
     call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
 ) -> None:

@@ -229,7 +229,7 @@ def test_a_signal_leaves_a_run_to_go_on_with(
     log = only_log(tmp_path)
     assert log["status"] == "finished" and len(log["steps"]) == done + 1
     assert [session["first_step"] for session in log["sessions"]] == [0, done]
-    assert {path.suffix for path in (tmp_path / "results").iterdir()} == {".json"}
+    assert {path.suffix for path in (tmp_path / "results").iterdir()} == {".json", ".jsonl"}
 
 
 def test_a_broken_model_is_named_and_the_log_kept(

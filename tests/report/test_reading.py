@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.report import reading
+from prompt_optimization.report.facts import details, headline, steps
 from prompt_optimization.report.measured import read_results
-from prompt_optimization.report.page import page
-from prompt_optimization.report.plots import run_figure
 from prompt_optimization.report.reading import READING, UNKNOWN
-from prompt_optimization.report.tables import ablations, all_tables, per_task, significance, table_1
+from prompt_optimization.report.table_facts import table_facts
+from prompt_optimization.report.tables import ablations, per_task, significance, table_1
 from prompt_optimization.runs.store.evaluations import read_evaluation
 from tests.report.records import (
     OLD,
@@ -186,16 +186,15 @@ def test_template_arguments_are_known_by_what_they_make(tmp_path: Path) -> None:
     assert read_results(tmp_path / "told").measurements[-1].reading["chat_template_kwargs"] == "{}"
 
 
-def test_an_old_log_is_drawn(tmp_path: Path) -> None:
-    results = read_results(folder_of(tmp_path, OLD))
-    text = page("old", all_tables(results), results)
-    assert "GReaTer: predicted and measured" in text and "ended by 2 steps" in text
-    axes = run_figure(OLD).axes
-    lines = {each.get_label(): list(each.get_ydata()) for each in axes[0].lines}
-    assert lines["incumbent"] == lines["best so far"] == [0.75, 0.5, 0.5]
-    assert lines["tried"] == [0.5], "what was given up has no objective"
-    assert len(axes) == 4
-    assert [bars.get_label() for bars in axes[-1].containers] == ["propose", "select"]
+def test_an_old_log_is_shown() -> None:
+    assert details(OLD)["figure"]["points"] == [(-0.5, -0.25)]
+    assert details(OLD)["seconds"] == {"propose": 3.0, "select": 2.0}
+    found = steps(OLD)
+    assert [each["objective"] for each in found] == [0.5, 0.5]
+    assert [each["best"]["mistakes"] for each in found] == [0.5, 0.5]
+    assert [(each["label"], each["capped"], each["taken"]) for each in found[0]["tried"]] == [
+        (" well", False, True), (" not", True, False),
+    ]  # fmt: skip
 
 
 def test_a_method_that_is_not_known_here(tmp_path: Path) -> None:
@@ -203,9 +202,10 @@ def test_a_method_that_is_not_known_here(tmp_path: Path) -> None:
     results = read_results(tmp_path)
     titles = [m.title.partition(" (")[0] for m in results.measurements]
     assert titles == ["initial prompt", "hill climbing", "initial prompt", "GReaTer"]
-    text = page("two methods", all_tables(results), results)
-    assert "hill climbing, initial prompt" in text and text.count("predicted and measured") == 1
-    assert len(run_figure(log("a", "hill climbing")).axes) == 3
+    unknown = log("a", "hill climbing")
+    assert headline(unknown)["method"] == "hill climbing" and details(unknown)["figure"] is None
+    assert steps(unknown)[0]["tried"] == steps(OLD)[0]["tried"]
+    assert [each["method"] for each in table_facts(tmp_path)["figures"]] == ["GReaTer"]
     between = significance(results.measurements).data.iloc[-1]
     assert (between["from"], between["to"]) == tuple(
         f"{name} (initial prompt 'think')" for name in ("GReaTer", "hill climbing")

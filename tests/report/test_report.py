@@ -6,9 +6,7 @@ import io
 import json
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,8 @@ import pytest
 from prompt_optimization.configs.template import get_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.optimizers.greater.figures import predicted_and_measured
-from prompt_optimization.report import plots
+from prompt_optimization.optimizers.greater.figures import note, points
+from prompt_optimization.report.facts import steps
 from prompt_optimization.report.measured import (
     Measurement,
     Results,
@@ -27,9 +25,9 @@ from prompt_optimization.report.measured import (
     read_results,
     task_label,
 )
-from prompt_optimization.report.page import page
 from prompt_optimization.report.published import BENCHMARKS, TABLE_1, TABLE_3, model_name
 from prompt_optimization.report.render import FORMATS, shown
+from prompt_optimization.report.table_facts import table_facts
 from prompt_optimization.report.tables import (
     all_tables,
     per_task,
@@ -279,47 +277,33 @@ def test_other_programs_can_read_it(folder: Path) -> None:
     assert latex.count(r"\begin{longtable}") == latex.count(r"\end{longtable}") == len(tables)
 
 
-def test_the_page_stands_alone(folder: Path) -> None:
-    results = read_results(folder)
-    text = page("A & B", all_tables(results), results)
-
-    class Seen(HTMLParser):
-        def __init__(self) -> None:
-            super().__init__()
-            self.opened: list[str] = []
-            self.links: list[str] = []
-
-        def handle_starttag(self, tag: str, attrs: Any) -> None:
-            self.opened.append(tag)
-            for name, value in attrs:
-                if name in ("src", "href", "xlink:href") and not value.startswith("#"):
-                    self.links.append(value)
-
-    seen = Seen()
-    seen.feed(text)
-    assert seen.links == [] and "script" not in seen.opened and "@import" not in text
-    assert seen.opened.count("svg") == 3 and seen.opened.count("details") == 2
-    assert "<h1>A &amp; B</h1>" in text
-    assert text == page("A & B", all_tables(results), results), "the same logs, the same page"
-
-
-def test_plots_show_what_the_log_holds(folder: Path) -> None:
+def test_figures_hold_what_the_log_does(folder: Path) -> None:
     log = next(iter(read_results(folder).runs.values()))
-    gradients, changes = predicted_and_measured([log])
+    found = points([log])
     tried = [c for step in log["steps"] for c in step["shortlist"]]
-    assert gradients == [c["gradient"] for c in tried] and len(changes) == len(tried)
+    assert [gradient for gradient, _ in found] == [c["gradient"] for c in tried]
     first = log["steps"][0]["shortlist"][0]
-    assert changes[0] == first["objective"] - log["initial"]["objective"]
-    objective = plots.run_figure(log).axes[0]
-    dots = next(each for each in objective.lines if each.get_label() == "tried")
-    assert list(dots.get_ydata()) == [
+    assert found[0][1] == first["objective"] - log["initial"]["objective"]
+    assert f"over {len(tried)} candidates" in note(found)
+    assert note(found[:1]) == ""
+    shown_steps = steps(log)
+    assert [each["objective"] for step in shown_steps for each in step["tried"]] == [
         tried["objective"] for step in log["steps"] for tried in step["tried"]
     ]
-    incumbent = next(each for each in objective.lines if each.get_label() == "incumbent")
-    assert list(incumbent.get_ydata()) == [
-        log["initial"]["objective"], *(step["incumbent"]["objective"] for step in log["steps"])
-    ]  # fmt: skip
-    ElementTree.fromstring(plots.svg(plots.run_figure(log)))
+    assert [step["objective"] for step in shown_steps] == log["losses"]
+
+
+def test_published_tables_need_a_cell_of_theirs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["Accuracy by task", "Searches and their ablations", "Differences on the same rows"]
+    found = table_facts(folder)
+    assert [table["title"] for table in found["tables"]] == own
+    assert len(found["figures"]) == 1 and len(found["left_out"]) == 2
+    some = Results(measurements=[measured("folio", "greater", "11", optimised_by=LLAMA)])
+    monkeypatch.setattr("prompt_optimization.report.measured.read_results", lambda *_: some)
+    titles = [table["title"].partition(":")[0] for table in table_facts(folder)["tables"]]
+    assert titles[-1] == "Table 1" and "Table 3" not in titles
 
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:
@@ -329,7 +313,7 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
 
     done = report(folder, "--format", "html", "--out", tmp_path / "x.html")
     assert done.returncode == 0 and (tmp_path / "x.html").stat().st_size > 50_000
-    assert done.stderr.count("left out:") == 2
+    assert done.stderr.count("left out of the tables:") == 2
     for missing in (tmp_path / "none", tmp_path):
         failed = report(missing)
         assert failed.returncode == 2 and failed.stderr.startswith("error: folder")

@@ -162,8 +162,17 @@ def test_a_log_on_disk_is_the_log_in_memory(make_session: MakeSession, tmp_path:
     last = Last()
     session = make_session(last, path=tmp_path / "run.json", max_steps=2)
     session.run()
-    assert json.loads((tmp_path / "run.json").read_text()) == session.store.log.data
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    log = session.store.log.data
+    assert json.loads((tmp_path / "run.json").read_text()) == log
+    outputs = tmp_path / "run.json.outputs.jsonl"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", outputs.name]
+    test = log["evaluation"]["test"]
+    written = [json.loads(line) for line in outputs.read_text().splitlines()]
+    prompts = [test[key]["prompt"] for key in ("initial", "best")]
+    assert [each["prompt"] for each in written] == 3 * prompts
+    assert [each["row"] for each in written[::2]] == [13, 14, 15]
+    hits = "".join(str(each["strict"]) for each in written[1::2])
+    assert hits == test["best"]["hits"]["strict"] and all(each["reasoning"] for each in written)
     assert last.event is not None and last.event.log == tmp_path / "run.json"
 
 

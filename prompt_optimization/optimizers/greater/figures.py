@@ -5,42 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
 from scipy.stats import spearmanr
 
-HEADING = "predicted and measured"
-
-COLOUR = "#1f5fa8"
-
-
-def draw(axes: Axes, logs: Sequence[dict[str, Any]]) -> None:
-    """Draw the gradient of every candidate in ``logs`` against its measured change, with their
-    rank correlation."""
-    gradients, changes = predicted_and_measured(logs)
-    axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.plot(gradients, changes, ".", color=COLOUR, alpha=0.6)
-    title = "gradient against measured change"
-    if len(set(gradients)) > 2 and len(set(changes)) > 2:
-        correlation = spearmanr(gradients, changes)
-        title += f"\nSpearman {correlation.statistic:+.2f} over {len(gradients)} candidates"
-    axes.set(xlabel="token's gradient (normalised)", ylabel="change of objective", title=title)
-    axes.grid(alpha=0.3)
+HEADING = "gradient against measured change"
+AXES = ("token's gradient (normalised)", "change of objective")
 
 
-def predicted_and_measured(logs: Iterable[dict[str, Any]]) -> tuple[list[float], list[float]]:
+def points(logs: Iterable[dict[str, Any]]) -> list[tuple[float, float]]:
     """Per candidate its gradient, and the objective it had minus the incumbent's on the same rows.
 
     Candidates without a gradient, and those that were given up before they had run on all rows,
     are left out.
     """
-    gradients, changes = [], []
+    found = []
     for log in logs:
         before = log["initial"]
         for step in log["steps"]:
             for candidate in step["shortlist"]:
                 whole = not candidate["capped"] and candidate["samples"] == before["samples"]
                 if whole and "gradient" in candidate:
-                    gradients.append(candidate["gradient"])
-                    changes.append(candidate["objective"] - before["objective"])
+                    change = candidate["objective"] - before["objective"]
+                    found.append((candidate["gradient"], change))
             before = step["incumbent"]
-    return gradients, changes
+    return found
+
+
+def note(found: Sequence[tuple[float, float]]) -> str:
+    """The rank correlation of ``points``; empty where there is none."""
+    gradients, changes = zip(*found, strict=True) if found else ((), ())
+    if len(set(gradients)) < 3 or len(set(changes)) < 3:
+        return ""
+    correlation = spearmanr(gradients, changes)
+    return f"Spearman's rank correlation {correlation.statistic:+.2f} over {len(found)} candidates"

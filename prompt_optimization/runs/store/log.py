@@ -185,7 +185,7 @@ def checked_log(path: Path, data: Any) -> dict[str, Any]:
     return log
 
 
-def method_of(log: dict[str, Any]) -> str:
+def method_of(log: Mapping[str, Any]) -> str:
     """The method of a log; those from before there were several do not say."""
     return str(log.get("method", DEFAULT))
 

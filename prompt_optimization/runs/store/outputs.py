@@ -24,6 +24,11 @@ BEGINNING = b'{"task": "'
 OutputKey = tuple[Any, ...]
 
 
+def run_outputs_path(log: Path) -> Path:
+    """Where the outputs on the test rows of the run with this log are."""
+    return log.with_name(f"{log.name}.outputs.jsonl")
+
+
 def outputs_path(prefix: str) -> Path:
     """Where the outputs of the evaluation with this ``result_prefix`` are."""
     return user_path(f"{prefix}.outputs.jsonl")

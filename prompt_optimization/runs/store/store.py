@@ -6,11 +6,13 @@ ahead; opening trims it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+import json
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.files import write_whole
 from prompt_optimization.optimizers.artifacts import Artifacts
 from prompt_optimization.runs.store.artifacts import (
     ArtifactFolder,
@@ -30,7 +32,8 @@ from prompt_optimization.runs.store.identity import (
     differences,
     made_differently,
 )
-from prompt_optimization.runs.store.log import RunLog
+from prompt_optimization.runs.store.log import PLACE, RunLog
+from prompt_optimization.runs.store.outputs import run_outputs_path
 from prompt_optimization.runs.store.replies import ReplyLog, replies_path
 from prompt_optimization.signals import shielded
 
@@ -70,6 +73,7 @@ class Store:
         if path is not None:
             checkpoint_path(path).unlink(missing_ok=True)
             replies_path(path).unlink(missing_ok=True)
+            run_outputs_path(path).unlink(missing_ok=True)
             remove_artifacts(path)
         return cls(RunLog.create(path, params, environment), None, keep=keep)
 
@@ -173,6 +177,16 @@ class Store:
             session = len(self.log.data["sessions"]) - 1
             checkpoint = Checkpoint(self.log.run, session, search, held_out)
             save_checkpoint(checkpoint_path(self.log.path), checkpoint)
+
+    def keep_outputs(self, records: Sequence[dict[str, Any]]) -> None:
+        """Keep what the model wrote on test rows beside the log.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self.log.path is not None:
+            lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            write_whole(run_outputs_path(self.log.path), lines.encode(), PLACE)
 
     def finish(self, status: str, **fields: Any) -> None:
         """Write the final status; a finished run needs no checkpoint, unless more may follow."""
