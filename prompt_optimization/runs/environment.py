@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.models.chat import ChatFormat
-from prompt_optimization.models.memory import free_bytes, pool_bytes
+from prompt_optimization.models.memory import pool_bytes
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.placement import JOINT
 from prompt_optimization.models.worker import Worker
@@ -108,10 +108,8 @@ def describe_model(worker: Worker) -> dict[str, Any]:
         "device_name": JOINT.join(torch.cuda.get_device_name(each) for each in model.devices)
         if model.device.type == "cuda"
         else f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "memory": {
-            str(device): {"free": free_bytes(device), "pool": pool_bytes(device)}
-            for device in model.devices
-        },
+        # What rows side by side may take, in bytes.
+        "pool_bytes": {str(device): pool_bytes(device) for device in model.devices},
         "dtype": str(model.model.dtype).removeprefix("torch."),
         "attention": model.model.config._attn_implementation,
         "model": model.name,
