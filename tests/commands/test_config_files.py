@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-OPTIMIZE = (
-    "import sys; from prompt_optimization.commands.optimize import main;"
-    "sys.exit(main(sys.argv[1:], 'greater optimize'))"
-)
+from prompt_optimization.commands import flags
+from prompt_optimization.runs.config import values_of
+from tests.said import said
+
 BASE = """
 from prompt_optimization.configs.template import get_config as template_config
 
@@ -23,17 +21,14 @@ def get_config():
 """
 
 
-def refused(path: Path, *flags: str) -> str:
+def refused(path: Path, *given: str) -> str:
     """What is said of the file; an error of one line with exit code 2."""
-    done = subprocess.run(
-        [sys.executable, "-c", OPTIMIZE, f"--config={path}", *flags], capture_output=True, text=True
-    )
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
+    found = said(f"--config={path}", *given)
+    assert (found.code, found.out) == (2, "")
+    return found.err
 
 
-@pytest.mark.parametrize("flags", [(), ("--config.n_steps=2",)])
+@pytest.mark.parametrize("given", [(), ("--config.n_steps=2",)])
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -47,19 +42,19 @@ def refused(path: Path, *flags: str) -> str:
     ],
 )
 def test_a_file_that_is_no_config(
-    tmp_path: Path, text: str, reason: str, flags: tuple[str, ...]
+    tmp_path: Path, text: str, reason: str, given: tuple[str, ...]
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(text)
-    said = refused(path, *flags)
-    assert said.startswith(f"error: config file '{path}' cannot be read")
-    assert said.endswith("for instance --config=demo\n")
+    words = refused(path, *given)
+    assert words.startswith(f"error: config file '{path}' cannot be read")
+    assert words.endswith("for instance --config=demo\n")
     # Where values are overridden, what is no config is asked for them first.
-    assert reason in said or (flags and "'int'" in said)
+    assert reason in words or (given and "'int'" in words)
 
 
 @pytest.mark.parametrize(
-    ("line", "flags", "words"),
+    ("line", "given", "words"),
     [
         ("config.topkk = 3", (), "the config has the unknown key 'topkk'; did you mean 'topk'?"),
         ("del config['topk']", (), "the config has no 'topk'; let its get_config begin with"),
@@ -72,32 +67,26 @@ def test_a_file_that_is_no_config(
     ],
 )
 def test_a_config_with_other_keys(
-    tmp_path: Path, line: str, flags: tuple[str, ...], words: str
+    tmp_path: Path, line: str, given: tuple[str, ...], words: str
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(BASE.format(line))
-    assert words in refused(path, *flags)
-
-
-SHOW = """
-import sys
-from prompt_optimization.commands import flags
-from prompt_optimization.runs.config import values_of
-key, *given = sys.argv[1:]
-def show(_):
-    print(values_of(flags.CONFIG.value)[key])
-sys.exit(flags.execute(show, given, "", ""))
-"""
+    assert words in refused(path, *given)
 
 
 def shown(key: str, *given: str) -> str:
     """What the setting ``key`` is after these arguments."""
-    command = [sys.executable, "-c", SHOW, key, *given]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.rstrip("\n")
+
+    def show(arguments: list[str], program: str) -> int:
+        return flags.execute(lambda _: print(values_of(flags.CONFIG.value)[key]), arguments, "", "")
+
+    found = said(*given, main=show)
+    assert found.code == 0, found.err
+    return found.out.rstrip("\n")
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("given", "expected"),
     [
         (["chat_template_kwargs.date=tomorrow"], {"date": "tomorrow"}),
         (["model.chat_template_kwargs.date=never"], {"date": "never"}),
@@ -110,12 +99,12 @@ def shown(key: str, *given: str) -> str:
     ],
 )
 def test_a_dict_is_set_as_a_whole_or_by_its_keys(
-    tmp_path: Path, flags: list[str], expected: dict[str, Any]
+    tmp_path: Path, given: list[str], expected: dict[str, Any]
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(BASE.format("config.chat_template_kwargs.date = 'today'"))
-    given = [f"--config.{flag}" for flag in flags]
-    assert shown("chat_template_kwargs", f"--config={path}", *given) == str(expected)
+    changes = [f"--config.{change}" for change in given]
+    assert shown("chat_template_kwargs", f"--config={path}", *changes) == str(expected)
 
 
 def test_a_text_of_several_words_is_a_list_of_one() -> None:
