@@ -13,6 +13,7 @@ from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
 from prompt_optimization.optimizers.base import Entry
 from prompt_optimization.paths import user_path
+from prompt_optimization.report.notebook import notebook_html
 from prompt_optimization.runs.recommend import open_recommender as open_recommender
 from prompt_optimization.scoring.held_out import HeldOut
 
@@ -187,11 +188,12 @@ class GreaterOutputs(dict[str, list[str]]):
         require_package("to_dataframe", "report", "pandas")
         return import_module("pandas").DataFrame([_flat(prompt) for prompt in self.prompts])
 
+    def _repr_html_(self) -> str:
+        return notebook_html(self.initial, self.prompts, self.history)
+
     def __repr__(self) -> str:
-        return (
-            f"GreaterOutputs({self.status}: {len(self)} questions, {len(self.prompts)} prompts, "
-            f"{len(self.history)} rounds)"
-        )
+        many = f"{len(self)} questions, {len(self.prompts)} prompts, {len(self.history)} rounds"
+        return f"GreaterOutputs({self.status}: {many})"
 
 
 def _flat(prompt: Prompt) -> dict[str, Any]:

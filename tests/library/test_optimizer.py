@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_the_published_usage(
     assert min(step.best for step in outputs.history) == objectives[0]
     assert outputs.status == "finished" and "6 rounds" in repr(outputs)
     assert json.loads(outputs.to_json(tmp_path / "out.json"))["prompts"][0]["text"] == outputs.best
+    assert outputs.best in unescape(outputs._repr_html_())
     frame = outputs.to_dataframe()
     assert frame["objective"].tolist() == objectives and frame["text"][0] == outputs.best
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import shift
+from prompt_optimization.models.kept import KeptModels
 from prompt_optimization.paths import data_folder
-from tests.runs.harness import carry_out
+from prompt_optimization.runs.display import Display
+from prompt_optimization.runs.run import run
+from tests.runs.harness import values
 
 FLAGS = {
     "train_data": data_folder() / "BBH" / "one_step_arithmetic.json",
     "devices": "cpu",
     "dtype": "float32",
-    "n_train_data": 4,
-    "n_dev_data": 2,
-    "n_test_data": 2,
-    "max_new_tokens": 6,
-    "answer_tokens": 4,
+    "n_train_data": 3,
+    "n_dev_data": 1,
+    "n_test_data": 1,
+    "max_new_tokens": 4,
+    "answer_tokens": 2,
     "n_steps": 1,
     "top_prompts": 1,
-    "writer.max_tokens": 12,
+    "writer.max_tokens": 10,
     "writer.accept_raw": True,
 }
 
@@ -47,15 +51,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def kept() -> Iterator[KeptModels]:
+    """The model, loaded and checked once for all methods."""
+    with KeptModels() as models:
+        yield models
+
+
 @pytest.mark.smollm2
 @pytest.mark.parametrize("method", SETTINGS)
-def test_a_search(method: str, tmp_path: Path) -> None:
+def test_a_search(method: str, kept: KeptModels, tmp_path: Path) -> None:
     own = {f"{method}.{name}": value for name, value in SETTINGS[method].items()}
     flags = FLAGS | own | {"method": method, "result_prefix": tmp_path / "run"}
     if method == "robust":
         shift.main(tmp_path)  # two groups
         flags |= {"train_data": tmp_path / "one_step_arithmetic.csv", "n_steps": 3}
-    log = carry_out(flags).data
+    log = run(values(flags), Display(verbose=False), kept.open).data
     assert log["status"] == "finished" and len(log["steps"]) == flags["n_steps"]
     assert log["steps"][0]["tried"]
     assert log["best"][0]["objective"] <= log["initial"]["objective"]
