@@ -61,7 +61,7 @@ def said(*arguments: str, main: Callable[..., int] = optimize.main) -> Said:
         finally:
             sys.argv = argv
             # A config is loaded as a module of this name, over what one before has left in it.
-            sys.modules.pop(flags.CONFIG.name, None)
+            sys.modules.pop(f"{flags.CONFIG.name}_config", None)
     found = Said(code, out.getvalue().decode(), err.getvalue().decode())
     found.check()
     return found
