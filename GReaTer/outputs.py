@@ -64,9 +64,8 @@ class Prompt:
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         held_out = {"dev": self.dev, "test": self.test}
-        return asdict(replace(self, dev=None, test=None)) | {
-            name: result.as_dict() for name, result in held_out.items() if result
-        }
+        found = {name: result.as_dict() for name, result in held_out.items() if result}
+        return asdict(replace(self, dev=None, test=None)) | found
 
 
 @dataclass(frozen=True)
@@ -153,8 +152,7 @@ class GreaterOutputs(dict[str, list[str]]):
             raise ValueError(f"{self.status} before any prompt was evaluated")
         if len(self.initial) > 1:
             raise ValueError(
-                f"{len(self.initial)} prompts were optimised; look up outputs[question], or go "
-                "through outputs.prompts"
+                f"{len(self.initial)} prompts were optimised; see outputs[question] or .prompts"
             )
         return self.prompts[0]
 

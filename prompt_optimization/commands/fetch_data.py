@@ -6,7 +6,6 @@ unchanged, are left alone.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import data_folder
 from prompt_optimization.tasks.official import SOURCES, fetch, is_fetched, official_files
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program, description="Fetch the data as their authors publish them."
     )
     parser.add_argument("benchmarks", nargs="+", choices=sorted(SOURCES))

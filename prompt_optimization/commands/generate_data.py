@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
 from prompt_optimization.paths import data_folder
@@ -14,7 +14,7 @@ from prompt_optimization.tasks.generate import TASKS, table
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program, description="Write the generated look-alike tasks of BIG-Bench Hard."
     )
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="all when left out")

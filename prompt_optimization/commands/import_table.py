@@ -6,17 +6,17 @@ labels as an npz, with their --questions.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program, description="Make a table of outcomes out of what others have logged."
     )
     source = parser.add_mutually_exclusive_group(required=True)

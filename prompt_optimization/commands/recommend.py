@@ -5,17 +5,17 @@ Asks no language model: a sentence encoder and a reward model answer in millisec
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program, description="Recommend a prompt for each question, without a language model."
     )
     parser.add_argument(

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
@@ -18,14 +18,14 @@ from prompt_optimization.tasks.metrics.registry import METRICS as NAMES
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(program, description="Tables or a page from a folder of logs.")
+    parser = Arguments(program, description="Tables or a page from a folder of logs.")
     parser.add_argument("folder", type=Path, help="logs below it count, however deep")
     parser.add_argument("--format", choices=("md", "csv", "latex", "html"), default="md")
     parser.add_argument(
         "--out", type=Path, help="a file; else the screen, and for html FOLDER/report.html"
     )
     parser.add_argument(
-        "--reading", choices=dict.fromkeys((*METRICS, *NAMES)), default="",
+        "--reading", choices=dict.fromkeys((*METRICS, *NAMES)), default="", metavar="METRIC",
         help="how answers are read; else each result by the metric that counted when it was made, "
         "which is usually strict: to the letter",
     )  # fmt: skip

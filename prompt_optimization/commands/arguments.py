@@ -1,0 +1,13 @@
+"""Arguments of the commands that take no settings; a mistake is one sentence, as everywhere."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+
+class Arguments(argparse.ArgumentParser):
+    """A parser whose errors take a line, and name the help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; '{self.prog} --help' says what there is\n")
