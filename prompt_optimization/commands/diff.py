@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.commands.screen import put
 from prompt_optimization.errors import InputError
 from prompt_optimization.report.contrast import Paired, paired, settings_that_differ
@@ -23,7 +23,7 @@ MARKS = {SAME: ("", ""), GONE: ("[-", "-]"), NEW: ("{+", "+}")}
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program,
         description="What sets two runs apart: settings, prompts word by word, and the paired "
         "difference on the test rows that they share. A prompt's text may stand in a run's place.",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.commands.show import shown
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
@@ -25,7 +26,7 @@ FORMATS = {
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A run's prompt in the format of another tool:\n\n"

@@ -9,26 +9,35 @@ from importlib.metadata import version
 
 from prompt_optimization.errors import did_you_mean
 
-# By name, in the order in which they are shown; each is a module of this package.
-COMMANDS = {
-    "optimize": "optimise a prompt for a task",
-    "check": "a dry run: rows, layout, memory and time, before anything is searched",
-    "compare": "several methods at one budget, each with several seeds",
-    "evaluate": "score any prompt on any split by any model",
-    "recommend": "a prompt for each question, by a run of the method oirl, without a model",
-    "oirl": "the method oirl from a table of outcomes, without a model",
-    "import-table": "a table of outcomes out of what others have logged",
-    "list": "the runs below a folder",
-    "show": "the prompt that a run has found",
-    "diff": "what sets two runs or two prompts apart",
-    "export": "a prompt in the format of another tool",
-    "sweep": "a config on many tasks, queued over the GPUs",
-    "track": "runs to a tracker, from their logs",
-    "view": "watch runs on a page in the browser",
-    "report": "tables, or one page, from a folder of results",
-    "generate-data": "write the generated task files",
-    "fetch-data": "fetch the task files that their authors publish",
+# By heading and name, in the order in which they are shown; each is a module of this package.
+SECTIONS = {
+    "Search:": {
+        "optimize": "optimise a prompt for a task",
+        "check": "a dry run: rows, layout, memory and time, before anything is searched",
+        "compare": "several methods at one budget, each with several seeds",
+        "sweep": "a config on many tasks, queued over the GPUs",
+        "oirl": "the method oirl from a table of outcomes, without a model",
+    },
+    "Follow and compare results:": {
+        "view": "watch runs on a page in the browser",
+        "list": "the runs below a folder",
+        "show": "the prompt that a run has found",
+        "diff": "what sets two runs or two prompts apart",
+        "evaluate": "score any prompt on any split by any model",
+        "report": "tables, or one page, from a folder of results",
+        "track": "runs to a tracker, from their logs",
+    },
+    "Use what was found:": {
+        "export": "a prompt in the format of another tool",
+        "recommend": "a prompt for each question, by a run of the method oirl, without a model",
+    },
+    "Data:": {
+        "import-table": "a table of outcomes out of what others have logged",
+        "generate-data": "write the generated task files",
+        "fetch-data": "fetch the task files that their authors publish",
+    },
 }
+COMMANDS = {name: does for section in SECTIONS.values() for name, does in section.items()}
 
 
 def main() -> int:
@@ -61,13 +70,14 @@ def main() -> int:
 def usage() -> str:
     """Every command with what it does."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {does}" for name, does in COMMANDS.items()]
+    lines = []
+    for heading, names in SECTIONS.items():
+        lines += [heading, *(f"  {name:{width}}  {COMMANDS[name]}" for name in names), ""]
     return "\n".join(
         [
             "usage: greater COMMAND [FLAG ...]",
             "",
             *lines,
-            "",
             "greater COMMAND --help says more; greater --version says which version this is.",
         ]
     )

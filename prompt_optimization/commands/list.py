@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.commands.screen import put
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
@@ -18,7 +18,7 @@ from prompt_optimization.report.overview import overview, shared, table
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program,
         description="The runs below a folder, oldest first: what became of them, and what they "
         "gained on test rows, in points with a 95 % interval.",

@@ -26,8 +26,8 @@ def main(arguments: Sequence[str], program: str) -> int:
     )
     parser.add_argument(
         "--reading", choices=dict.fromkeys((*METRICS, *NAMES)), default="", metavar="METRIC",
-        help="how answers are read; else each result by the metric that counted when it was made, "
-        "which is usually strict: to the letter",
+        help=f"how answers are read, by one of {', '.join((*METRICS, *NAMES))}; else each result "
+        "by the metric that counted when it was made, which is usually strict: to the letter",
     )  # fmt: skip
     given = parser.parse_args(arguments)
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 from prompt_optimization.report.found import Found, find
 from prompt_optimization.report.record import prompt_record
@@ -16,7 +16,7 @@ FORMS = ("text", "template", "chat", "json")
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program,
         description="The prompt that a run has found: what dev has elected, or the best one so "
         "far. A run is a log's file, its result_prefix, its name as 'greater list' shows it, or "

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.commands.flags import check_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import data_folder, user_path
@@ -79,7 +80,7 @@ def sweep(given: argparse.Namespace, keys: Sequence[str]) -> int:
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program,
         description="Run a config on many tasks: a queue over the GPUs, or one task after another "
         "on a CPU. Every further --config.KEY=VALUE goes to all runs. The same command continues "

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
 from prompt_optimization.report.found import find
 from prompt_optimization.runs.store.collection import read_collection
-from prompt_optimization.runs.track import Track
 from prompt_optimization.runs.trackers import TRACKERS, check_tracker
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         program,
         description="Send runs to a tracker, from their logs. What is there of them from before is "
         "replaced. --config.track=NAME of greater optimize does it while a run goes on.",
@@ -40,6 +39,8 @@ def fill_in(folder: Path, name: str) -> int:
         InputError: there is no log, or the tracker's package is missing.
     """
     check_tracker(name, "to")
+    from prompt_optimization.runs.track import Track  # loads torch, which the help does without
+
     found = read_collection(folder) if folder.is_dir() else None
     runs = {(run := find(str(folder))).path: run.log} if found is None else found.logs
     for reason in found.left_out if found else ():

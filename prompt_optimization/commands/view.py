@@ -5,18 +5,18 @@ The page shows runs of other processes and, on a shared disk, of other machines.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = argparse.ArgumentParser(program, description="Watch runs on a page in the browser.")
+    parser = Arguments(program, description="Watch runs on a page in the browser.")
     parser.add_argument("folder", help="runs below it are shown, however deep")
     parser.add_argument("--port", type=int, default=0, help="default: one that is free")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
