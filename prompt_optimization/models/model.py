@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.models import worker as jobs
@@ -157,9 +158,7 @@ class Model:
             FloatingPointError: the model's logits are not finite.
             InputError: the memory does not hold one row.
         """
-        shared = min(common_length(self.prefix, prompt) for prompt in prompts)
-        if shared < len(self.prefix):
-            self.move_prefix(self.prefix[:shared])
+        self._share_prefix(prompts)
         costs = [self._cost(example, decoding) for example in examples]
 
         def by_prompt(by_example: list[tuple[Outcome, ...]]) -> list[list[Outcome]]:
@@ -170,6 +169,30 @@ class Model:
         # One piece a worker: a token costs less in a larger pool (docs/lab_notes.md).
         arguments = (prompts, decoding)
         return self.submit_each(jobs.run, examples, costs, arguments, pieces=1).then(by_prompt)
+
+    def submit_reread(
+        self,
+        prompts: Sequence[Ids],
+        decoding: Decoding,
+        asked: Sequence[tuple[int, Sequence[Ids]]],
+    ) -> Future[NDArray[np.floating[Any]]]:
+        """Read reasonings of training examples again after every prompt; see ``reread``.
+
+        Args:
+            decoding: what drew them.
+            asked: examples by number with their reasonings, the same number each.
+
+        Returns:
+            the reasonings' log-probabilities in nats: [asked, prompts, reasonings].
+
+        Raises:
+            FloatingPointError: a log-probability is not finite.
+            InputError: the memory does not hold one row.
+        """
+        self._share_prefix(prompts)
+        costs = [sum(len(reasoning) + 1 for reasoning in own) for _, own in asked]
+        arguments = (prompts, decoding)
+        return self.submit_each(jobs.reread_rows, asked, costs, arguments, pieces=4).then(np.stack)
 
     def submit_each(
         self,
@@ -242,6 +265,12 @@ class Model:
     def close(self) -> None:
         """Let the workers go."""
         self.executor.close()
+
+    def _share_prefix(self, prompts: Sequence[Ids]) -> None:
+        """Have no more of the prompt cached than all of ``prompts`` begin with."""
+        shared = min(common_length(self.prefix, prompt) for prompt in prompts)
+        if shared < len(self.prefix):
+            self.move_prefix(self.prefix[:shared])
 
     def _cost(self, example: int, decoding: Decoding) -> float:
         """Expected tokens of a row; its reasoning will be about as long as the last time."""

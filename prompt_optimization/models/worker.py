@@ -22,6 +22,7 @@ from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import load_model
 from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.reread import reread
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.tasks.examples import Example
@@ -141,6 +142,18 @@ def run(
     """Let ``prompts`` reason and answer on training examples: per example one outcome a prompt."""
     outcomes = worker.engine.run(worker.examples, prompts, decoding, examples)
     return list(zip(*outcomes, strict=True))
+
+
+def reread_rows(
+    worker: Worker,
+    asked: Sequence[tuple[int, Sequence[Ids]]],
+    prompts: Sequence[Ids],
+    decoding: Decoding,
+) -> list[NDArray[np.floating[Any]]]:
+    """Log-probabilities of reasonings of training examples after ``prompts``, at the temperature
+    that drew them: per asked example [prompts, reasonings]."""
+    found = reread(worker.engine, worker.examples, asked, prompts, decoding)
+    return [np.array([[each.log_prob for each in own] for own in by_prompt]) for by_prompt in found]
 
 
 def run_block(

@@ -236,6 +236,24 @@ class Scorer:
             self._known.popitem(last=False)
         return found
 
+    def draw_reasonings(
+        self, prompt: str, rows: Sequence[Row], sampling: Sampling, draws: int
+    ) -> list[tuple[Outcome, ...]]:
+        """Let ``prompt`` reason on ``rows``, ``draws`` times: by draw and row.
+
+        What is drawn does not enter the objective and is not remembered.
+
+        Raises:
+            As ``score``.
+        """
+        drawn = []
+        for number in range(draws):
+            self.activity.progress(number, draws)
+            (found,) = self._run_draw([prompt], rows, replace(sampling, draw=number))
+            drawn.append(tuple(found[row] for row in rows))
+        self.activity.progress(draws, draws)
+        return drawn
+
     def transcripts(self, prompt: str, examples: Sequence[int]) -> list[Transcript]:
         """What the first model was asked under ``prompt`` and what it wrote, example by example.
 

@@ -65,6 +65,14 @@ OWN: dict[str, dict[str, Any]] = {
 
 METHODS = method_names()
 
+# Ways of a method that keep more of their own than a setting: (method, its settings).
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "greater with the likelihood ratio": (
+        "greater",
+        {"shortlist": "likelihood_ratio", "draws": 2, "accept": "anneal"},
+    ),
+}
+
 
 def objective_of(method: str) -> str:
     """One that the method can minimise."""
@@ -72,24 +80,24 @@ def objective_of(method: str) -> str:
     return "loss" if "loss" in able else able[0]
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=[*METHODS, *WAYS])
 def shared_flags(
     request: pytest.FixtureRequest,
     small_run: dict[str, Any],
     grouped_file: Path,
     encoder_folder: Path,
 ) -> Iterator[dict[str, Any]]:
-    own = OWN.get(request.param, {})
+    method, own = WAYS.get(request.param, (request.param, OWN.get(request.param, {})))
     with pytest.MonkeyPatch.context() as patch:
         # Methods that write ask a script; the processes that are killed inherit it.
         script_writers(patch)
         yield (
             small_run
-            | {f"{request.param}.{name}": value for name, value in own.items()}
+            | {f"{method}.{name}": value for name, value in own.items()}
             | {
-                "method": request.param,
-                "objective": objective_of(request.param),
-                **({"train_data": grouped_file} if request.param == "robust" else {}),
+                "method": method,
+                "objective": objective_of(method),
+                **({"train_data": grouped_file} if method == "robust" else {}),
                 "n_train_data": 4,
                 "n_dev_data": 3,
                 "n_test_data": 3,
@@ -132,10 +140,9 @@ def whole(shared_flags: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         self: Engine, examples: Any, prompts: Any, decoding: Any, indices: Any = None
     ) -> list[list[Outcome]]:
         rows = range(len(examples)) if indices is None else indices
-        draw = decoding.sampling and decoding.sampling.draw
         for prompt in prompts:
             for row in rows:
-                computed[prompt, examples.examples[row].question, draw] += 1
+                computed[prompt, examples.examples[row].question, decoding.sampling] += 1
         return run(self, examples, prompts, decoding, indices)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -18,6 +18,7 @@ from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.optimizers.random.search import RandomSearch
 from prompt_optimization.tasks.templates import END
 from prompt_optimization.tasks.texts import lacking_words
+from tests import plain
 from tests.conftest import PLACES, PROMPT
 
 SHORT = " think step by step"
@@ -183,12 +184,14 @@ def test_the_same_seed_gives_the_same_run(make_search: MakeSearch) -> None:
 
 
 @pytest.mark.parametrize("place", [END, "system"])
-def test_a_search_goes_on_from_its_state(make_search: MakeSearch, place: str) -> None:
-    whole = make_search(annealed(), steps=8, template=place)
+@pytest.mark.parametrize("rule", ["gradient", "likelihood_ratio"])
+def test_a_search_goes_on_from_its_state(make_search: MakeSearch, place: str, rule: str) -> None:
+    settings = annealed(shortlist=rule)
+    whole = make_search(settings, steps=8, template=place)
     steps = [whole.step() for _ in range(4)]
     state, known, rng = whole.state_dict(), whole.scorer.state_dict(), whole.tools.rng.getstate()
     rest = [whole.step() for _ in range(4)]
-    other = make_search(annealed(), steps=8, template=place)
+    other = make_search(settings, steps=8, template=place)
     other.scorer.load_state_dict(known)
     other.load_state_dict(state)
     other.tools.rng.setstate(rng)
@@ -219,6 +222,88 @@ def test_the_random_search_takes_no_gradient(make_search: MakeSearch) -> None:
     assert set(tried(step)) <= set(proposed(step))
     assert not any("gradient" in each for each in step.details["proposals"])
     assert "differentiated" not in search.scorer.ledger.tokens
+
+
+def by_ratio(**changes: Any) -> GreaterSettings:
+    return settings_for(shortlist="likelihood_ratio", draws=3, **changes)
+
+
+def ratios(step: Step) -> list[float]:
+    return [each["likelihood_ratio"] for each in step.details["proposals"]]
+
+
+def test_the_likelihood_ratio_is_read_off_the_incumbents_draws(make_search: MakeSearch) -> None:
+    search = make_search(by_ratio(accept="improve"), n=2, steps=1)
+    incumbent = search.scorer.ids(PROMPT)
+    (step,) = run(search)
+    told = dict(zip(proposed(step), ratios(step), strict=True))
+    assert tried(step) == sorted(proposed(step), key=told.__getitem__)[:3]
+    assert not any("gradient" in each for each in step.details["proposals"])
+    assert "differentiated" not in search.scorer.ledger.tokens
+    draws = search.draws
+    assert draws is not None and draws.text == PROMPT
+    assert (
+        len(draws.outcomes) == 3
+        and len({tuple(o.reasoning for o in d) for d in draws.outcomes}) > 1
+    )
+    # The same by the plain path, for the first proposal.
+    model = search.models[0].executor.worker.model
+    samples = search.models[0].executor.worker.examples
+    position, token = step.details["position"], proposed(step)[0]
+    edited = (*incumbent[:position], token, *incumbent[position + 1 :])
+
+    def log_prob(prompt: Any, sample: int, reasoning: Any) -> float:
+        context = [*samples.before[sample], *prompt, *samples.after[sample]]
+        shares = (plain.logits(model, [*context, *reasoning]) / 0.7).log_softmax(-1)
+        ended = [] if len(reasoning) == 5 else [shares[-1, sorted(model.stop_ids)].logsumexp(0)]
+        own = [shares[len(context) - 1 + i, token] for i, token in enumerate(reasoning)]
+        return float(sum([*own, *ended]))
+
+    total = 0.0
+    for sample in range(2):
+        outcomes = [draw[sample] for draw in draws.outcomes]
+        for number, outcome in enumerate(outcomes):
+            others = [each.loss for i, each in enumerate(outcomes) if i != number]
+            change = log_prob(edited, sample, outcome.reasoning)
+            change -= log_prob(incumbent, sample, outcome.reasoning)
+            total += (outcome.loss - sum(others) / 2) * max(-5, min(5, change)) / 6
+    assert ratios(step)[0] == pytest.approx(total, abs=1e-3)
+
+
+def test_reasonings_are_drawn_once_for_an_incumbent(make_search: MakeSearch) -> None:
+    search = make_search(by_ratio(accept="improve"), steps=16)
+    ledger, spent, texts = search.scorer.ledger, [], []
+    for _ in range(16):
+        texts.append(search.incumbent.text)
+        before = ledger.evaluations + ledger.reused
+        step = search.step()
+        assert step is not None
+        spent.append(ledger.evaluations + ledger.reused - before - 6 * len(step.tried))
+    new = [i == 0 or texts[i] != texts[i - 1] for i in range(16)]
+    assert spent == [6 * 3 if fresh else 0 for fresh in new] and 1 < sum(new) < 16
+
+
+def test_more_rows_are_drawn_anew(make_search: MakeSearch) -> None:
+    growing = by_ratio(
+        accept="improve", progressive_goals=True, progressive_group=2, loss_threshold=1e9
+    )
+    search = make_search(growing, steps=3)
+    run(search)
+    assert search.draws is not None and len(search.draws.outcomes[0]) == 6
+
+
+def test_several_models_share_the_likelihood_ratio(make_model: Any, make_scorer: Any) -> None:
+    alone, twice = (
+        GreaterSearch(by_ratio(), make_scorer(*models), Tools(random.Random(0), 3))
+        for models in ([make_model()], [make_model(), make_model()])
+    )
+    steps = []
+    for search in (alone, twice):
+        search.start(PROMPT)
+        steps.append(search.step())
+    one, two = steps
+    assert one is not None and two is not None
+    assert ratios(two) == pytest.approx(ratios(one), abs=1e-4) and tried(two) == tried(one)
 
 
 def test_nothing_is_evaluated_twice(make_search: MakeSearch) -> None:

@@ -97,6 +97,30 @@ def test_a_worker_killed_in_any_phase(
     check_same_search(log, alone)
 
 
+def test_workers_share_the_likelihood_ratio(
+    flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = flags | {"shortlist": "likelihood_ratio", "greater.draws": 2, "n_steps": 3}
+    alone = carry_out(flags | {"devices": ("cpu",), "result_prefix": tmp_path / "alone"}).data
+    sent, kills = ProcessExecutor._send, [0]
+
+    def deadly(self: ProcessExecutor, worker: int, job: Any, arguments: Any) -> None:
+        sent(self, worker, job, arguments)
+        if job.__name__ == "reread_rows" and worker == 1 and kills[0] < 1:
+            kills[0] += 1
+            os.kill(self.pids[worker], signal.SIGKILL)
+
+    monkeypatch.setattr(ProcessExecutor, "_send", deadly)
+    log = carry_out(flags | {"devices": ("cpu", "cpu"), "result_prefix": tmp_path / "run"}).data
+    assert kills == [1]
+    check_same_search(log, alone)
+    for step, other in zip(log["steps"], alone["steps"], strict=True):
+        ratios, others = (
+            [each["likelihood_ratio"] for each in of["proposals"]] for of in (step, other)
+        )
+        assert ratios == pytest.approx(others, abs=1e-4)
+
+
 def test_a_run_whose_workers_keep_dying_continues_later(
     flags: dict[str, Any],
     alone: dict[str, Any],

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.engine import Outcome
 from prompt_optimization.models.executor import Future
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
+from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
 from prompt_optimization.optimizers.greater.differentiate import (
     LossWeights,
     aggregate,
     gradients_of,
 )
+from prompt_optimization.optimizers.greater.likelihood_ratio import first_order
 from prompt_optimization.optimizers.greater.propose import Proposals, banned_ids, propose
 from prompt_optimization.optimizers.greater.select import (
+    SIGNALS,
     accepts,
     choose,
     hardest_first,
@@ -38,12 +42,24 @@ WIDENING = 2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A shortlisted token, its coordinate of the normalised gradient if that was taken, and the
-    prompt that it makes."""
+    """A shortlisted token, what the signal said of it if one was asked for, and the prompt that it
+    makes."""
 
     token: int
-    gradient: float | None
+    signal: float | None
     scored: Scored
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Reasonings drawn from a prompt: by draw, one outcome a row."""
+
+    text: str
+    outcomes: tuple[tuple[Outcome, ...], ...]
+
+    def serve(self, text: str, rows: int) -> bool:
+        """Whether they are those of ``text`` on as many rows."""
+        return self.text == text and len(self.outcomes[0]) == rows
 
 
 class GreaterSearch(Optimizer):
@@ -53,6 +69,7 @@ class GreaterSearch(Optimizer):
         position: the token that the next step edits.
         active: training examples in use, and ``models`` that answer them.
         since_best: steps since a better prompt, more rows or a new start.
+        draws: what was last drawn for the likelihood ratio.
     """
 
     differentiates = True
@@ -82,6 +99,7 @@ class GreaterSearch(Optimizer):
         self.active_models = 1 if settings.progressive_models else len(self.models)
         self.since_best = 0
         self.initial_length = 0
+        self.draws: Draws | None = None
 
     @classmethod
     def check_start(cls, prompt: str, ids: Ids) -> None:
@@ -133,19 +151,19 @@ class GreaterSearch(Optimizer):
                 tokens.append(current)
 
         candidates: list[Candidate] = []
-        slopes: dict[int, float] = {}
+        known: dict[int, float] = {}
         if tokens and current is not None:
             prompt = edited(current)
 
             # 2. Reason. The incumbent's reasoning is known from the step that chose it.
             # 3. Differentiate.
-            gradient = self._gradient(models, prompt, position, tokens, appended)
-            if gradient is not None:
-                slopes = dict(zip(tokens, gradient.tolist(), strict=True))
+            signal = self._signal(models, prompt, position, tokens, appended)
+            if signal is not None:
+                known = dict(zip(tokens, signal.tolist(), strict=True))
 
             # 4. Select.
             with phase("select"):
-                best = self._shortlist(gradient, tokens)
+                best = self._shortlist(signal, tokens)
                 if s.period_rule == "published":
                     at = until_period(
                         [self._ends_sentence(t) for t in best], position, self.initial_length
@@ -158,7 +176,7 @@ class GreaterSearch(Optimizer):
                     chunk=s.sample_chunk,
                 )
                 candidates = [
-                    Candidate(token, slopes.get(token), scored)
+                    Candidate(token, known.get(token), scored)
                     for token, scored in zip(best, scores, strict=True)
                 ]
 
@@ -176,7 +194,7 @@ class GreaterSearch(Optimizer):
                 "appended": appended,
                 "samples": active,
                 "topk": proposals.topk,
-                "proposals": [self._named(token, slopes.get(token)) for token in tokens],
+                "proposals": [self._named(token, known.get(token)) for token in tokens],
                 "capped": {
                     "candidates": sum(c.scored.capped for c in candidates),
                     "rows": sum(active - c.scored.rows for c in candidates),
@@ -192,6 +210,7 @@ class GreaterSearch(Optimizer):
             "active": self.active,
             "models": self.active_models,
             "since_best": self.since_best,
+            "draws": None if self.draws is None else [self.draws.text, self.draws.outcomes],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -199,6 +218,8 @@ class GreaterSearch(Optimizer):
         self.position, self.active = state["position"], state["active"]
         self.active_models, self.since_best = state["models"], state["since_best"]
         self.initial_length = len(self.scorer.ids(self.initial.text))
+        draws = state.get("draws")  # came with shortlist=likelihood_ratio
+        self.draws = None if draws is None else Draws(draws[0], tuple(map(tuple, draws[1])))
 
     def carry_over(self, state: dict[str, Any]) -> None:
         super().carry_over(state)
@@ -300,7 +321,7 @@ class GreaterSearch(Optimizer):
     def _ends_sentence(self, token: int) -> bool:
         return "." in self.tokenizer.decode([token])
 
-    def _gradient(
+    def _signal(
         self,
         models: Sequence[Model],
         prompt: Ids,
@@ -308,6 +329,63 @@ class GreaterSearch(Optimizer):
         tokens: Sequence[int],
         appended: bool,
     ) -> torch.Tensor | None:
+        """What predicts the effect of each of ``tokens`` in place of that of ``prompt``: [tokens],
+        negative for a better prompt. None where none is asked for."""
+        if self.settings.shortlist == "likelihood_ratio":
+            edits = [(*prompt[:position], token, *prompt[position + 1 :]) for token in tokens]
+            return self._likelihood_ratio(models, edits)
+        return self._gradient(models, prompt, position, tokens, appended)
+
+    def _likelihood_ratio(self, models: Sequence[Model], edits: Sequence[Ids]) -> torch.Tensor:
+        """The first-order change of the loss by each of ``edits`` through the incumbent's
+        reasonings, mean over examples with their weights and over models: [edits]."""
+        s, phase = self.settings, self.scorer.activity.phase
+        with phase("reason"):
+            draws = self._drawn()
+        with phase("screen"):
+            decoding = replace(self.scorer.decoding, sampling=Sampling(s.draw_temperature))
+            prompts = [self.scorer.ids(self.incumbent.text), *edits]
+            by_model = [
+                [of_draw[number * self.active :][: self.active] for of_draw in draws.outcomes]
+                for number in range(len(models))
+            ]
+            submitted = [
+                model.submit_reread(
+                    prompts,
+                    decoding,
+                    [
+                        (example, [outcome.reasoning for outcome in outcomes])
+                        for example, outcomes in enumerate(zip(*own, strict=True))
+                    ],
+                )
+                for model, own in zip(models, by_model, strict=True)
+            ]
+            weights = np.array([each.weight for each in self.scorer.examples[: self.active]])
+            found = []
+            for own, future in zip(by_model, submitted, strict=True):
+                losses = np.array([[outcome.loss for outcome in of_draw] for of_draw in own]).T
+                read = future.result()
+                change = np.moveaxis(read[:, 1:] - read[:, :1], 1, 0)
+                found.append(first_order(losses, change, s.ratio_clip) @ weights / weights.sum())
+            return torch.from_numpy(np.mean(found, axis=0))
+
+    def _drawn(self) -> Draws:
+        """Reasonings of the incumbent on the rows in use, drawn once for each incumbent."""
+        s, rows, text = self.settings, self._rows(), self.incumbent.text
+        if self.draws is None or not self.draws.serve(text, len(rows)):
+            sampling = Sampling(s.draw_temperature, seed=self.tools.rng.getrandbits(31))
+            drawn = self.scorer.draw_reasonings(text, rows, sampling, s.draws)
+            self.draws = Draws(text, tuple(drawn))
+        return self.draws
+
+    def _gradient(
+        self,
+        models: Sequence[Model],
+        prompt: Ids,
+        position: int,
+        tokens: Sequence[int],
+        appended: bool,
+    ) -> torch.Tensor:
         """The normalised gradient over ``tokens``, summed over models: [tokens]."""
         with self.scorer.activity.phase("reason"):
             reasonings = self._reasonings(prompt, appended)
@@ -320,10 +398,10 @@ class GreaterSearch(Optimizer):
             ]
             return torch.stack([future.result() for future in submitted]).sum(0)
 
-    def _shortlist(self, gradient: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
+    def _shortlist(self, signal: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
         """The tokens to try."""
         s = self.settings
-        return shortlist(s.shortlist, gradient, tokens, s.shortlist_size, self.tools.rng)
+        return shortlist(s.shortlist, signal, tokens, s.shortlist_size, self.tools.rng)
 
     def _submit_gradient(
         self,
@@ -433,9 +511,13 @@ class GreaterSearch(Optimizer):
         text: str = self.tokenizer.decode([token])
         return text
 
-    def _named(self, token: int, gradient: float | None) -> dict[str, Any]:
+    def _named(self, token: int, signal: float | None) -> dict[str, Any]:
         named = {"token": token, "text": self._text_of(token)}
-        return named if gradient is None else named | {"gradient": gradient}
+        if signal is None:
+            return named
+        rule = self.settings.shortlist
+        # Rules that ask for no signal are compared with the gradient, which is taken for the log.
+        return named | {rule if rule in SIGNALS else "gradient": signal}
 
     def _record(self, candidate: Candidate) -> dict[str, Any]:
         """A candidate as the log holds it. One that was given up has no values by row, because
@@ -443,7 +525,7 @@ class GreaterSearch(Optimizer):
         scored = candidate.scored
         outcomes = () if scored.capped else scored.outcomes
         return {
-            **self._named(candidate.token, candidate.gradient),
+            **self._named(candidate.token, candidate.signal),
             **scored.record(),
             "ids": list(self.scorer.ids(scored.text)),
             "found_at_step": self.steps,

@@ -8,25 +8,28 @@ from collections.abc import Sequence
 
 import torch
 
+# Rules of a shortlist that ask what the tokens would do; a log names what they are told alike.
+SIGNALS = ("gradient", "likelihood_ratio")
+
 
 def shortlist(
-    rule: str, gradient: torch.Tensor | None, tokens: Sequence[int], size: int, rng: random.Random
+    rule: str, signal: torch.Tensor | None, tokens: Sequence[int], size: int, rng: random.Random
 ) -> list[int]:
     """The ``size`` tokens to try.
 
     Args:
-        rule: ``gradient``: those with the most negative gradient, most negative first;
-            ``random``: any; ``proposal``: the first. The last two are what the first is to be
+        rule: ``gradient`` and ``likelihood_ratio``: those with the lowest signal, lowest first;
+            ``random``: any; ``proposal``: the first. The last two are what the others are to be
             compared with.
-        gradient: [tokens], normalised sum over samples; only the first rule asks for it.
+        signal: [tokens], what the rule is called after; only the first two ask for it.
         tokens: likeliest first.
     """
     if rule == "random":
         return rng.sample(list(tokens), min(size, len(tokens)))
     if rule == "proposal":
         return list(tokens[:size])
-    assert rule == "gradient" and gradient is not None, rule
-    order = torch.argsort(gradient, stable=True)[:size].tolist()
+    assert rule in SIGNALS and signal is not None, rule
+    order = torch.argsort(signal, stable=True)[:size].tolist()
     return [tokens[i] for i in order]
 
 

@@ -62,13 +62,34 @@ class GreaterSettings(Settings, group="greater"):
     )
     shortlist: str = key(
         "gradient",
-        "which proposals are tried: those with the most negative gradient, or, to compare it with, "
-        "random ones or the likeliest ones",
+        "which proposals are tried: those with the most negative gradient; those that make drawn "
+        "reasonings with a low loss likelier (docs/signal.md); or, to compare with, random ones or "
+        "the likeliest ones",
         flat="shortlist",
-        choices=("gradient", "random", "proposal"),
+        choices=("gradient", "likelihood_ratio", "random", "proposal"),
         source="paper",
         variant=False,
-        named={"random": "random shortlist", "proposal": "likeliest proposals"},
+        named={
+            "likelihood_ratio": "likelihood ratio",
+            "random": "random shortlist",
+            "proposal": "likeliest proposals",
+        },
+    )
+    draws: int = key(
+        4,
+        "reasonings that are drawn of every example for shortlist=likelihood_ratio, once for each "
+        "accepted prompt; each counts as an evaluation",
+        low=2,
+        high=1000,
+    )
+    draw_temperature: float = key(
+        0.7, "divides the logits of drawn reasonings", above=0.0, high=100.0
+    )
+    ratio_clip: float = key(
+        5.0,
+        "bounds the change of a drawn reasoning's log-likelihood under shortlist=likelihood_ratio, "
+        "in nats",
+        above=0.0,
     )
     shortlist_size: int = key(
         3, "tokens tried in a step", flat="shortlist_size", low=1, high=10_000, source="paper"

@@ -17,7 +17,7 @@ class RandomSearch(GreaterSearch):
 
     differentiates = False
 
-    def _gradient(
+    def _signal(
         self,
         models: Sequence[Model],
         prompt: Ids,
@@ -27,8 +27,8 @@ class RandomSearch(GreaterSearch):
     ) -> torch.Tensor | None:
         return None
 
-    def _shortlist(self, gradient: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
-        return shortlist("random", gradient, tokens, self.settings.shortlist_size, self.tools.rng)
+    def _shortlist(self, signal: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
+        return shortlist("random", signal, tokens, self.settings.shortlist_size, self.tools.rng)
 
 
 OPTIMIZER = RandomSearch
