@@ -49,10 +49,14 @@ class Record:
 
     @property
     def name(self) -> str:
-        """A short name for tables."""
+        """A short name for messages and tables."""
+        return f"{self.settings['task']} {self.place}"
+
+    @property
+    def place(self) -> str:
+        """What is edited."""
         s = self.settings
-        place = "" if s["edit"] == "prompt" else f" {s['position']}"
-        return f"{s['task']} {s['edit']}{place}"
+        return "prompt" if s["edit"] == "prompt" else f"{s['edit']} {s['position']}"
 
     @property
     def draws(self) -> int:

@@ -6,16 +6,19 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.signal.correlations import over_positions, rank_correlation
-from benchmarks.signal.record import Record
+from benchmarks.signal.record import SIDES, Record
 from benchmarks.signal.signals import change_spread, phases_of
 from benchmarks.signal.truth import RELIABLE, plan, questions_needed, spread
 from prompt_optimization.scoring.statistics import Estimate
 
 VALUES = {"mistake": "mistakes", "loss": "loss"}
+KINDS = {"prefilled": "read", "decoded": "decoded", "differentiated": "differentiated"}
+CEILING = "truth, same questions"
 EFFECTS = [0.01, 0.02, 0.03, 0.05, 0.1]
 FLIPS = [0.1, 0.2, 0.3, 0.4]
 
@@ -34,117 +37,134 @@ def print_plan(console: Console) -> None:
 
 def print_report(console: Console, records: Sequence[Record]) -> None:
     """All tables."""
-    measured = [record for record in records if record.draws]  # comes last
+    measured = [record for record in records if record.draws]  # fresh reasonings come last
     if len(measured) < len(records):
         console.print(f"{len(records) - len(measured)} positions have no fresh reasonings yet.")
     if not measured:
         return
-    for value, title in VALUES.items():
-        console.print(_positions(measured, value, title))
-    console.print(_signals(measured))
+    for value in VALUES:
+        console.print(_positions(measured, value))
+    for value in VALUES:
+        reliable = [record for record in measured if _reliable(record, value)]
+        if reliable:
+            console.print(_means(reliable, value))
+        console.print(
+            f"{len(measured) - len(reliable)} of {len(measured)} positions say nothing of "
+            f"{VALUES[value]}: their reliability is below {RELIABLE}.\n"
+        )
+    console.print(_costs(measured))
     for record in measured:
         console.print(_position(record))
 
 
 def _reliable(record: Record, value: str) -> bool:
     """Whether the truth on either side carries over to other questions."""
-    return min(spread(record.table(side, value)).reliability for side in record.truth) >= RELIABLE
+    return min(spread(record.table(side, value)).reliability for side in SIDES) >= RELIABLE
 
 
-def _positions(records: Sequence[Record], value: str, title: str) -> Table:
+def _positions(records: Sequence[Record], value: str) -> Table:
     scale, unit = (100, "%") if value == "mistake" else (1, "nats")
-    table = Table(
-        *("position", "edits", "rows"),
-        f"incumbent, {unit}",
-        *("spread", "noise", "reliability", "same : other", "rows needed"),
-        title=f"Truth: {title} under fresh reasonings (same / other questions)",
-    )
+    title = f"Truth: {VALUES[value]} under fresh reasonings, in {unit}"
+    table = _table("position", title)
+    for column in ("edits", "questions", "rows", "incumbent", "spread", "noise"):
+        table.add_column(column, justify="right")
+    for column in ("relia-\nbility", "same :\nother", "rows\nneeded"):
+        table.add_column(column, justify="right")
     for record in records:
-        same, other = (record.table(side, value) for side in ("same", "other"))
-        spreads = spread(same), spread(other)
-        rows = record.draws * other.shape[1]
-        residual = spreads[1].noise * math.sqrt(rows)
-        needed = questions_needed(spreads[1].effects, residual)
-        table.add_row(
-            record.name,
-            str(len(record.candidates) - 1),
-            f"{record.draws * same.shape[1]} / {rows}",
-            f"{scale * same[0].mean():.3g} / {scale * other[0].mean():.3g}",
-            " / ".join(f"{scale * each.effects:.2g}" for each in spreads),
-            " / ".join(f"{scale * each.noise:.2g}" for each in spreads),
-            " / ".join(f"{each.reliability:.2f}" for each in spreads),
-            _number(rank_correlation(same.mean(1), other.mean(1))),
-            "-" if needed is None else f"{needed:,}",
-        )
+        means = {side: record.table(side, value).mean(1) for side in SIDES}
+        for side in SIDES:
+            cells = record.table(side, value)
+            found = spread(cells)
+            rows = record.draws * cells.shape[1]
+            needed = questions_needed(found.effects, found.noise * math.sqrt(rows))
+            first = side == SIDES[0]
+            table.add_row(
+                record.settings["task"] if first else f"  {record.place}",
+                str(len(record.candidates) - 1) if first else "",
+                side,
+                f"{rows}",
+                f"{scale * cells[0].mean():.3g}",
+                f"{scale * found.effects:.2g}",
+                f"{scale * found.noise:.2g}",
+                f"{found.reliability:.2f}",
+                _number(rank_correlation(*means.values())) if first else "",
+                "-" if needed is None else f"{needed:,}",
+            )
     return table
 
 
-def _signals(records: Sequence[Record]) -> Table:
-    """Mean rank correlations over positions that are reliable, by signal."""
-    table = Table(
+def _means(reliable: Sequence[Record], value: str) -> Table:
+    """Mean rank correlations over the positions that are reliable, by signal."""
+    table = _table(
         "signal",
-        *(f"{title}: {side}" for title in VALUES.values() for side in ("same", "other")),
-        *("read", "decoded", "differentiated"),
-        title=f"Rank correlation with the truth, mean over positions whose reliability is at least "
-        f"{RELIABLE} on both sides [95 % over positions] (positions); tokens a position",
+        f"Rank correlation with {VALUES[value]}, mean [95 % over positions] (positions), where the "
+        "reliability suffices",
     )
-    names = list(dict.fromkeys(name for record in records for name in record.all_signals()))
-    ceiling: list[str] = []
-    for value in VALUES:
-        found = [
-            rank_correlation(
-                record.table("same", value).mean(1), record.table("other", value).mean(1)
-            )
-            for record in records
-            if _reliable(record, value)
-        ]
-        ceiling += ["", _estimate(over_positions(found))]
-    table.add_row("truth, same questions", *ceiling, "", "", "")
-    for name in sorted(names):
+    for side in SIDES:
+        table.add_column(side, justify="right")
+    found = [
+        rank_correlation(*(record.table(side, value).mean(1) for side in SIDES))
+        for record in reliable
+    ]
+    table.add_row(CEILING, "", _estimate(over_positions(found)))
+    for name in _names(reliable):
+        having = [record for record in reliable if name in record.all_signals()]
         cells = [
-            _estimate(
-                over_positions(
-                    [
-                        rank_correlation(
-                            record.all_signals()[name], record.table(side, value).mean(1)
-                        )
-                        for record in records
-                        if _reliable(record, value) and name in record.all_signals()
-                    ]
-                )
+            over_positions(
+                [
+                    rank_correlation(record.all_signals()[name], record.table(side, value).mean(1))
+                    for record in having
+                ]
             )
-            for value in VALUES
-            for side in ("same", "other")
+            for side in SIDES
         ]
-        having = [record for record in records if name in record.all_signals()]
-        table.add_row(name, *cells, *_cost(having, name))
+        table.add_row(name, *map(_estimate, cells))
     return table
+
+
+def _costs(records: Sequence[Record]) -> Table:
+    table = _table("signal", "Cost of a signal for all candidates of a position, tokens")
+    for kind in KINDS.values():
+        table.add_column(kind, justify="right")
+    for name in _names(records):
+        table.add_row(name, *_cost([r for r in records if name in r.all_signals()], name))
+    return table
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    return sorted({name for record in records for name in record.all_signals()})
 
 
 def _cost(records: Sequence[Record], name: str) -> list[str]:
-    kinds = ("prefilled", "decoded", "differentiated")
     return [
         f"{np.mean([sum(r.tokens[p].get(kind, 0) for p in phases_of(name)) for r in records]):,.0f}"
-        for kind in kinds
+        for kind in KINDS
     ]
 
 
 def _position(record: Record) -> Table:
-    """One position: every signal against the truth, and what was tried."""
+    """Every signal of one position against the truth."""
     s = record.settings
     moved = change_spread(record.readings())
-    table = Table(
+    table = _table(
         "signal",
-        *(f"{title}: {side}" for title in VALUES.values() for side in ("same", "other")),
-        title=f"{record.name}: prompt '{s['prompt'].strip()}'; edits change a reasoning's "
-        f"log-likelihood by {moved[0]:.2f} nats (sd), effective sample size {moved[1]:.2f}",
+        f"{record.name}: rank correlations under the prompt '{s['prompt'].strip()}'; the edits "
+        f"change a reasoning's log-likelihood by {moved[0]:.2f} nats (sd), effective sample size "
+        f"{moved[1]:.2f}",
     )
-    sides = ("same", "other")
-    truth = {(value, side): record.table(side, value).mean(1) for value in VALUES for side in sides}
-    row = [_number(rank_correlation(truth[v, "same"], truth[v, "other"])) for v in VALUES]
-    table.add_row("truth, same questions", "", row[0], "", row[1])
+    truth = {(v, side): record.table(side, v).mean(1) for v in VALUES for side in SIDES}
+    for value, side in truth:
+        table.add_column(f"{VALUES[value]}\n{side}", justify="right")
+    row = [_number(rank_correlation(*(truth[value, side] for side in SIDES))) for value in VALUES]
+    table.add_row(CEILING, "", row[0], "", row[1])
     for name, values in sorted(record.all_signals().items()):
         table.add_row(name, *(_number(rank_correlation(values, each)) for each in truth.values()))
+    return table
+
+
+def _table(first: str, title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=0, min_width=76)
+    table.add_column(first, no_wrap=True)
     return table
 
 

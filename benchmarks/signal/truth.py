@@ -15,6 +15,9 @@ from prompt_optimization.optimizers.greater.likelihood_ratio import Array
 # A position below it says nothing.
 RELIABLE = 0.7
 
+# A variance that is no more than this is none.
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -40,7 +43,8 @@ def spread(table: Array) -> Spread:
     residuals = table - means[:, None] - table.mean(0) + table.mean()
     residual = float((residuals**2).sum()) / ((candidates - 1) * (questions - 1))
     between = questions * float(means.var(ddof=1))
-    effects = math.sqrt(max(0.0, between - residual) / questions)
+    variance = (between - residual) / questions
+    effects = math.sqrt(variance) if variance > ROUNDING else 0.0
     reliability = 1 - residual / between if between else 0.0
     return Spread(effects, math.sqrt(residual / questions), reliability)
 

@@ -328,6 +328,12 @@ class Scorer:
         found = dict(zip(sorted(rows), scored.outcomes, strict=True))
         return [self._cost(row, found[row]) for row in rows]
 
+    def parts(self, scored: Scored, rows: Sequence[Row]) -> list[float]:
+        """What each of ``rows``, on which ``scored`` was run, adds to the mean in its objective."""
+        if self.objective == "loss":
+            return [outcome.loss for outcome in scored.outcomes]
+        return [self._cost(row, each) for row, each in zip(rows, scored.outcomes, strict=True)]
+
     def weights(self, rows: Sequence[Row]) -> list[float]:
         """How much each of ``rows`` counts, beside 1 for the training example that counts most."""
         most = max(self._weight(example) for example in range(len(self.examples))) or 1.0

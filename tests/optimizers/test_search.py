@@ -417,6 +417,39 @@ def test_progressive_goals_add_samples(make_search: MakeSearch) -> None:
     assert [step.details["samples"] for step in run(solved)] == [2, 4, 6, 6]
 
 
+@pytest.mark.parametrize("objective", ["loss", "mistakes"])
+def test_the_temperature_follows_the_noise(make_search: MakeSearch, objective: str) -> None:
+    search = make_search(annealed(anneal_noise=1.0), objective=objective, steps=8)
+    before, pairs = search.incumbent.scored, []
+    for step in run(search):
+        for each in step.tried:
+            pairs.append(
+                [
+                    (now.loss - then.loss) if objective == "loss" else now.mistake - then.mistake
+                    for now, then in zip(each.scored.outcomes, before.outcomes, strict=True)
+                ]
+            )
+        before = step.incumbent.scored
+    variances = [torch.tensor(pair, dtype=torch.float64).var() / len(pair) for pair in pairs]
+    assert search.noise.count == len(pairs)
+    expected = torch.stack(variances).mean().sqrt()
+    assert search.noise.standard_error == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("units", [1e-9, 1000.0])
+def test_a_cold_search_improves_and_a_hot_one_takes_what_comes(
+    make_search: MakeSearch, units: float
+) -> None:
+    search = make_search(annealed(anneal_noise=units), steps=8)
+    before, worse = search.incumbent.scored.objective, 0
+    for step in run(search)[:-1]:  # the last temperature is 0
+        best = min(each.scored.objective for each in step.tried)
+        worse += best > before
+        assert step.accepted == (best <= before or units > 1)
+        before = step.incumbent.scored.objective
+    assert worse
+
+
 def test_few_samples_do_not_crash(make_search: MakeSearch) -> None:
     assert len(run(make_search(settings_for(), n=1, steps=3))) == 3
 

@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 
+from prompt_optimization.optimizers.greater.noise import PairedNoise
 from prompt_optimization.optimizers.greater.select import (
     accepts,
     choose,
@@ -50,6 +51,31 @@ def test_acceptance() -> None:
     assert not accepts("improve", 0.0, 0, 10, rng)
     assert accepts("anneal", 0.0, 9, 10, rng)
     assert not any(accepts("anneal", 1e-6, 9, 10, rng) for _ in range(100)), "T is 0 at the end"
+
+
+def test_the_temperature_has_a_unit() -> None:
+    rng = random.Random(0)
+    taken = sum(accepts("anneal", 0.05, 0, 2, rng, 0.1) for _ in range(20_000)) / 20_000
+    assert taken == pytest.approx(math.exp(-1), abs=0.012)
+    assert not any(accepts("anneal", 1e-6, 0, 10, rng, 0.0) for _ in range(100))
+    assert accepts("anneal", 0.0, 0, 10, rng, 0.0)
+
+
+def test_the_noise_is_that_of_a_mean_difference() -> None:
+    rng = random.Random(0)
+    noise = PairedNoise()
+    assert noise.standard_error == 0
+    for _ in range(2000):
+        # Of 50 rows, 14 % change sides.
+        noise.add([rng.choices((-1, 0, 1), (0.07, 0.86, 0.07))[0] for _ in range(50)], [1.0] * 50)
+    assert noise.standard_error == pytest.approx(math.sqrt(0.14 / 50), rel=0.02)
+    weighted, doubled = PairedNoise(), PairedNoise()
+    weighted.add([1.0, 0.0, -1.0, 0.0], [2.0, 2.0, 2.0, 2.0])
+    doubled.add([1.0, 0.0, -1.0, 0.0], [1.0] * 4)
+    assert weighted.standard_error == pytest.approx(doubled.standard_error)
+    before = noise.standard_error
+    noise.add([1.0], [1.0])
+    assert noise.standard_error == before
 
 
 @pytest.mark.parametrize(("step", "delta"), [(0, 0.5), (4, 0.5), (8, 0.05)])

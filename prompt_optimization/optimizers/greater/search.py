@@ -23,6 +23,7 @@ from prompt_optimization.optimizers.greater.differentiate import (
     gradients_of,
 )
 from prompt_optimization.optimizers.greater.likelihood_ratio import first_order
+from prompt_optimization.optimizers.greater.noise import PairedNoise
 from prompt_optimization.optimizers.greater.propose import Proposals, banned_ids, propose
 from prompt_optimization.optimizers.greater.select import (
     SIGNALS,
@@ -70,6 +71,7 @@ class GreaterSearch(Optimizer):
         active: training examples in use, and ``models`` that answer them.
         since_best: steps since a better prompt, more rows or a new start.
         draws: what was last drawn for the likelihood ratio.
+        noise: of a difference of two prompts on the rows in use, for ``anneal_noise``.
     """
 
     differentiates = True
@@ -100,6 +102,7 @@ class GreaterSearch(Optimizer):
         self.since_best = 0
         self.initial_length = 0
         self.draws: Draws | None = None
+        self.noise = PairedNoise()
 
     @classmethod
     def check_start(cls, prompt: str, ids: Ids) -> None:
@@ -210,6 +213,7 @@ class GreaterSearch(Optimizer):
             "active": self.active,
             "models": self.active_models,
             "since_best": self.since_best,
+            "noise": [self.noise.variances, self.noise.count],
             "draws": None if self.draws is None else [self.draws.text, self.draws.outcomes],
         }
 
@@ -218,6 +222,7 @@ class GreaterSearch(Optimizer):
         self.position, self.active = state["position"], state["active"]
         self.active_models, self.since_best = state["models"], state["since_best"]
         self.initial_length = len(self.scorer.ids(self.initial.text))
+        self.noise = PairedNoise(*state.get("noise", ()))  # came with anneal_noise
         draws = state.get("draws")  # came with shortlist=likelihood_ratio
         self.draws = None if draws is None else Draws(draws[0], tuple(map(tuple, draws[1])))
 
@@ -468,11 +473,25 @@ class GreaterSearch(Optimizer):
             )
             chosen = chosen if at is None else at
         challenger, incumbent = candidates[chosen].scored, self.incumbent.scored
+        if s.anneal_noise:
+            self._measure_noise([candidates[i].scored for i in finished])
         delta = challenger.objective - incumbent.objective or challenger.tie - incumbent.tie
-        accepted = accepts(s.accept, delta, self.steps, self.tools.max_steps, self.tools.rng)
+        hottest = s.anneal_noise * self.noise.standard_error if s.anneal_noise else 1.0
+        accepted = accepts(
+            s.accept, delta, self.steps, self.tools.max_steps, self.tools.rng, hottest
+        )
         if accepted:
             self.incumbent = Entry(challenger, self.steps)
         return chosen, accepted
+
+    def _measure_noise(self, found: Sequence[Scored]) -> None:
+        """Learn from how prompts in ``found`` differ from the incumbent, row by row."""
+        rows = self._rows()
+        weights = self.scorer.weights(rows)
+        before = self.scorer.parts(self.incumbent.scored, rows)
+        for scored in found:
+            parts = self.scorer.parts(scored, rows)
+            self.noise.add([now - then for now, then in zip(parts, before, strict=True)], weights)
 
     def _follow_goals(self, found: Sequence[Scored]) -> tuple[str, ...]:
         """Remember what was found. Add examples, then models, or start over, when the goal is
@@ -490,6 +509,7 @@ class GreaterSearch(Optimizer):
             self.incumbent = Entry(scored, self.incumbent.step)
             self.leaderboard.add([self.incumbent])
             self.since_best, self.grown = 0, self.steps
+            self.noise = PairedNoise()
             return (event,)
         if stuck or (solved and s.restart_when_solved):
             self.position = 0

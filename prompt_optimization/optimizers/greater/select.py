@@ -60,12 +60,14 @@ def until_period(ends_sentence: Sequence[bool], position: int, initial_length: i
     return next((i for i, ends in enumerate(ends_sentence) if ends), None)
 
 
-def accepts(rule: str, delta: float, step: int, steps: int, rng: random.Random) -> bool:
+def accepts(
+    rule: str, delta: float, step: int, steps: int, rng: random.Random, hottest: float = 1.0
+) -> bool:
     """Does a candidate replace the incumbent?
 
     Args:
         rule: ``improve`` takes only what is better; ``anneal`` also takes what is worse by
-            ``delta`` with probability exp(-delta / T), T = 1 - (step + 1) / steps;
+            ``delta`` with probability exp(-delta / T), T = hottest * (1 - (step + 1) / steps);
             ``always`` takes everything, as the published code does.
         delta: candidate's objective minus the incumbent's.
         step: index of this step, from 0, of ``steps``.
@@ -75,7 +77,7 @@ def accepts(rule: str, delta: float, step: int, steps: int, rng: random.Random) 
     if rule == "improve":
         return delta < 0
     assert rule == "anneal", rule
-    temperature = 1 - (step + 1) / steps
+    temperature = hottest * (1 - (step + 1) / steps)
     if delta <= 0:
         return True
     return temperature > 0 and rng.random() < math.exp(-delta / temperature)

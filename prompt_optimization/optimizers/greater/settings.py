@@ -140,6 +140,14 @@ class GreaterSettings(Settings, group="greater"):
         flat="anneal",
         source="paper",
     )
+    anneal_noise: float = key(
+        0.0,
+        "T of accept=anneal in units of the noise, which is the standard error of the difference "
+        "of two prompts on the rows in use as this search has measured it so far: T = anneal_noise "
+        "* noise * (1 - (k + 1) / n_steps). 0: T as anneal says",
+        low=0.0,
+        high=1000.0,
+    )
     accept: str | None = key(
         None,
         "improve: accept only what is better; anneal: see there; always: even what is worse",
@@ -233,6 +241,8 @@ class GreaterSettings(Settings, group="greater"):
         found = []
         if self.anneal and self.accept != "anneal":
             found.append(f"anneal has no effect under accept={self.accept}")
+        if self.anneal_noise and self.accept != "anneal":
+            found.append(f"anneal_noise has no effect under accept={self.accept}")
         if self.sample_chunk and (self.accept != "improve" or self.period_rule != "off"):
             found.append(
                 f"sample_chunk gives up no candidate under accept={self.accept}, "
