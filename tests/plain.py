@@ -35,6 +35,25 @@ def continued(model: LanguageModel, context: Sequence[int], limit: int) -> Ids:
     return tuple(ids[len(context) :])
 
 
+def log_prob(
+    model: LanguageModel,
+    samples: CachedExamples,
+    prompt: Ids,
+    sample: int,
+    reasoning: Ids,
+    temperature: float,
+    limit: int,
+) -> float:
+    """Of a reasoning, and of its end where it is shorter than ``limit``."""
+    context = [*samples.before[sample], *prompt, *samples.following(sample, prompt)]
+    shares = (logits(model, [*context, *reasoning]).float() / temperature).log_softmax(-1)
+    shares = shares[len(context) - 1 :]
+    total = sum(float(shares[step, token]) for step, token in enumerate(reasoning))
+    if len(reasoning) < limit:
+        total += float(shares[len(reasoning), sorted(model.stop_ids)].logsumexp(0))
+    return total
+
+
 def prompt_nll(model: LanguageModel, samples: CachedExamples, prompt: Ids, sample: int) -> float:
     before = samples.before[sample]
     ids = torch.tensor([*before, *prompt])

@@ -33,7 +33,7 @@ def score_gradients(
     rows = [row for row in rows if row[1]]
 
     def work(some: Sequence[tuple[int, Ids, float]]) -> list[torch.Tensor]:
-        stems = [(*prompt[position:], *samples.after[sample]) for sample, _, _ in some]
+        stems = [(*prompt[position:], *samples.following(sample, prompt)) for sample, _, _ in some]
         read = [(*stem, *own) for stem, (_, own, _) in zip(stems, some, strict=True)]
         ids, valid = pad_right(read, model.filler, model.device)
         model.counts["differentiated"] += int(valid.sum())

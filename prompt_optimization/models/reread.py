@@ -92,7 +92,7 @@ def reread(
     # Rows of about the same length side by side, and what an example has cached taken once.
     pairs = sorted(
         ((p, a) for a in range(len(asked)) for p in range(len(prompts))),
-        key=lambda pair: (-len(examples.before[asked[pair[1]][0]]), pair[1], pair[0]),
+        key=lambda pair: (-examples.fixed_tokens(asked[pair[1]][0]), pair[1], pair[0]),
     )
 
     def work(some: Sequence[tuple[int, int]]) -> list[list[Reread]]:
@@ -119,7 +119,9 @@ def _read_together(
     model = engine.model
     assert decoding.sampling is not None
     temperature = decoding.sampling.temperature
-    rest = [(*stem.prompt[shared:], *examples.after[stem.example]) for stem in stems]
+    rest = [
+        (*stem.prompt[shared:], *examples.following(stem.example, stem.prompt)) for stem in stems
+    ]
     ids, valid = pad_right(rest, model.filler, model.device)
     kv = examples.prefix.select([stem.example for stem in stems], ids.shape[1])
     first, _ = model.read(kv, ids, valid=valid)

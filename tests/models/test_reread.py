@@ -20,16 +20,6 @@ DRAWN = Decoding(LIMIT, sampling=Sampling(TEMPERATURE))
 REASONINGS = [(40, 41, 42, 43, 44), (50, 51), ()]
 
 
-def log_prob(model: Any, samples: Any, prompt: Any, sample: int, reasoning: Any) -> float:
-    context = [*samples.before[sample], *prompt, *samples.after[sample]]
-    shares = (plain.logits(model, [*context, *reasoning]).float() / TEMPERATURE).log_softmax(-1)
-    shares = shares[len(context) - 1 :]
-    total = sum(float(shares[step, token]) for step, token in enumerate(reasoning))
-    if len(reasoning) < LIMIT:
-        total += float(shares[len(reasoning), sorted(model.stop_ids)].logsumexp(0))
-    return total
-
-
 @pytest.mark.parametrize("place", PLACES)
 def test_equals_the_plain_path(family: str, place: str, make_model: Any, make_samples: Any) -> None:
     model = make_model(family)
@@ -44,7 +34,9 @@ def test_equals_the_plain_path(family: str, place: str, make_model: Any, make_sa
         for (sample, reasonings), by_prompt in zip(asked, found, strict=True):
             for prompt, by_draw in zip(prompts, by_prompt, strict=True):
                 for reasoning, read in zip(reasonings, by_draw, strict=True):
-                    expected = log_prob(model, samples, prompt, sample, reasoning)
+                    expected = plain.log_prob(
+                        model, samples, prompt, sample, reasoning, TEMPERATURE, LIMIT
+                    )
                     assert read.log_prob == pytest.approx(expected, abs=1e-3)
                     assert len(read.log_probs) == len(reasoning) + (len(reasoning) < LIMIT)
                     loss, mistake = plain.answer_loss(
@@ -65,7 +57,9 @@ def test_pieces_do_not_matter_and_the_stem_is_read_once(make_model: Any, make_sa
         model.counts.clear()
         results.append(reread(Engine(model, rows), samples, asked, prompts, DRAWN))
         counts.append(dict(model.counts))
-    stems = sum(len(prompt) + len(after) for prompt in prompts for after in samples.after[:4])
+    stems = sum(
+        len(prompt) + len(samples.following(s, prompt)) for prompt in prompts for s in range(4)
+    )
     assert counts == [{"prefilled": stems + 2 * 4 * 7}] * 3
     values = [
         [each.log_prob for item in result for by_prompt in item for each in by_prompt]

@@ -252,20 +252,16 @@ def test_the_likelihood_ratio_is_read_off_the_incumbents_draws(make_search: Make
     position, token = step.details["position"], proposed(step)[0]
     edited = (*incumbent[:position], token, *incumbent[position + 1 :])
 
-    def log_prob(prompt: Any, sample: int, reasoning: Any) -> float:
-        context = [*samples.before[sample], *prompt, *samples.after[sample]]
-        shares = (plain.logits(model, [*context, *reasoning]) / 0.7).log_softmax(-1)
-        ended = [] if len(reasoning) == 5 else [shares[-1, sorted(model.stop_ids)].logsumexp(0)]
-        own = [shares[len(context) - 1 + i, token] for i, token in enumerate(reasoning)]
-        return float(sum([*own, *ended]))
-
     total = 0.0
     for sample in range(2):
         outcomes = [draw[sample] for draw in draws.outcomes]
         for number, outcome in enumerate(outcomes):
             others = [each.loss for i, each in enumerate(outcomes) if i != number]
-            change = log_prob(edited, sample, outcome.reasoning)
-            change -= log_prob(incumbent, sample, outcome.reasoning)
+            after, before = (
+                plain.log_prob(model, samples, prompt, sample, outcome.reasoning, 0.7, 5)
+                for prompt in (edited, incumbent)
+            )
+            change = after - before
             total += (outcome.loss - sum(others) / 2) * max(-5, min(5, change)) / 6
     assert ratios(step)[0] == pytest.approx(total, abs=1e-3)
 

@@ -26,14 +26,13 @@ from prompt_optimization.optimizers.greater.likelihood_ratio import first_order
 from prompt_optimization.optimizers.greater.noise import PairedNoise
 from prompt_optimization.optimizers.greater.propose import Proposals, banned_ids, propose
 from prompt_optimization.optimizers.greater.select import (
-    SIGNALS,
     accepts,
     choose,
     hardest_first,
     shortlist,
     until_period,
 )
-from prompt_optimization.optimizers.greater.settings import GreaterSettings
+from prompt_optimization.optimizers.greater.settings import SIGNALS, GreaterSettings
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
 from prompt_optimization.tasks.texts import lacking_words
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-# Rules of a shortlist that ask what the tokens would do; a log names what they are told alike.
-SIGNALS = ("gradient", "likelihood_ratio")
+from prompt_optimization.optimizers.greater.settings import SIGNALS
 
 
 def shortlist(
@@ -21,7 +20,7 @@ def shortlist(
         rule: ``gradient`` and ``likelihood_ratio``: those with the lowest signal, lowest first;
             ``random``: any; ``proposal``: the first. The last two are what the others are to be
             compared with.
-        signal: [tokens], what the rule is called after; only the first two ask for it.
+        signal: [tokens], what the rule is named after; only the first two ask for it.
         tokens: likeliest first.
     """
     if rule == "random":

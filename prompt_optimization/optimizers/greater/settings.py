@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
 
+# Rules of a shortlist that ask what the tokens would do; a log calls the answer the same.
+SIGNALS = ("gradient", "likelihood_ratio")
+
 
 def _by(sound: object, published: object) -> dict[str, object]:
     return {"sound": sound, "published": published}
@@ -66,7 +69,7 @@ class GreaterSettings(Settings, group="greater"):
         "reasonings with a low loss likelier (docs/signal.md); or, to compare with, random ones or "
         "the likeliest ones",
         flat="shortlist",
-        choices=("gradient", "likelihood_ratio", "random", "proposal"),
+        choices=(*SIGNALS, "random", "proposal"),
         source="paper",
         variant=False,
         named={
