@@ -20,9 +20,7 @@ from prompt_optimization.tasks.official import SOURCES, fetch, is_fetched, offic
 
 
 def main(arguments: Sequence[str], program: str) -> int:
-    parser = Arguments(
-        program, description="Fetch the data as their authors publish them."
-    )
+    parser = Arguments(program, description="Fetch the data as their authors publish them.")
     parser.add_argument("benchmarks", nargs="+", choices=sorted(SOURCES))
     parser.add_argument("--out", type=Path, default=data_folder() / "official")
     parser.add_argument("--mirror", help="a folder or URL that holds bbh/, gsm8k/ and so on")

@@ -6,6 +6,9 @@ From `experiments/`::
 
 A model of 135 million parameters ignores the tags that it is asked for, so its replies are taken as
 they are. `--config.writer.base_url` and `--config.writer.model` name a better writer.
+
+Expect, by one search of 480 rows with smaller settings (docs/lab_notes.md): 7.3 % of 150 test rows
+right under the initial prompt, 20.0 % under the elected one, +12.7 [+6.2, +18.8].
 """
 
 from ml_collections import ConfigDict

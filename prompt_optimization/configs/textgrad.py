@@ -6,6 +6,9 @@ From `experiments/`::
 
 A model of 135 million parameters ignores the tags that it is asked for, so its replies are taken as
 they are. `--config.writer.base_url` and `--config.writer.model` name a better writer.
+
+Expect little: in the one search that was measured (docs/lab_notes.md) this writer had nothing new
+to say after three steps.
 """
 
 from ml_collections import ConfigDict

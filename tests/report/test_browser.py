@@ -175,9 +175,7 @@ def test_from_the_list_to_a_run_and_back(
     page.until(lambda: page.all(".runs tbody tr"))
 
 
-def test_a_run_grows_on_the_page(
-    page: Page, serve: Callable[[Path], str], tmp_path: Path
-) -> None:
+def test_a_run_grows_on_the_page(page: Page, serve: Callable[[Path], str], tmp_path: Path) -> None:
     path = folder_of(tmp_path / "runs", longer(0), log("other")) / "0.json"
     with RunLock(path):
         write_now(path, Now("climb", 3, 8, "2026-11-26T08:00:00"))

@@ -26,7 +26,7 @@ from prompt_optimization.report.server import Server
 from prompt_optimization.runs.store.now import Now, write_now
 from tests.report.records import folder_of, log, scored
 
-HOSTILE = '</script><script>alert(1)</script> "\'&amp;<!-- \u2028 \U0001f600 {{ 7 * 7 }}'
+HOSTILE = "</script><script>alert(1)</script> \"'&amp;<!-- \u2028 \U0001f600 {{ 7 * 7 }}"
 
 
 @pytest.fixture

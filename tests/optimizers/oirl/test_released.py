@@ -27,12 +27,12 @@ def test_the_released_labels_of_mawps() -> None:
     table = of_released(folder / "labels.npz", "mawps", read_asked([folder / "mawps.json.gz"]))
     kept, embedder = Artifacts(), Embedder(EmbedSettings.default())
 
-    def report(**own: Any) -> dict[str, Any]:
-        return Stages(OirlSettings.default(**own), table, embedder, kept, seed=0).report()
+    def report(seed: int, **own: Any) -> dict[str, Any]:
+        return Stages(OirlSettings.default(**own), table, embedder, kept, seed).report()
 
     # The published split: 40 rounds at .05 learn what 2,000 at .001 do.
     published = {"behaviour": "published", "subsets": "whole", "eta": 0.05, "rounds": 40}
-    found = report(**published)
+    found = report(0, **published)
     assert found["split"]["repeated"] == found["split"]["own_repeated"] == 1685
     (whole,) = found["sets"]
     value = {name: each["value"] for name, each in whole["choices"].items()}
@@ -44,9 +44,9 @@ def test_the_released_labels_of_mawps() -> None:
     assert whole["seen"]["accuracy"] == pytest.approx(0.807, abs=0.01)
     assert whole["seen"]["auc"] == pytest.approx(0.776, abs=0.015)
 
-    # Questions that were not learnt from.
-    found = report()
+    # Questions that were not learnt from. The draw of the split moves the AUC by .05: lab notes.
+    found = report(1)
     assert found["split"]["repeated"] == 0 and found["split"]["own_repeated"] == 1685
     (whole,) = found["sets"]
-    assert whole["kind"] == "lightgbm" and whole["seen"]["auc"] >= 0.6
+    assert whole["kind"] == "lightgbm" and whole["seen"]["auc"] >= 0.64
     assert whole["seen"]["accuracy"] > whole["seen"]["always"]
