@@ -23,8 +23,8 @@ NOT_OFFERED = {
     "resume", "result_prefix", "logfile", "track", "verbose", "devices", "workers", "ray_address",
     "worker_timeout", "deterministic", "extractor_text", "extractor_style", "train_data",
     "dev_data", "test_data", "data_offset", "n_train_data", "n_dev_data", "n_test_data",
-    "task.few_shot", "task.few_shot_number", "task.few_shot_data",
-    "reasoning.temperature", "reasoning.top_k", "reasoning.top_p",
+    "task.question_column", "task.answer_column", "task.few_shot", "task.few_shot_number",
+    "task.few_shot_data", "reasoning.temperature", "reasoning.top_k", "reasoning.top_p",
 }  # fmt: skip
 NOT_OFFERED_GROUPS = {"model", "ignored"}
 

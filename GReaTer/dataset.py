@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
-from prompt_optimization.errors import InputError
-from prompt_optimization.paths import user_path
+from prompt_optimization.errors import InputError, reworded
 from prompt_optimization.tasks.cells import is_blank, text_of
-from prompt_optimization.tasks.columns import entry_of
-from prompt_optimization.tasks.examples import Example, Source, read_examples, read_rows
+from prompt_optimization.tasks.entries import Entries, rows_of_entries
+from prompt_optimization.tasks.examples import Columns, Example, Source, read_examples, rows_of
 
 KEYS = ("id", "question", "prompt", "answer")
 
@@ -44,14 +44,18 @@ class GreaterDataSet(Sequence[dict[str, Any]]):
     def __init__(
         self,
         data_path: str | Path | None = None,
-        custom_inputs: Iterable[Mapping[str, object]] | None = None,
+        custom_inputs: Entries | None = None,
+        *,
+        question_column: str | Sequence[str] = (),
+        answer_column: str | Sequence[str] = (),
     ) -> None:
         """
         Args:
             data_path: a ``.jsonl`` file of objects with ``question``, ``answer``, and perhaps
-                ``prompt`` and ``id``; the other kinds of task files are read too. More columns
-                are passed over.
-            custom_inputs: the same as dicts, without other keys.
+                ``prompt`` and ``id``; the other kinds of task files are read too, and data sets on
+                a hub. More columns are passed over.
+            custom_inputs: the same as dicts, without other keys, or as a data frame.
+            question_column, answer_column: columns with other names; see docs/data.md.
 
         Raises:
             InputError: both or neither were given, the file cannot be read, or an entry lacks
@@ -61,23 +65,16 @@ class GreaterDataSet(Sequence[dict[str, Any]]):
             raise InputError(
                 "a data set is made from one of data_path and custom_inputs; give one of them"
             )
-        entries: Sequence[Mapping[str, object]]
-        if data_path is not None:
-            if not isinstance(data_path, str | Path):
+        columns = Columns.of(question_column, answer_column)
+        with reworded(lambda key: key.removeprefix("task.")):
+            if custom_inputs is not None:
+                rows = rows_of_entries(custom_inputs, "custom_inputs", KEYS, columns)
+                self.rows = _rows(rows, Source("custom_inputs", unit="entry"), columns)
+            elif isinstance(data_path, str | Path):
+                file = rows_of(data_path)
+                self.rows = _rows(file.cells, Source(f"'{file.path}'"), columns, file.notes)
+            else:
                 raise InputError(f"data_path is a {type(data_path).__name__}; give a file's path")
-            path = user_path(str(data_path))
-            entries, _ = read_rows(path)
-            self.rows = _rows(entries, Source(f"'{path}'"))
-        else:
-            if isinstance(custom_inputs, str | Mapping) or not isinstance(custom_inputs, Iterable):
-                raise InputError(
-                    f"custom_inputs is a {type(custom_inputs).__name__}; give a list of dicts"
-                )
-            entries = [
-                entry_of(entry, f"entry {number} of custom_inputs", KEYS)
-                for number, entry in enumerate(custom_inputs)
-            ]
-            self.rows = _rows(entries, Source("custom_inputs", unit="entry"))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,10 +101,12 @@ class GreaterDataSet(Sequence[dict[str, Any]]):
 GreaterDataloader = GreaterDataSet
 
 
-def _rows(entries: Sequence[Mapping[str, object]], source: Source) -> tuple[Row, ...]:
+def _rows(
+    entries: Sequence[Mapping[str, object]], source: Source, columns: Columns, *said: Iterable[str]
+) -> tuple[Row, ...]:
     """Entries as they are asked; warns of what was read in another way than it stands there."""
-    examples, notes = read_examples(entries, source)
-    for note in notes:
+    examples, notes = read_examples(entries, source, columns=columns)
+    for note in chain(*said, notes):
         warnings.warn(note, stacklevel=3)
     return tuple(
         Row(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from GReaTer.dataset import GreaterDataSet, Row
 from prompt_optimization.errors import InputError, check_characters
+from prompt_optimization.tasks.entries import Entries, Frame
 
-Inputs = GreaterDataSet | Sequence[Mapping[str, object]]
+Inputs = GreaterDataSet | Entries
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,9 @@ def data_set(given: Inputs | None, what: str) -> GreaterDataSet:
         InputError: it is none, or empty.
     """
     if not isinstance(given, GreaterDataSet):
-        if isinstance(given, str | Path | Mapping) or not isinstance(given, Sequence):
-            raise InputError(
-                f"{what} is a {type(given).__name__}; give a GreaterDataSet or a list of dicts"
-            )
+        if isinstance(given, str | Path | Mapping) or not isinstance(given, Iterable | Frame):
+            wanted = "a GreaterDataSet, a list of dicts or a data frame"
+            raise InputError(f"{what} is a {type(given).__name__}; give {wanted}")
         given = GreaterDataSet(custom_inputs=given)
     if not len(given):
         raise InputError(f"{what} is empty; give at least one question")

@@ -23,8 +23,9 @@ SHORT = {
     "data": Short(
         "train_data",
         "FILE",
-        "the task: a table of questions and answers. Splits, extractor and the folder of results "
-        "are chosen from its rows where nothing else sets them",
+        "the task: a table of questions and answers, or hf:OWNER/NAME/CONFIG@SPLIT of the Hugging "
+        "Face Hub. Splits, extractor and the folder of results are chosen from its rows where "
+        "nothing else sets them",
     ),
     "prompt": Short("control_init", "TEXT", "the prompt to begin with"),
     "method": Short("method", "NAME", "the method"),

@@ -214,7 +214,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     for name, value in kind.brings(given).items():
         if given[name] == all_keys()[name].unset:
             given[name] = value
-    known = task_of(Path(str(given["train_data"])).stem)
+    known = task_of(str(given["train_data"]))
     brought = {**kind.defaults, **(known.defaults if known else {})}
     for name, each in all_keys().items():
         if each.unset is None and given[name] is None:
@@ -280,7 +280,7 @@ def _resolved(settings: TaskSettings, metric: Metric, unlabelled: bool) -> TaskS
     """
     values = settings.values()
     path = Path(values["train_data"])
-    task = task_of(path.stem)
+    task = task_of(path)
     for name in ("train", "dev", "test"):
         if values[f"n_{name}_data"] == -1:
             # The class holds what most tasks have.

@@ -59,6 +59,7 @@ def describe(
                 "sha256": table.sha256,
                 "rows": len(table.examples),
                 "official": is_official(table.path, table.sha256),
+                **({"commit": table.commit} if table.commit else {}),
             }
             for name, table in tables.items()
         },

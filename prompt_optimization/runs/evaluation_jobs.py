@@ -208,7 +208,7 @@ def _of_log(values: Mapping[str, Any], overridden: Set[str], log: dict[str, Any]
     found = {**values, **{name: params[name] for name in own}}
     if "extractor_text" not in overridden:
         # A task's own extractor is written in the style of the model that reads it.
-        task, style = task_of(Path(params["train_data"]).stem), params["extractor_style"]
+        task, style = task_of(params["train_data"]), params["extractor_style"]
         text = params["extractor_text"]
         its_own = task is not None and style in STYLES and text == task.extractor(style)
         found["extractor_text"] = "" if its_own else text

@@ -7,6 +7,7 @@ from typing import Any
 
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.config import all_keys
+from prompt_optimization.tasks.hub import stem_of
 from prompt_optimization.tasks.registry import task_of
 
 # The paper's initial prompts: the usual one and that of its ablation (sections 4.1 and 5).
@@ -20,9 +21,8 @@ METRIC_OPTIONS = ("task.pattern", "task.tolerance", "task.field", "task.over_ref
 
 def task_name(train_data: str | Path) -> str:
     """The task of the paper that a file's name stands for, or else its name."""
-    stem = Path(train_data).stem
-    task = task_of(stem)
-    return task.name if task else stem
+    task = task_of(train_data)
+    return task.name if task else stem_of(train_data)
 
 
 def search_settings(params: dict[str, Any]) -> dict[str, str]:

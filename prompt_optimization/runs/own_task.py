@@ -18,8 +18,9 @@ from prompt_optimization.runs.naming import METRIC_OPTIONS
 from prompt_optimization.runs.store.identity import changed_settings
 from prompt_optimization.runs.store.log import logs_of, read_log
 from prompt_optimization.tasks.cells import shown
-from prompt_optimization.tasks.examples import SPLITS, Table
+from prompt_optimization.tasks.examples import SPLITS, Columns, Table
 from prompt_optimization.tasks.forms import form_of
+from prompt_optimization.tasks.hub import stem_of
 from prompt_optimization.tasks.metrics.registry import METRICS, Options
 from prompt_optimization.tasks.open import read_tables
 from prompt_optimization.tasks.registry import task_of
@@ -78,8 +79,9 @@ def complete(
             values[each.name] = each.check(values[each.name])
     data = values["train_data"]
     files = {split: str(values[f"{split}_data"]) for split in SPLITS}
-    tables = read_tables(files, settings_class(values["method"]).unlabelled)
-    if task := task_of(Path(data).stem):
+    columns = Columns(values["task.question_column"], values["task.answer_column"])
+    tables = read_tables(files, columns, settings_class(values["method"]).unlabelled)
+    if task := task_of(data):
         named = f"the file is named after the task '{task.name}', which brings splits and extractor"
         choices.append(Choice(named))
     else:
@@ -158,8 +160,9 @@ def _reads_beginning(values: Mapping[str, Any]) -> bool:
 
 
 def _name(data: str) -> str:
-    """Of the folder of results: the file's name without what a folder's should not have."""
-    name = Path(data).name.partition(".")[0] or Path(data).stem
+    """Of the folder of results: the data's name without what a folder's should not have."""
+    stem = stem_of(data)
+    name = stem.partition(".")[0] or stem
     return re.sub(r"[^\w-]+", "_", name).strip("_") or "task"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from prompt_optimization.errors import InputError, did_you_mean
+from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.cells import Repeated, is_blank, is_missing, shown, text_of
 from prompt_optimization.tasks.references import are_solutions, is_long, reference_answers
 from prompt_optimization.tasks.table import Example, Source, question_key
@@ -32,9 +32,48 @@ WEIGHTS = (1e-6, 1e6)
 # The library's own.
 _KNOWN = ("id", "prompt")
 # A further reference: the name of the answer's column and a number.
-_FURTHER = re.compile(rf"({'|'.join(ANSWER_COLUMNS)})_(\d+)")
+FURTHER = re.compile(rf"({'|'.join(ANSWER_COLUMNS)})_(\d+)")
 
 Row = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that the user names; where there are none, their names decide.
+
+    Attributes:
+        question: the last is asked, with what stands in the others before it.
+        answer: the first is the answer, and the others hold further ones.
+    """
+
+    question: tuple[str, ...] = ()
+    answer: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, question: str | Sequence[str], answer: str | Sequence[str]) -> Columns:
+        """Of names that may be given one by itself."""
+        given = (question, answer)
+        return cls(*((names,) if isinstance(names, str) else tuple(names) for names in given))
+
+
+BY_NAME = Columns()
+
+
+@dataclass(frozen=True)
+class _Meant:
+    """The columns of one table.
+
+    Attributes:
+        question, answer: of those that a row has, the first counts.
+        before: what is put before the question.
+        further: what holds further answers; None where that is said by the answer's name and a
+            number.
+    """
+
+    question: Sequence[str]
+    answer: Sequence[str]
+    before: Sequence[str]
+    further: Sequence[str] | None
 
 
 def column_name(name: object) -> str:
@@ -52,30 +91,11 @@ def row_of(cells: Iterable[tuple[object, object]]) -> dict[str, object]:
     return row
 
 
-def entry_of(entry: Any, where: str, also: Sequence[str]) -> dict[str, object]:
-    """The row of a dict, or of what has items like one, such as a row of a data frame.
-
-    Args:
-        where: names the entry in messages.
-        also: names that an entry may have besides those that every row may have.
-
-    Raises:
-        InputError: it has no items, or an unknown name.
-    """
-    if not hasattr(entry, "items"):
-        raise InputError(
-            f"{where} is a {type(entry).__name__}; give a dict with question, prompt and answer"
-        )
-    found = row_of(entry.items())
-    for name in found:
-        known = (*also, WEIGHT, GROUP, *QUESTION_COLUMNS, *ANSWER_COLUMNS, *CONTEXT_COLUMNS)
-        if name not in known and not _FURTHER.fullmatch(name):
-            raise InputError(f"{where} has the unknown key '{name}'; {did_you_mean(name, also)}")
-    return found
-
-
 def read_examples(
-    rows: Sequence[Row], source: Source, unlabelled: bool = False
+    rows: Sequence[Row],
+    source: Source,
+    unlabelled: bool = False,
+    columns: Columns = BY_NAME,
 ) -> tuple[list[Example], list[str]]:
     """The question and the reference answers of every row, and notes for whoever gave them.
 
@@ -86,10 +106,10 @@ def read_examples(
         unlabelled: rows without an answer are read too.
 
     Raises:
-        InputError: a row lacks a question or an answer, or they cannot be read.
+        InputError: there is no column of a name that ``columns`` gives, a row lacks a question or
+            an answer, or they cannot be read.
     """
-    rows, guessed = _guessed(rows, source)
-    answer_columns = _in_order(rows)
+    meant, guessed = _meant(rows, source, columns)
     questions: list[str] = []
     answers: list[list[str]] = []
     used: list[tuple[str, str]] = []
@@ -97,18 +117,18 @@ def read_examples(
     contexts: dict[str, None] = {}
     for number, row in enumerate(rows):
         where = source.row(number)
-        asked = _chosen(row, QUESTION_COLUMNS, "question", where)
+        asked = _chosen(row, meant.question, "question", where)
         if unlabelled:
-            answered = next((n for n in answer_columns if not is_blank(row.get(n))), "")
+            answered = next((n for n in meant.answer if not is_blank(row.get(n))), "")
         else:
-            answered = _chosen(row, answer_columns, "answer", where)
-        passages = _passages(row, asked, where)
+            answered = _chosen(row, meant.answer, "answer", where)
+        passages = _passages(row, meant.before, asked, where)
         contexts |= dict.fromkeys(passages)
         question = text_of(row[asked], f"'{asked}' of {where}")
         # Some files repeat the passage in the question itself.
         before = [passage for passage in passages.values() if passage not in question]
         questions.append("\n\n".join([*before, question]))
-        further = _further(row, answered) if answered else []
+        further = _further(row, answered, meant.further) if answered else []
         others |= dict.fromkeys(further)
         answers.append(_answers(row, [answered, *further], where) if answered else [])
         used.append((asked, answered))
@@ -131,25 +151,47 @@ def read_examples(
     return examples, notes
 
 
-def _guessed(rows: Sequence[Row], source: Source) -> tuple[Sequence[Row], list[str]]:
-    """``rows`` whose questions and answers have a usual name, and notes on those that had another
-    one."""
-    notes = []
-    names = {name for row in rows for name in row}
-    for usual, known in (("question", QUESTION_COLUMNS), ("answer", ANSWER_COLUMNS)):
-        found = next((name for name in GUESSED[usual] if name in names), None)
-        if found is None or names & {*known}:
+def _meant(rows: Sequence[Row], source: Source, columns: Columns) -> tuple[_Meant, list[str]]:
+    """The columns that hold what is asked, and notes on those whose name had to be guessed.
+
+    Raises:
+        InputError: there is no column of a name that is given.
+    """
+    present = dict.fromkeys(name for row in rows for name in row)
+    given = {
+        what: tuple(map(column_name, getattr(columns, what))) for what in ("question", "answer")
+    }
+    for what, names in given.items():
+        if lacking := [name for name in names if name not in present]:
+            raise InputError(
+                f"{source.name} has no column '{lacking[0]}', only {', '.join(present)[:200]}; "
+                "name one of these",
+                key=f"task.{what}_column",
+            )
+    usual = {"question": QUESTION_COLUMNS, "answer": _in_order(rows)}
+    found, notes = {}, []
+    for what, known in usual.items():
+        guess = next((name for name in GUESSED[what] if name in present), None)
+        if given[what] or guess is None or {*known} & {*present}:
+            found[what] = known
             continue
-        rows = [{usual if name == found else name: row[name] for name in row} for row in rows]
+        found[what] = (guess,)
         notes.append(
-            f"column '{found}' of {source.name} is read as the {usual}; where that is wrong, call "
-            f"another one '{usual}'"
+            f"column '{guess}' of {source.name} is read as the {what}; where that is wrong, name "
+            f"another one by {what}_column"
         )
-    return rows, notes
+    asked, answered = given["question"], given["answer"]
+    context = [name for name in CONTEXT_COLUMNS if name not in (*asked, *answered)]
+    return _Meant(
+        question=asked[-1:] or found["question"],
+        answer=answered[:1] or found["answer"],
+        before=(*asked[:-1], *context),
+        further=answered[1:] if answered else None,
+    ), notes
 
 
 def _in_order(rows: Sequence[Row]) -> list[str]:
-    """The answer columns, those of whole solutions last."""
+    """The usual answer columns, those of whole solutions last."""
     cells = {
         name: [cell for row in rows for cell in _listed(row.get(name))] for name in ANSWER_COLUMNS
     }
@@ -162,18 +204,25 @@ def _chosen(row: Row, names: Sequence[str], what: str, where: str) -> str:
     if not present:
         others = ", ".join(row)[:200] or "nothing"
         raise InputError(
-            f"{where} has no '{what}', only {others}; call its column one of {', '.join(names)}"
+            f"{where} has no '{what}', only {others}; call its column {_one_of(names)}, or name it",
+            key=f"task.{what}_column",
         )
     return next((name for name in present if not is_missing(row[name])), present[0])
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return f"one of {', '.join(names)}" if len(names) > 1 else f"'{names[0]}'"
 
 
 def _listed(cell: object) -> list[object]:
     return cell if isinstance(cell, list) else [cell]
 
 
-def _further(row: Row, answered: str) -> list[str]:
+def _further(row: Row, answered: str, named: Sequence[str] | None) -> list[str]:
     """The columns of further references beside the column ``answered``, in their order."""
-    found = [(int(match[2]), name) for name in row if (match := _FURTHER.fullmatch(name))]
+    if named is not None:
+        return [name for name in named if name in row]
+    found = [(int(match[2]), name) for name in row if (match := FURTHER.fullmatch(name))]
     return [name for _, name in sorted(found) if name.startswith(f"{answered}_")]
 
 
@@ -242,10 +291,10 @@ def _special(rows: Sequence[Row], source: Source) -> list[str]:
     ]
 
 
-def _passages(row: Row, asked: str, where: str) -> dict[str, str]:
-    """What stands in the row's columns of context: texts, or lists of texts, a line each."""
+def _passages(row: Row, names: Sequence[str], asked: str, where: str) -> dict[str, str]:
+    """What stands in the row's columns ``names``: texts, or lists of texts, a line each."""
     found = {}
-    for name in CONTEXT_COLUMNS:
+    for name in names:
         cell = row.get(name)
         if name == asked or is_blank(cell) or cell == []:
             continue  # not every question needs one

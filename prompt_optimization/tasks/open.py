@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.examples import (
+    Columns,
     Example,
     Splits,
     Table,
@@ -69,11 +70,14 @@ def read_solved(settings: TaskSettings) -> tuple[Example, ...]:
             "file; give one",
             key="task.few_shot_data",
         )
-    table = read_table(settings.few_shot_data, key="task.few_shot_data")
+    columns = settings.columns
+    table = read_table(settings.few_shot_data, key="task.few_shot_data", columns=columns)
     return table.examples[: settings.few_shot_number]
 
 
-def read_tables(files: Mapping[str, str], unlabelled: bool = False) -> dict[str, Table]:
+def read_tables(
+    files: Mapping[str, str], columns: Columns, unlabelled: bool = False
+) -> dict[str, Table]:
     """The task files of the splits that have one.
 
     Args:
@@ -84,7 +88,7 @@ def read_tables(files: Mapping[str, str], unlabelled: bool = False) -> dict[str,
         InputError: one cannot be used.
     """
     return {
-        name: read_table(file, key=f"{name}_data", unlabelled=unlabelled)
+        name: read_table(file, key=f"{name}_data", unlabelled=unlabelled, columns=columns)
         for name, file in files.items()
         if file
     }
@@ -109,7 +113,7 @@ def read_task(
         "dev": settings.dev_data,
         "test": settings.test_data,
     }
-    tables = read_tables(files, unlabelled)
+    tables = read_tables(files, settings.columns, unlabelled)
     for note in dict.fromkeys(note for table in tables.values() for note in table.notes):
         warn(note)
     splits = split_rows(

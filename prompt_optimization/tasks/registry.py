@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from prompt_optimization.tasks.hub import is_hub_name
 from prompt_optimization.tasks.splits import ALL, USUAL
 
 STYLES = ("dollar", "stars")
@@ -195,8 +197,12 @@ TASKS: dict[str, Task] = {
 TABLE_1_BBH: tuple[str, ...] = tuple(name for name in _BBH if name not in _LEFT_OUT)
 
 
-def task_of(file_stem: str) -> Task | None:
-    """The task that a file's name stands for: ``gsm8k_train`` is ``gsm8k``."""
+def task_of(data: str | Path) -> Task | None:
+    """The task that a file's name stands for: ``gsm8k_train.json`` is ``gsm8k``. Data sets of a hub
+    are cut otherwise, so that their names stand for none."""
+    if is_hub_name(data):
+        return None
+    file_stem = Path(data).stem
     for suffix in ("", "_train", "_dev", "_test"):
         if file_stem.endswith(suffix) and (task := TASKS.get(file_stem.removesuffix(suffix))):
             return task

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
+from prompt_optimization.tasks.columns import Columns
 from prompt_optimization.tasks.metrics.metric import OVER_REFERENCES
 from prompt_optimization.tasks.metrics.registry import METRICS
 from prompt_optimization.tasks.registry import STYLES
@@ -24,7 +25,8 @@ class TaskSettings(Settings, group="task"):
 
     train_data: str = key(
         "",
-        "task file; dev and test rows are cut from it after the training rows unless dev_data or "
+        "task file, or hf:OWNER/NAME/CONFIG@SPLIT for a data set on the Hugging Face Hub; dev and "
+        "test rows are cut from it after the training rows unless dev_data or "
         "test_data is given",
         flat="train_data",
         variant=False,
@@ -35,6 +37,22 @@ class TaskSettings(Settings, group="task"):
     )
     test_data: str = key(
         "", "task file of the test rows", flat="test_data", variant=False, of_task=True
+    )
+    question_column: tuple[str, ...] = key(
+        (),
+        "column of the questions, in every task file; of several names the last is asked, with the "
+        "others before it; none: one of the usual names",
+        library="question_column",
+        variant=False,
+        of_task=True,
+    )
+    answer_column: tuple[str, ...] = key(
+        (),
+        "column of the answers; of several names the first is the answer, and the others hold "
+        "further ones that are as right",
+        library="answer_column",
+        variant=False,
+        of_task=True,
     )
     data_offset: int = key(
         0, "first training row", flat="data_offset", low=0, variant=False, of_task=True
@@ -203,6 +221,11 @@ class TaskSettings(Settings, group="task"):
         low=2,
         by_method=True,
     )
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that are named."""
+        return Columns(self.question_column, self.answer_column)
 
     @property
     def warnings(self) -> list[str]:

@@ -52,14 +52,28 @@ class Table:
     """A task file as read.
 
     Attributes:
-        sha256: the hash of the file's bytes.
+        path: of the file, or the name of a data set on a hub.
+        sha256: the hash of the file's bytes, or of a data set's rows.
         notes: what its user should know about how it was read, a sentence each.
+        commit: of a data set on a hub; empty for a file.
     """
 
     path: Path
     sha256: str
     examples: tuple[Example, ...]
     notes: tuple[str, ...] = ()
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table, cell by name of the column; the rest as of ``Table``."""
+
+    path: Path
+    cells: list[dict[str, object]]
+    sha256: str
+    notes: tuple[str, ...] = ()
+    commit: str = ""
 
 
 @dataclass(frozen=True)

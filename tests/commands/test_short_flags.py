@@ -15,7 +15,7 @@ from prompt_optimization.commands import compare, flags, optimize
 from prompt_optimization.commands.short_flags import FOR_RUNS
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.config import plan
-from prompt_optimization.tasks.examples import read_table
+from prompt_optimization.tasks.examples import Columns, read_table
 from prompt_optimization.tasks.splits import usual_sizes
 
 Set = Callable[..., tuple[dict[str, Any], list[str]]]
@@ -85,6 +85,16 @@ def test_what_is_given_is_not_chosen(given: Set) -> None:
     )  # fmt: skip
     assert (values["extractor_text"], values["n_train_data"]) == ("So: ", 4)
     assert (values["method"], values["result_prefix"], len(notes)) == ("best_of_n", "here", 1)
+
+
+def test_columns_have_names(given: Set) -> None:
+    Path("mine.csv").write_text("q,a\n" + "".join(f"Is it {i}?,{i}\n" for i in range(9)))
+    values, _ = given(
+        "--data=mine.csv", "--config.task.question_column=q", "--config.task.answer_column=a"
+    )
+    assert plan(values).task.columns == Columns(("q",), ("a",))
+    with pytest.raises(InputError, match=r"only q, a; name .* \(--config.task.answer_column\)"):
+        given("--data=mine.csv", "--config.task.question_column=q", "--config.task.answer_column=b")
 
 
 def test_a_yaml_file_and_a_log_are_configs_of_a_command(given: Set) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from GReaTer import GreaterDataloader, GreaterDataSet, InputError
-from GReaTer.inputs import groups_of
+from GReaTer.inputs import data_set, groups_of
 from prompt_optimization.tasks.examples import check_disjoint, read_table
 from tests.library.conftest import PROMPT, entries
 
@@ -66,6 +66,24 @@ def test_data_frames_and_generators() -> None:
     rows = GreaterDataSet(custom_inputs=(row for _, row in frame.iterrows()))
     assert [entry["answer"] for entry in rows] == ["1", "2"] and "prompt" not in rows[1]
     assert list(GreaterDataSet(custom_inputs=frame.to_dict("records"))) == list(rows)
+
+
+def test_a_data_frame_itself_and_its_columns() -> None:
+    frame = pd.DataFrame({"Text": ["a", "b"], "label": [1, 0], "n": [5, 6], "prompt": PROMPT})
+    with pytest.warns(UserWarning, match="'(text|label)' of custom_inputs is read as the"):
+        data = GreaterDataSet(custom_inputs=frame)
+    assert [(e["question"], e["answer"], e["prompt"]) for e in data] == [
+        ("a", "1", PROMPT.strip()),
+        ("b", "0", PROMPT.strip()),
+    ]
+    assert data_set(frame[["Text", "label"]], "inputs")[1]["question"] == "b"
+    named = GreaterDataSet(custom_inputs=frame, question_column="Text", answer_column=["n"])
+    assert [e["answer"] for e in named] == ["5", "6"]
+    listed = [{"q": "a", "a": 5}]
+    (entry,) = GreaterDataSet(custom_inputs=listed, question_column="q", answer_column="a")
+    assert (entry["question"], entry["answer"]) == ("a", "5")
+    with pytest.raises(InputError, match=r"has no column 'x', only text, .* \(answer_column\)$"):
+        GreaterDataSet(custom_inputs=frame, answer_column="x")
 
 
 def test_a_data_frame_has_changed_whole_numbers() -> None:

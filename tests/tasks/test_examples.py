@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,9 @@ def test_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     path = write(tmp_path, name, text)
     with pytest.raises(InputError, match=message) as caught:
         read_table(path, key="test_data")
-    assert caught.value.keys == ("test_data",) and str(path) in caught.value.problem
+    lacks_a_column = re.search("has no '(question|answer)'", caught.value.problem)
+    key = f"task.{lacks_a_column[1]}_column" if lacks_a_column else "test_data"
+    assert caught.value.keys == (key,) and str(path) in caught.value.problem
     assert "\n" not in caught.value.problem
 
 

@@ -34,7 +34,7 @@ TASK = {
 
 
 # What these parts tell besides.
-UNCOMPARED = {"file", "official", "dated"}
+UNCOMPARED = {"file", "official", "commit", "dated"}
 # Settings of which the environment tells what they do: the chat template's text.
 TOLD = {"chat_template_kwargs"}
 
