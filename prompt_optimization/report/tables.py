@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -22,6 +21,7 @@ from prompt_optimization.report.names import method_name, order
 from prompt_optimization.report.reading import alike
 from prompt_optimization.runs.store.log import method_of, metric_of
 from prompt_optimization.scoring.statistics import Estimate, is_graded, mean_of, mean_value
+from prompt_optimization.tasks.hub import stem_of
 from prompt_optimization.tasks.registry import TABLE_1_BBH
 
 BENCHMARK_TASKS = {"GSM8K": ("gsm8k",), "BBH": TABLE_1_BBH, "FOLIO": ("folio",)}
@@ -147,7 +147,7 @@ def contenders(results: Results) -> Table:
     for log in filter(_measures, results.runs.values()):
         test = log["evaluation"]["test"]
         metric = metric_of(test["best"])
-        shared = {"run": Path(log["params"]["train_data"]).stem, "method": method_of(log)}
+        shared = {"run": stem_of(log["params"]["train_data"]), "method": method_of(log)}
         shared["seed"] = str(log["environment"]["seed"])
         for name, record in {"initial": test["initial"], **test["contenders"]}.items():
             for group, found in {**record.get("by_group", {}), "all": record}.items():
