@@ -96,6 +96,7 @@ def read_examples(
     source: Source,
     unlabelled: bool = False,
     columns: Columns = BY_NAME,
+    texts_are_meant: bool = False,
 ) -> tuple[list[Example], list[str]]:
     """The question and the reference answers of every row, and notes for whoever gave them.
 
@@ -104,6 +105,8 @@ def read_examples(
 
     Args:
         unlabelled: rows without an answer are read too.
+        columns: those that hold questions and answers, where their names do not say it.
+        texts_are_meant: answers are meant to be whole texts.
 
     Raises:
         InputError: there is no column of a name that ``columns`` gives, a row lacks a question or
@@ -132,7 +135,7 @@ def read_examples(
         others |= dict.fromkeys(further)
         answers.append(_answers(row, [answered, *further], where) if answered else [])
         used.append((asked, answered))
-    references, notes = reference_answers(answers, source)
+    references, notes = reference_answers(answers, source, texts_are_meant)
     weights, groups = _weights(rows, source), _groups(rows, source)
     examples = [
         Example(question, "".join(own[:1]), number, own[1:], weight, group)

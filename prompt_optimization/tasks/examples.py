@@ -65,6 +65,7 @@ def read_table(
     key: str | Iterable[str] = (),
     unlabelled: bool = False,
     columns: Columns = BY_NAME,
+    texts_are_meant: bool = False,
 ) -> Table:
     """Read every row of a task file or of a data set on a hub.
 
@@ -72,6 +73,7 @@ def read_table(
         key: the setting that names it, for messages.
         unlabelled: rows without an answer are read too.
         columns: those that hold questions and answers, where their names do not say it.
+        texts_are_meant: answers are meant to be whole texts.
 
     Raises:
         InputError: it cannot be read, a row lacks a question or an answer, or one of them cannot
@@ -80,7 +82,7 @@ def read_table(
     try:
         rows = rows_of(data)
         source = Source(f"'{rows.path}'")
-        examples, notes = read_examples(rows.cells, source, unlabelled, columns)
+        examples, notes = read_examples(rows.cells, source, unlabelled, columns, texts_are_meant)
     except InputError as error:
         raise InputError(error.problem, key=error.keys or key) from None
     stripped = (replace(example, question=example.question.strip()) for example in examples)

@@ -16,7 +16,7 @@ from prompt_optimization.tasks.examples import (
     split_rows,
 )
 from prompt_optimization.tasks.metrics.metric import Metric
-from prompt_optimization.tasks.metrics.registry import METRICS, Options
+from prompt_optimization.tasks.metrics.registry import METRICS, OF_WORDS, Options
 from prompt_optimization.tasks.settings import TaskSettings
 from prompt_optimization.tasks.splits import repeated
 from prompt_optimization.tasks.templates import marked, resolved, slots_of, with_solved
@@ -76,19 +76,29 @@ def read_solved(settings: TaskSettings) -> tuple[Example, ...]:
 
 
 def read_tables(
-    files: Mapping[str, str], columns: Columns, unlabelled: bool = False
+    files: Mapping[str, str],
+    columns: Columns,
+    unlabelled: bool = False,
+    texts_are_meant: bool = False,
 ) -> dict[str, Table]:
     """The task files of the splits that have one.
 
     Args:
         files: by split.
         unlabelled: rows need no answers.
+        texts_are_meant: answers are meant to be whole texts.
 
     Raises:
         InputError: one cannot be used.
     """
     return {
-        name: read_table(file, key=f"{name}_data", unlabelled=unlabelled, columns=columns)
+        name: read_table(
+            file,
+            key=f"{name}_data",
+            unlabelled=unlabelled,
+            columns=columns,
+            texts_are_meant=texts_are_meant,
+        )
         for name, file in files.items()
         if file
     }
@@ -113,7 +123,9 @@ def read_task(
         "dev": settings.dev_data,
         "test": settings.test_data,
     }
-    tables = read_tables(files, settings.columns, unlabelled)
+    # Shared words are counted in texts of any length.
+    texts_are_meant = settings.metric in OF_WORDS
+    tables = read_tables(files, settings.columns, unlabelled, texts_are_meant)
     for note in dict.fromkeys(note for table in tables.values() for note in table.notes):
         warn(note)
     splits = split_rows(

@@ -27,7 +27,7 @@ _MOST_WORDS = 8
 
 
 def reference_answers(
-    cells: Sequence[Sequence[str]], source: Source
+    cells: Sequence[Sequence[str]], source: Source, texts_are_meant: bool = False
 ) -> tuple[list[tuple[str, ...]], list[str]]:
     """The references of a column of answers; a row may have several.
 
@@ -39,6 +39,7 @@ def reference_answers(
     Args:
         cells: the texts of every row.
         source: where they come from, for messages.
+        texts_are_meant: no note says that a model would have to repeat whole solutions.
 
     Returns:
         each row's references without repetition, and notes on what was done.
@@ -48,6 +49,12 @@ def reference_answers(
     """
     rows = [number for number, row in enumerate(cells) for _ in row]
     texts, notes = _marked([trimmed(cell) for row in cells for cell in row], rows, source)
+    if not notes and not texts_are_meant and are_solutions(texts):
+        notes.append(
+            f"the answers of {source.name} look like whole solutions ({source.unit} 0: "
+            f"{shown(texts[0])}), which a model would have to repeat word for word; put short "
+            "answers into a column 'final_answer'"
+        )
     texts, more = _whole(texts, rows, source)
     notes += more
     if "nan" in texts:
@@ -88,13 +95,7 @@ def _marked(texts: list[str], rows: Sequence[int], source: Source) -> tuple[list
                 f"the answer of {source.row(rows[bare])} is {shown(texts[bare])}, without the "
                 f"'{mark}' that others have; write all answers in one form"
             )
-    if not are_solutions(texts):
-        return texts, []
-    return texts, [
-        f"the answers of {source.name} look like whole solutions ({source.unit} 0: "
-        f"{shown(texts[0])}), which a model would have to repeat word for word; put short answers "
-        "into a column 'final_answer'"
-    ]
+    return texts, []
 
 
 def _gsm8k(text: str) -> str | None:

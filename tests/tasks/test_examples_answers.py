@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.tasks.examples import Source, Table, read_table
+from prompt_optimization.tasks.open import read_task
 from prompt_optimization.tasks.references import reference_answers
+from prompt_optimization.tasks.settings import TaskSettings
 
 SOURCE = Source("'a.csv'")
 SOLUTION = "Tom begins with 2 and gets 1, so 2+1 = <<2+1=3>>3 apples."
@@ -66,6 +68,19 @@ def test_solutions_without_a_mark_are_said() -> None:
     assert found == [SOLUTION, SOLUTION, "3"]
     (note,) = notes
     assert "look like whole solutions (row 0: 'Tom begins" in note and "final_answer" in note
+
+
+def test_texts_are_no_solutions_where_shared_words_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"question": f"Is it {i}?", "answer": SOLUTION} for i in range(3)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    for metric, said in (("strict", 1), ("rouge_l", 0)):
+        notes: list[str] = []
+        task = TaskSettings(
+            train_data=str(path), metric=metric, n_train_data=1, n_dev_data=1, n_test_data=1
+        )
+        read_task(task, notes.append)
+        assert sum("look like whole solutions" in note for note in notes) == said
 
 
 def test_long_lists_are_no_solutions() -> None:

@@ -42,6 +42,8 @@ METRICS: dict[str, Callable[[Options], Metric]] = {
     "f1": lambda options: F1,
     "rouge_l": lambda options: rouge_l(options.over_references),
 }
+# Those that count shared words, so that their references may be whole texts.
+OF_WORDS = ("f1", "rouge_l")
 
 
 def own_metric(function: Function) -> Metric:
