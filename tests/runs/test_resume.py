@@ -159,6 +159,8 @@ def test_what_a_second_command_does(
         with pytest.raises(InputError, match="only a finished run"):
             carry_out(flags | {"resume": "True"})
         assert carry_out(flags).path == log.path and logs(flags) == before
+        with pytest.raises(InputError, match=r"is finished, with other settings: model_paths was"):
+            carry_out(flags | {"resume": "auto", "model_paths": ("another/model",)})
 
 
 def test_nothing_to_continue(flags: dict[str, Any]) -> None:

@@ -110,8 +110,10 @@ def _finished(found: list[ExistingRun], params: dict[str, Any], free: Set[str]) 
     different: list[str] = []
     for run in reversed(found):
         assert run.data is not None
-        # Steps cannot be added to what has been evaluated.
-        different = changed_settings(run.data["params"], params, free - {"n_steps"})
+        # Steps cannot be added to what has been evaluated. An unfinished run knows its model by the
+        # weights, wherever they lie now; here none are loaded, so that the name has to do.
+        fixed = {"n_steps", "model_paths"}
+        different = changed_settings(run.data["params"], params, free - fixed)
         if not different:
             return run
     raise InputError(
