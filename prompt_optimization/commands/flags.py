@@ -317,8 +317,10 @@ def _with_config(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     for argument in arguments:
         flag = re.match(r"--?(?!config\b)(\w+)", argument)
-        if flag and flag[1] not in flags.FLAGS and (meant := nearest(flag[1], _typed.names)):
-            raise InputError(f"flag --{flag[1]} is unknown; did you mean --{meant}?")
+        if flag and flag[1] not in flags.FLAGS and not key_named(flag[1]):
+            meant = nearest(flag[1], [*_typed.names, "help"])
+            hint = f"did you mean --{meant}?" if meant else "--help lists the flags"
+            raise InputError(f"flag --{flag[1]} is unknown; {hint}")
     logs = any(re.match(r"--?log(=|$)", argument) for argument in arguments)
     if not logs and "train_data" not in _typed.typed:
         raise _no_config()
@@ -364,8 +366,7 @@ def help_text(module: str, program: str, text: str, short: Sequence[str] = ()) -
             for name in short
         )
         of_task = "\n".join(["A task of one's own:", *own])
-    # Without the module's name, which comes first.
-    own_flags = flags.FLAGS.module_help(module).strip().partition("\n")[2]
+    own_flags = "\n".join(_flag_help(each) for each in flags.FLAGS.get_flags_for_module(module))
     methods = "\n".join(f"  {name}\n{_wrapped(about(name), '      ')}" for name in method_names())
     parts = [
         usage,
@@ -376,7 +377,7 @@ def help_text(module: str, program: str, text: str, short: Sequence[str] = ()) -
             f"{', '.join(packaged_configs())}.",
             "",
         ),
-        own_flags.rstrip(),
+        own_flags and f"Flags:\n{own_flags}",
         f"Methods (--config.method=NAME):\n{methods}",
         _wrapped(
             "Keys, with their defaults. A key is also known within its group, as in "
@@ -386,6 +387,15 @@ def help_text(module: str, program: str, text: str, short: Sequence[str] = ()) -
         *(_group_help(group.group) for group in groups()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _flag_help(flag: flags.Flag[Any]) -> str:
+    """A flag of the command's own."""
+    name = f"  --[no]{flag.name}" if flag.boolean else f"  --{flag.name}"
+    meaning, several, _ = flag.help.partition(";\n    repeat this option")  # absl's own words
+    if several:
+        meaning += " It may be given several times."
+    return f"{name} ({_shown(flag.default)})\n{_wrapped(meaning, '      ')}"
 
 
 def _group_help(group: str) -> str:
