@@ -45,7 +45,7 @@ def learn_from(values: Mapping[str, Any]) -> None:
     embed.check_ready()
     # Only now, because this loads torch.
     from prompt_optimization.models.embedder import Embedder
-    from prompt_optimization.optimizers.oirl.outcomes import check_table, read_outcomes
+    from prompt_optimization.optimizers.oirl.outcomes import check_table, keep_table, read_outcomes
     from prompt_optimization.optimizers.oirl.report import lines
     from prompt_optimization.optimizers.oirl.settings import STAGES
     from prompt_optimization.optimizers.oirl.stages import Stages
@@ -65,7 +65,7 @@ def learn_from(values: Mapping[str, Any]) -> None:
             folder = ArtifactFolder(artifacts_path(place))
             stages = Stages(own, table, Embedder(embed), folder, run.seed)
             last = STAGES.index(own.stage)
-            stages.keep_table()
+            keep_table(table, folder)
             stages.parts  # noqa: B018  What cannot be cut is refused before anything is encoded.
             if last >= STAGES.index("features"):
                 display.note(f"encoding {len(stages.parts.table.questions)} questions")

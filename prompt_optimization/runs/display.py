@@ -146,6 +146,7 @@ class Display(Observer):
                 self._print(_by_group(evaluation["test"]))
             if "contenders" in evaluation["test"]:
                 self._print(_contenders(evaluation["test"]))
+                self._print(_leads(evaluation["test"]))
         self._print(_cost(data["ledger"]["search"]))
         if event.log is not None:
             self._print(f"log: {escape(str(event.log.resolve()))}")
@@ -306,6 +307,17 @@ def _contenders(test: dict[str, Any]) -> Grid:
             own = changes.get(group)
             change = _interval(own[metric], signed=True) if own else ""
             grid.add_row(escape(name), escape(group), _interval(found[metric]), change)
+    return grid
+
+
+def _leads(test: dict[str, Any]) -> Grid:
+    """What was elected, less each contender on the same rows."""
+    metric = metric_of(test["best"])
+    grid = Grid(title="elected, less each contender")
+    for column in ("contender", "difference"):
+        grid.add_column(column, no_wrap=True)
+    for name, record in test["contenders"].items():
+        grid.add_row(escape(name), _interval(record["to_best"][metric], signed=True))
     return grid
 
 

@@ -290,7 +290,7 @@ class Session:
                 evaluation["test"]["difference_by_group"] = compare_by_group(before, after)
             if contenders:
                 evaluation["test"]["contenders"] = {
-                    name: self._contender(before, found["test"][each.name])
+                    name: self._contender(before, found["test"][each.name], after)
                     for name, each in contenders.items()
                 }
             self.store.keep_outputs(self._outputs([found["test"][each.name] for each in pair]))
@@ -300,9 +300,12 @@ class Session:
                 evaluation["transfer"] = self.transfer(self, initial, chosen)
         return evaluation
 
-    def _contender(self, initial: HeldOut, result: HeldOut) -> dict[str, Any]:
+    def _contender(self, initial: HeldOut, result: HeldOut, chosen: HeldOut) -> dict[str, Any]:
         """The log's record of what a method measures beside what was elected."""
-        record = result.record() | {"difference": compare(initial, result)}
+        record = result.record() | {
+            "difference": compare(initial, result),
+            "to_best": compare(result, chosen),
+        }
         if result.groups:
             record["difference_by_group"] = compare_by_group(initial, result)
         return record

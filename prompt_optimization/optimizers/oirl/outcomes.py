@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompt_optimization.errors import InputError, require
+from prompt_optimization.optimizers.artifacts import Artifacts, made_from
 from prompt_optimization.tasks.table import question_key
 
 FORMAT = 1
+TABLE = "table.npz"
 # What reading an npz that is none, or a damaged one, may raise.
 DAMAGED = (
     EOFError, LookupError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
@@ -185,6 +187,16 @@ def read_outcomes(path: Path, key: str) -> Outcomes:
             "greater import-table",
             key=key,
         ) from None
+
+
+def keep_table(table: Outcomes, artifacts: Artifacts) -> None:
+    """Keep ``table`` as it is, under the name ``TABLE``.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    data = table.to_bytes()
+    artifacts.put(TABLE, made_from(data), data)
 
 
 def check_table(table: Outcomes, key: str = "oirl.table") -> None:

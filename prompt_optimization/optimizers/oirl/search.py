@@ -1,217 +1,62 @@
-"""Collect answers under several prompts, learn which prompt suits which question, offer the rules.
+"""Learn which prompt suits which question from the collected answers, and offer the rules.
 
-A step collects the answers to a few questions under all prompts. After the last one each stage is a
-step. A search that ends before, by a budget, learns from what it has collected.
+A search that ends before its last stage, by a budget, learns from what it has collected.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from prompt_optimization.errors import InputError
-from prompt_optimization.models.layout import Layout
-from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
-from prompt_optimization.optimizers.oirl.outcomes import (
-    Outcomes,
-    all_alike,
-    read_outcomes,
-)
-from prompt_optimization.optimizers.oirl.prompts import texts_of
+from prompt_optimization.optimizers.base import Step
+from prompt_optimization.optimizers.oirl.collect import Collector
+from prompt_optimization.optimizers.oirl.outcomes import Flags, Outcomes, all_alike
 from prompt_optimization.optimizers.oirl.recommend import Recommender
 from prompt_optimization.optimizers.oirl.report import lines
 from prompt_optimization.optimizers.oirl.settings import STAGES, OirlSettings
 from prompt_optimization.optimizers.oirl.split import parts_of
 from prompt_optimization.optimizers.oirl.stages import Stages
-from prompt_optimization.paths import user_path
 from prompt_optimization.scoring.finalists import Finalist, Rule, Text
-from prompt_optimization.scoring.scorer import Scored, Scorer
 
 
-class Oirl(Optimizer):
-    """Prompt-OIRL: a reward model of question and prompt, and rules that choose by it.
-
-    Attributes:
-        table: what became of the training questions under every prompt, so far.
-        stages: of ``STAGES``, how many are done.
-    """
+class Oirl(Collector):
+    """Prompt-OIRL: a reward model of question and prompt, and rules that choose by it."""
 
     settings: OirlSettings
-    table: Outcomes
 
-    reads_answers = True
+    def _heldout(self) -> Sequence[str]:
+        return self.settings.heldout
 
-    def __init__(self, settings: OirlSettings, scorer: Scorer, tools: Tools) -> None:
-        super().__init__(settings, scorer, tools)
-        self.stages = 0
-        self.seed = 0
-        # Greedy answers are all the same.
-        self.draws = settings.draws if scorer.decoding.sampling else 1
-
-    def start(self, prompt: str) -> Scored:
-        scored = super().start(prompt)
-        self.seed = self.tools.rng.getrandbits(31)
-        trained, heldout = (
-            texts_of(each) for each in (self.settings.prompts, self.settings.heldout)
-        )
-        texts = {name: Layout.normalise(text) for name, text in (trained | heldout).items()}
-        for name, text in texts.items():
-            if problem := self.scorer.problem(text):
-                key = "oirl.heldout" if name in heldout else "oirl.prompts"
-                raise InputError(f"prompt '{name}' cannot be scored: {problem}", key=key)
-        examples = self.scorer.examples
-        empty = Outcomes(
-            tuple(example.question for example in examples),
-            tuple(example.answer for example in examples),
-            tuple(texts.values()),
-            tuple(texts),
-            heldout=np.array([name in heldout for name in texts]),
-            test=np.zeros(len(examples), bool),
-            right=np.zeros((len(examples), len(texts))),
-            draws=np.zeros((len(examples), len(texts)), np.int64),
-            source={"kind": "collected", "model": self.scorer.models[0].info.name},
-        )
-        parts = parts_of(empty, self.settings, self.seed)
+    def _set_aside(self, table: Outcomes) -> Flags:
+        parts = parts_of(table, self.settings, self.seed)
         asked = {parts.table.keys[row] for row in parts.test}
-        self.table = replace(empty, test=np.array([key in asked for key in empty.keys]))
-        self._take_known()
-        return scored
+        return np.array([key in asked for key in table.keys])
 
-    def _take_known(self) -> None:
-        """Fill in what the settings' table knows of the training questions and the prompts."""
-        if not self.settings.table:
-            return
-        known = read_outcomes(user_path(self.settings.table), "oirl.table").merged()
-        rows = {key: row for row, key in enumerate(known.keys)}
-        columns = {" ".join(text.split()): column for column, text in enumerate(known.prompts)}
-        pairs = [
-            (row, column, rows[key], columns[text])
-            for row, key in enumerate(self.table.keys)
-            for column, text in enumerate(" ".join(each.split()) for each in self.table.prompts)
-            if key in rows and text in columns
-        ]
-        if not pairs:
-            raise InputError(
-                f"table '{self.settings.table}' has none of the training questions under any of "
-                "the prompts; give another one, or the questions and prompts that it is of",
-                key=("oirl.table", "oirl.prompts"),
-            )
-        right, draws = self.table.right.copy(), self.table.draws.copy()
-        for row, column, there, prompt in pairs:
-            right[row, column] = known.right[there, prompt]
-            draws[row, column] = known.draws[there, prompt]
-        self.table = replace(self.table, right=right, draws=draws)
-
-    def _step(self) -> Step | None:
-        if rows := self._wanted():
-            return self._collect(rows[: self.settings.batch])
-        if self.stages == STAGES.index(self.settings.stage) + 1:
-            return None
-        return self._stage(STAGES[self.stages])
-
-    def _wanted(self) -> list[int]:
-        """The training questions that a prompt lacks an answer to."""
-        return [int(row) for row in np.flatnonzero(self._missing().any(1))]
-
-    def _missing(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """[questions, prompts]: held-out prompts are tried on test questions only."""
-        table = self.table
-        found: np.ndarray[Any, np.dtype[np.bool_]] = table.draws == 0
-        found[np.ix_(~table.test, table.heldout)] = False
-        return found
-
-    def _collect(self, rows: list[int]) -> Step:
-        """Draw the answers to some questions under every prompt that lacks them."""
-        missing = self._missing()
-        right, draws = self.table.right.copy(), self.table.draws.copy()
-        with self.scorer.activity.phase("collect"):
-            for draw in range(self.draws):
-                # Prompts that lack the same questions go out together.
-                groups: dict[tuple[int, ...], list[int]] = {}
-                for column in range(len(self.table.prompts)):
-                    lacking = tuple(row for row in rows if missing[row, column])
-                    if lacking:
-                        groups.setdefault(lacking, []).append(column)
-                for lacking, columns in groups.items():
-                    prompts = [self.table.prompts[column] for column in columns]
-                    values = np.array(self.scorer.values(prompts, lacking, draw))
-                    place = np.ix_(lacking, columns)
-                    right[place] += values.T
-                    draws[place] += 1
-        before = self.table
-        self.table = replace(before, right=right, draws=draws)
-        asked = int(draws.sum() - before.draws.sum())
-        return self._made(
-            "collect",
-            answers=asked,
-            right=float(right.sum() - before.right.sum()) / asked,
-            left=len(self._wanted()),
-        )
+    def _names(self) -> Sequence[str]:
+        return STAGES[: STAGES.index(self.settings.stage) + 1]
 
     def _stage(self, name: str) -> Step:
-        self.stages += 1
         events: list[str] = []
         before = self.incumbent
-        with self.scorer.activity.phase(name):
-            own = self._stages()
-            if name == "table":
-                own.keep_table()
-                self._rank()
-                events += [text for text in (all_alike(self.table),) if text]
-            elif all_alike(self._learnt):
-                events.append("nothing to learn from; the prompts stand for election as they are")
-            elif name == "features":
-                own.questions, own.prompts  # noqa: B018
-            elif name == "reward":
-                own.rewards()
-            else:
-                events += lines(own.report())
+        own = self._stages()
+        if name == "table":
+            self._keep_table()
+            events += [text for text in (all_alike(self.table),) if text]
+        elif all_alike(self._learnt):
+            events.append("nothing to learn from; the prompts stand for election as they are")
+        elif name == "features":
+            own.questions, own.prompts  # noqa: B018
+        elif name == "reward":
+            own.rewards()
+        else:
+            events += lines(own.report())
         return self._made(name, events, accepted=self.incumbent is not before)
-
-    def _rank(self) -> None:
-        """Put the prompts that were tried on every training question on the leaderboard."""
-        if self.settings.table:  # What others have scored, the scorer does not know.
-            return
-        trained = [
-            text for text, held in zip(self.table.prompts, self.table.heldout, strict=True)
-            if not held
-        ]  # fmt: skip
-        scores = self.scorer.score(trained)
-        self.leaderboard.add(Entry(each, self.steps) for each in scores)
-        self.incumbent = self.leaderboard.best
-
-    def _made(
-        self, stage: str, events: list[str] | None = None, accepted: bool = False, **details: Any
-    ) -> Step:
-        tried = []
-        if accepted or stage == "table":
-            tried = [
-                Tried(self.table.names[self.table.prompts.index(entry.text)], entry.scored)
-                for entry in self.leaderboard.entries
-                if entry.text in self.table.prompts
-            ]
-        return Step(
-            tried=tuple(tried),
-            incumbent=self.incumbent,
-            accepted=accepted,
-            events=tuple(events or ()),
-            details={"stage": stage, **details},
-        )
-
-    @property
-    def _learnt(self) -> Outcomes:
-        """What was tried of the training prompts."""
-        return self.table.columns(np.flatnonzero(~self.table.heldout))
 
     def _stages(self) -> Stages:
         assert self.tools.embedder is not None
-        # A budget may have ended the search with questions that no prompt was tried on.
-        tried = self.table.rows(np.flatnonzero(self.table.draws.any(1)))
         return Stages(
-            self.settings, tried, self.tools.embedder, self.tools.artifacts, self.seed,
+            self.settings, self._tried, self.tools.embedder, self.tools.artifacts, self.seed,
             self.scorer.activity.progress,
         )  # fmt: skip
 
@@ -219,9 +64,7 @@ class Oirl(Optimizer):
         """The rules and the prompts, best first: by the table's own test questions, a rule first
         only where it gains on them."""
         learnt = self._learnt
-        order = np.argsort(-learnt.right.sum(0) / np.maximum(learnt.draws.sum(0), 1), kind="stable")
-        texts: list[Finalist] = [Text(learnt.prompts[column]) for column in order]
-        texts = texts[: self.tools.top_prompts]
+        texts: list[Finalist] = [Text(each) for each in self._ranked[: self.tools.top_prompts]]
         whole = self.settings.stage == STAGES[-1]
         if not whole or not learnt.draws.any() or all_alike(learnt):
             return texts
@@ -236,35 +79,6 @@ class Oirl(Optimizer):
         ]
         ahead = chosen.get("gain", {}).get("value", 0.0) > 0
         return [*rules, *texts] if ahead else [*texts, *rules]
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {
-            "stages": self.stages,
-            "seed": self.seed,
-            "test": torch.from_numpy(self.table.test.copy()),
-            "right": torch.from_numpy(self.table.right.copy()),
-            "draws": torch.from_numpy(self.table.draws.copy()),
-            "prompts": list(self.table.prompts),
-            "names": list(self.table.names),
-            "heldout": [bool(each) for each in self.table.heldout],
-            "source": dict(self.table.source),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.stages, self.seed = state["stages"], state["seed"]
-        examples = self.scorer.examples
-        self.table = Outcomes(
-            tuple(example.question for example in examples),
-            tuple(example.answer for example in examples),
-            tuple(state["prompts"]),
-            tuple(state["names"]),
-            heldout=np.array(state["heldout"]),
-            test=state["test"].numpy().copy(),
-            right=state["right"].numpy().copy(),
-            draws=state["draws"].numpy().copy(),
-            source=dict(state["source"]),
-        )
 
 
 OPTIMIZER = Oirl

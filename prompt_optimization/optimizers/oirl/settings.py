@@ -22,8 +22,8 @@ MOST = 200
 
 
 @dataclass(frozen=True)
-class OirlSettings(Settings, group="oirl"):
-    """Prompts, the split of their outcomes, the reward model, and the rules of choice."""
+class CollectSettings(Settings):
+    """Base class of the settings of a method that learns from a table of outcomes."""
 
     #: Whole sentences stand after the question, and what is drawn under them is judged.
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -36,25 +36,9 @@ class OirlSettings(Settings, group="oirl"):
         "reasoning.top_p": 0.9,
     }
 
-    behaviour: str = key(
-        "sound",
-        "sound, or published for the split, model and constants of the release, whose test "
-        "questions may stand among those it trains on; it sets the keys below that say so, where "
-        "they are not set by themselves",
-        choices=("sound", "published"),
-        variant=False,
-        named={"published": "published behaviour"},
-    )
     prompts: tuple[str, ...] = key(
         tuple(TRAINING),
         "prompts that are tried on every training question: texts, or names of the method's pool",
-        variant=False,
-    )
-    heldout: tuple[str, ...] = key(
-        None,
-        "prompts that the reward model does not learn from, and may still choose; they are tried "
-        "on the table's test questions only",
-        by_behaviour={"sound": (), "published": tuple(HELD_OUT)},
         variant=False,
     )
     draws: int = key(
@@ -68,6 +52,52 @@ class OirlSettings(Settings, group="oirl"):
         "",
         "outcomes that are known already: a table.npz of another run, or one that greater "
         "import-table made; a run collects only what it lacks",
+        variant=False,
+    )
+
+    def check_prompts(self, heldout: tuple[str, ...] | None = None) -> None:
+        """Refuse prompts that there is nothing to choose among.
+
+        Args:
+            heldout: further ones, where the method has a key for them.
+
+        Raises:
+            InputError: some have to be refused.
+        """
+        own = f"{self.group}.prompts"
+        keys = (own,) if heldout is None else (own, f"{self.group}.heldout")
+        every = [*self.prompts, *(heldout or ())]
+        if len(every) < 2:
+            raise InputError("there is one prompt to choose from; give at least two", key=keys)
+        if not self.prompts:
+            raise InputError("no prompt to learn from; give at least one", key=own)
+        texts = [" ".join(text.split()) for text in texts_of(every).values()]
+        if not all(texts):
+            raise InputError("one of the prompts is empty; leave it out", key=own)
+        if len({*texts}) < len(every):
+            raise InputError("a prompt is given twice; leave one out", key=keys)
+        if len(every) > MOST:
+            raise InputError(f"{len(every)} prompts are too many; give at most {MOST}", key=keys)
+
+
+@dataclass(frozen=True)
+class OirlSettings(CollectSettings, group="oirl"):
+    """Prompts, the split of their outcomes, the reward model, and the rules of choice."""
+
+    behaviour: str = key(
+        "sound",
+        "sound, or published for the split, model and constants of the release, whose test "
+        "questions may stand among those it trains on; it sets the keys below that say so, where "
+        "they are not set by themselves",
+        choices=("sound", "published"),
+        variant=False,
+        named={"published": "published behaviour"},
+    )
+    heldout: tuple[str, ...] = key(
+        None,
+        "prompts that the reward model does not learn from, and may still choose; they are tried "
+        "on the table's test questions only",
+        by_behaviour={"sound": (), "published": tuple(HELD_OUT)},
         variant=False,
     )
     stage: str = key(
@@ -166,26 +196,7 @@ class OirlSettings(Settings, group="oirl"):
         return found
 
     def check(self) -> None:
-        every = [*self.prompts, *self.heldout]
-        if len(every) < 2:
-            raise InputError(
-                "there is one prompt to choose from; give at least two",
-                key=("oirl.prompts", "oirl.heldout"),
-            )
-        if not self.prompts:
-            raise InputError("no prompt to learn from; give at least one", key="oirl.prompts")
-        texts = [" ".join(text.split()) for text in texts_of(every).values()]
-        if not all(texts):
-            raise InputError("one of the prompts is empty; leave it out", key="oirl.prompts")
-        if len({*texts}) < len(every):
-            raise InputError(
-                "a prompt is given twice; leave one out", key=("oirl.prompts", "oirl.heldout")
-            )
-        if len(every) > MOST:
-            raise InputError(
-                f"{len(every)} prompts are too many; give at most {MOST}",
-                key=("oirl.prompts", "oirl.heldout"),
-            )
+        self.check_prompts(self.heldout)
         if self.subsets == "all" and len(self.prompts) > 8:
             raise InputError(
                 f"{len(self.prompts)} prompts have {2 ** len(self.prompts) - 1} subsets; give at "

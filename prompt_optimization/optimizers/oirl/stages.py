@@ -33,7 +33,7 @@ from prompt_optimization.optimizers.oirl.reward import RewardModel, fit_reward
 from prompt_optimization.optimizers.oirl.settings import OirlSettings
 from prompt_optimization.optimizers.oirl.split import Parts, parts_of
 
-TABLE, REPORT, CSV = "table.npz", "report.json", "report.csv"
+REPORT, CSV = "report.json", "report.csv"
 RECOMMENDER = "recommender.json"
 # Counts the changes of what a fit or a report of the same settings gives.
 VERSION = 1
@@ -58,11 +58,6 @@ class Stages:
     artifacts: Artifacts
     seed: int
     progress: Callable[[int, int], None] = lambda done, of: None
-
-    def keep_table(self) -> None:
-        """Keep the table as it is."""
-        data = self.table.to_bytes()
-        self.artifacts.put(TABLE, made_from(data), data)
 
     @cached_property
     def parts(self) -> Parts:

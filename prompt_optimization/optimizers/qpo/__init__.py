@@ -1,0 +1,1 @@
+"""A small model learns to write a prompt for each question, from answers under several prompts."""

@@ -1,0 +1,147 @@
+"""A scripted target: which prompt is right depends on the question's kind alone."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from prompt_optimization.errors import InputError
+from prompt_optimization.optimizers.oirl.outcomes import Outcomes
+from prompt_optimization.optimizers.qpo.returns import HIGHEST, Levels, Pair, Returns, shuffled
+from prompt_optimization.optimizers.qpo.settings import QpoSettings
+
+pytest.importorskip("trl")
+
+from prompt_optimization.optimizers.qpo.policy import Policy, of_bytes, to_bytes
+from prompt_optimization.optimizers.qpo.train import train
+
+PROMPTS = (
+    "count the apples.",
+    "use careful thought.",
+    "step by step.",
+    "add them up.",
+)
+KINDS = ("apples", "pears")
+# Questions that are learnt from, and how.
+LEARNT = 40
+RATE = 5e-3
+
+
+def asked(count: int, seed: int) -> list[str]:
+    rng = random.Random(seed)
+    return [
+        f"Tom has {rng.randrange(99)} and buys {rng.randrange(99)}. How many {KINDS[row % 2]}?"
+        for row in range(count)
+    ]
+
+
+def right_prompt(question: str) -> str:
+    return PROMPTS[0] if KINDS[0] in question else PROMPTS[1]
+
+
+def scripted(questions: list[str]) -> Outcomes:
+    """Every prompt was tried once on each of ``questions``; one in four is right."""
+    right = np.array([[prompt == right_prompt(each) for prompt in PROMPTS] for each in questions])
+    return Outcomes(
+        tuple(questions),
+        ("",) * len(questions),
+        PROMPTS,
+        PROMPTS,
+        heldout=np.zeros(len(PROMPTS), bool),
+        test=np.zeros(len(questions), bool),
+        right=right.astype(float),
+        draws=np.ones(right.shape, np.int64),
+    )
+
+
+def lessons(own: QpoSettings, questions: list[str]) -> list[Pair]:
+    table = scripted(questions)
+    returns = Returns(table, np.ones(len(questions), bool), own)
+    pairs = [pair for row in range(len(questions)) for pair in returns.pairs(row)]
+    return Levels([pair.value for pair in pairs]).of(pairs)
+
+
+@pytest.fixture(scope="module")
+def writer(tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random Llama that knows nothing yet."""
+    folder = tmp_path_factory.mktemp("writer")
+    tokenizer = tokenizers["llama-3"]
+    torch.manual_seed(0)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=256,
+            bos_token_id=0,
+            eos_token_id=int(tokenizer.eos_token_id),
+            pad_token_id=None,
+            initializer_range=0.05,
+        )
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def share_right(policy: Policy, level: int) -> float:
+    """Of unseen questions, those that the policy writes the right prompt for."""
+    new = [each for each in asked(60, 1) if each not in asked(LEARNT, 0)]
+    written = policy.write(new, level, 12)
+    hits = [text.strip() == right_prompt(each) for each, (text,) in zip(new, written, strict=True)]
+    return sum(hits) / len(new)
+
+
+def test_on_unseen_questions_the_policy_writes_what_it_is_asked_for(writer: str) -> None:
+    own = QpoSettings.default(adapter="full", device="cpu", prompt_mean=0.0)
+    pairs = lessons(own, asked(LEARNT, 0))
+    policy = Policy(writer, own, 0)
+
+    weights, losses = train(writer, own, pairs, 0, epochs=20, rate=RATE)
+    assert losses[-1] < losses[0]
+    policy.load(of_bytes(to_bytes(weights)))
+    assert share_right(policy, HIGHEST) >= 0.95
+    assert share_right(policy, 0) <= 0.2
+
+    weights, _ = train(writer, own, shuffled(pairs, 0), 0, epochs=8, rate=RATE)
+    policy.load(weights)
+    assert share_right(policy, HIGHEST) <= 0.5 + 0.05  # The best single prompt is right for half.
+
+
+def test_a_lora_is_trained_kept_and_continued(writer: str) -> None:
+    own = QpoSettings.default(rank=2, epochs=1, device="cpu")
+    pairs = lessons(own, asked(4, 0))
+    state = torch.random.get_rng_state(), random.getstate()
+    first, _ = train(writer, own, pairs, 3, epochs=1, rate=1e-2)
+    again, _ = train(writer, own, pairs, 3, epochs=1, rate=1e-2)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    # Nobody else's generators have moved.
+    assert torch.equal(state[0], torch.random.get_rng_state()) and state[1] == random.getstate()
+    assert all("lora" in name for name in first)
+    more, _ = train(writer, own, pairs, 3, begin=first, epochs=1, rate=1e-2)
+    assert any((more[name] != first[name]).any() for name in first)
+    policy = Policy(writer, own, 3)
+    begun = policy.write(["How many?"], 5, 6)
+    policy.load({name: weight * 50 for name, weight in more.items()})
+    assert policy.write(["How many?"], 5, 6) != begun
+    policy.load(policy.begun)
+    assert policy.write(["How many?"], 5, 6) == begun
+
+
+def test_a_question_that_is_too_long_is_refused(writer: str) -> None:
+    policy = Policy(writer, QpoSettings.default(rank=2, device="cpu"), 0)
+    with pytest.raises(InputError, match="choose another one") as caught:
+        policy.rows([Pair("apples " * 300, "one", 0.0, 0.0)])
+    assert caught.value.keys == ("qpo.policy_model",)
+    with pytest.raises(InputError) as caught:
+        policy.write(["apples " * 300], 5, 6)
+    assert "qpo.length" in caught.value.keys
+    with pytest.raises(InputError, match="no-such-folder") as caught:
+        Policy("/no-such-folder", QpoSettings.default(device="cpu"), 0)
+    assert caught.value.keys == ("qpo.policy_model",)
