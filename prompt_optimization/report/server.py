@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,8 @@ ADDRESS = "127.0.0.1"
 HOSTS = (ADDRESS, "localhost")
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+NOTHING = "there is no such thing here"
 
 HTML, JSON, PLAIN = "text/html; charset=utf-8", "application/json", "text/plain; charset=utf-8"
 # What the page is made of, by name.
@@ -57,6 +60,11 @@ class Server(ThreadingHTTPServer):
                 key="port",
             ) from None
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that closes a connection within an answer is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
     @property
     def url(self) -> str:
         return f"http://{ADDRESS}:{self.server_port}/"
@@ -74,7 +82,11 @@ class Handler(BaseHTTPRequestHandler):
         if not _is_ours(self.headers.get("Host", "")):
             self._answer(HTTPStatus.FORBIDDEN, "this page is for its own machine", PLAIN)
             return
-        asked = urlsplit(self.path)
+        try:
+            asked = urlsplit(self.path)
+        except ValueError:
+            self._answer(HTTPStatus.NOT_FOUND, NOTHING, PLAIN)
+            return
         parts = asked.path.strip("/").split("/")
         if parts == [""]:
             self._answer(HTTPStatus.OK, served(self.server.title), HTML)
@@ -96,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         elif len(parts) == 3 and parts[0] == "runs" and parts[2] == "transcripts":
             found = self.server.scan.transcripts(parts[1])
         if found is None:
-            self._answer(HTTPStatus.NOT_FOUND, "there is no such thing here", PLAIN)
+            self._answer(HTTPStatus.NOT_FOUND, NOTHING, PLAIN)
             return
         self._answer(HTTPStatus.OK, json.dumps(found, allow_nan=False), JSON)
 

@@ -92,8 +92,10 @@ function progressChart(run, steps, key, what) {
     const all = [...incumbents, ...bests, ...dots.map((dot) => dot.value)].filter(Number.isFinite);
     const [low, high] = [Math.min(...all), Math.max(...all)];
     const room = (high - low) * 0.06;
-    const { svg, at } = axes(width, 230, [0, Math.max(1, steps.length)], [low - room, high + room],
-      { x: "step" }, true);
+    let ends = [low - room, high + room];
+    // A share stays within 0 and 1.
+    if (key === "mistakes") ends = room ? [Math.max(0, ends[0]), Math.min(1, ends[1])] : [0, 1];
+    const { svg, at } = axes(width, 230, [0, Math.max(1, steps.length)], ends, { x: "step" }, true);
     const points = [];
     for (const { step, value, each } of dots) {
       const [x, y] = [at.x(step), at.y(value)];
