@@ -13,16 +13,23 @@ from pathlib import Path
 from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
+from prompt_optimization.report.found import FOLDER
 
 
 def main(arguments: Sequence[str], program: str) -> int:
     parser = Arguments(program, description="Watch runs on a page in the browser.")
-    parser.add_argument("folder", help="runs below it are shown, however deep")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=user_path,
+        default=FOLDER,
+        help=f"({FOLDER}); runs below it are shown, however deep",
+    )
     parser.add_argument("--port", type=int, default=0, help="default: one that is free")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     given = parser.parse_args(arguments)
     try:
-        watch(user_path(given.folder), given.port, given.open)
+        watch(given.folder, given.port, given.open)
     except InputError as error:
         print(f"error: {error.worded(lambda key: f'--{key}')}", file=sys.stderr)
         return 2

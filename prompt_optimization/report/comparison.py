@@ -20,7 +20,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.naming import metric_label, task_name
 from prompt_optimization.runs.store.identity import MODEL, TASK, changes
-from prompt_optimization.runs.store.log import metric_of
+from prompt_optimization.runs.store.log import metric_of, run_id
 from prompt_optimization.scoring.statistics import (
     Estimate,
     crossed_difference,
@@ -178,7 +178,7 @@ def _run(log: Log, budget: int) -> dict[str, Any]:
     test = evaluation["test"]
     return {
         "seed": log["environment"]["seed"],
-        "run": log["sessions"][0]["run"],
+        "run": run_id(log),
         "initial": log["initial"]["prompt"],
         "chosen": evaluation["chosen"],
         "difference": test["difference"][metric_of(test["best"])] if test else None,

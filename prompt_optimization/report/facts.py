@@ -16,7 +16,7 @@ from prompt_optimization.report.published import model_name
 from prompt_optimization.report.verdict import verdict_of
 from prompt_optimization.report.word_diff import SAME, Piece, word_diff
 from prompt_optimization.runs.naming import search_variant, task_name
-from prompt_optimization.runs.store.log import method_of, metric_of
+from prompt_optimization.runs.store.log import found_prompt, method_of, metric_of
 from prompt_optimization.tasks.metrics.metric import called
 from prompt_optimization.tasks.templates import END, turns_of
 
@@ -43,7 +43,7 @@ def headline(log: Mapping[str, Any]) -> Facts:
         "steps": len(log["steps"]),
         "max_steps": params.get("n_steps"),
         "objective": [each["objective"] for each in (initial, best[0])] if best else None,
-        "prompt": _short(_found(log).strip(), LONGEST_LABEL) if best else None,
+        "prompt": _short(found_prompt(log).strip(), LONGEST_LABEL) if best else None,
         "verdict": asdict(verdict_of(log)),
     }
 
@@ -117,7 +117,7 @@ def _prompts(log: Mapping[str, Any]) -> Facts | None:
     initial, best, steps = log["initial"], log["best"], log["steps"]
     if not initial or not best:
         return None
-    evaluation, found = log["evaluation"] or {}, _found(log)
+    evaluation, found = log["evaluation"] or {}, found_prompt(log)
     incumbents = [initial, *(step["incumbent"] for step in steps)]
     last = next((n for n in range(len(steps), 0, -1) if steps[n - 1]["accepted"]), 0)
     return {
@@ -133,11 +133,6 @@ def _prompts(log: Mapping[str, Any]) -> Facts | None:
         if last
         else None,
     }
-
-
-def _found(log: Mapping[str, Any]) -> str:
-    """The prompt that dev has elected, or the best one so far."""
-    return str((log["evaluation"] or {}).get("chosen", log["best"][0]["prompt"]))
 
 
 def _scored(record: Mapping[str, Any]) -> Facts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.paths import user_path
 from prompt_optimization.runs.store.collection import read_collection
-from prompt_optimization.runs.store.log import logs_of, read_log
+from prompt_optimization.runs.store.log import found_prompt, logs_of, read_log, run_id
 from prompt_optimization.tasks.templates import END, Turns, filled, turns_of
 
 # Where commands look for runs that are given by name.
@@ -51,9 +51,7 @@ class Found:
                 f"the run in '{self.path}' has chosen something of kind '{kind}', which is no "
                 f"single text; --rank=1 is its best prompt on train ({evaluation['chosen']})"
             )
-        if "chosen" in evaluation:
-            return str(evaluation["chosen"])
-        return self.ranked(1)
+        return found_prompt(self.log) if "chosen" in evaluation else self.ranked(1)
 
     @property
     def initial(self) -> str:
@@ -117,6 +115,8 @@ def find(name: str) -> Found:
     for prefix in (name, str(FOLDER / name)):
         if file := _file_of(prefix):
             return Found(file, read_log(file))
+    if os.path.isdir(FOLDER / name):
+        return _only_one(FOLDER / name)
     return _by_id(name)
 
 
@@ -167,11 +167,6 @@ def _by_id(name: str) -> Found:
     known = [_name(path, FOLDER) for path in runs]
     hint = did_you_mean(name, known[-_LISTED:]) if known else "give a log's file"
     raise InputError(f"'{name}' is no log and no run in '{FOLDER}'; {hint}")
-
-
-def run_id(log: Mapping[str, Any]) -> str:
-    """Names a run among all others."""
-    return str(log["sessions"][0]["run"])
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -22,8 +22,8 @@ from prompt_optimization.runs.naming import (
     task_name,
 )
 from prompt_optimization.runs.store.collection import read_collection
-from prompt_optimization.runs.store.evaluations import read_evaluation
-from prompt_optimization.runs.store.log import method_of, metric_of
+from prompt_optimization.runs.store.evaluations import EVALUATION, read_evaluation
+from prompt_optimization.runs.store.log import method_of, metric_of, run_id
 from prompt_optimization.scoring.settings import METRICS
 from prompt_optimization.tasks.registry import TASKS
 
@@ -113,7 +113,7 @@ def read_results(folder: Path, metric: str = "") -> Results:
         if log["status"] != "finished"
     ]
     evaluations = []
-    for path in sorted(folder.rglob("*.evaluation.json")):
+    for path in sorted(folder.rglob(f"*{EVALUATION}")):
         try:
             evaluations.append(read_evaluation(path))
         except InputError as error:
@@ -223,7 +223,7 @@ def _of_run(log: dict[str, Any], names: Mapping[str, str], asked: str) -> Iterat
         prompt=test["initial"]["prompt"],
         variant=start,
         start=start,
-        run=log["sessions"][0]["run"],
+        run=run_id(log),
         reading=reading.of_run(log) | _read_by(asked, metric_label(params)),
     )
     yield initial

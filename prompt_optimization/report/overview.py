@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.report.found import run_id
 from prompt_optimization.report.published import model_name
 from prompt_optimization.report.status import status_of
-from prompt_optimization.report.verdict import verdict_of
+from prompt_optimization.report.verdict import Verdict, verdict_of
 from prompt_optimization.runs.naming import task_name
 from prompt_optimization.runs.store.collection import read_collection
-from prompt_optimization.runs.store.log import method_of
+from prompt_optimization.runs.store.log import found_prompt, method_of, run_id
 
 # Columns that are left out of a table where all runs agree in them.
 SHARED = ("method", "task", "model")
@@ -34,8 +33,7 @@ class Line:
         status: as ``report.status`` has it; ``since`` when.
         steps: that it has made.
         prompt: what dev has elected, or the best so far; empty where there is none.
-        gain: on test rows, in points, with its 95 % interval; None where it is not measured.
-        metric: of the gain.
+        verdict: what test rows say.
     """
 
     run: str
@@ -48,14 +46,13 @@ class Line:
     model: str
     steps: int
     prompt: str
-    gain: tuple[float, float, float] | None
-    metric: str
+    verdict: Verdict
 
     def record(self) -> dict[str, Any]:
         """As JSON holds it."""
-        names = ("value", "low", "high")
-        gain = self.gain and dict(zip(names, self.gain, strict=True))
-        return asdict(self) | {"gain": gain}
+        found = asdict(self)
+        del found["verdict"]
+        return found | {"gain": self.verdict.gain_record(), "metric": self.verdict.metric}
 
 
 def overview(folder: Path) -> tuple[list[Line], list[str]]:
@@ -99,27 +96,26 @@ def table(lines: Sequence[Line]) -> Table:
 
 
 def _line(folder: Path, path: Path, log: Mapping[str, Any]) -> Line:
-    verdict, status = verdict_of(log), status_of(path, log)
-    best = log["best"][0]["prompt"] if log["best"] else ""
+    status = status_of(path, log)
     return Line(
         run=str(path.relative_to(folder).with_suffix("")),
         id=run_id(log),
         log=str(path),
         status=status.name,
         since=status.since,
-        method=method_of(dict(log)),
+        method=method_of(log),
         task=task_name(log["params"]["train_data"]),
         model=model_name(log["environment"]["model"]),
         steps=len(log["steps"]),
-        prompt=str((log["evaluation"] or {}).get("chosen", best)).strip(),
-        gain=verdict.gain,
-        metric=verdict.metric,
+        prompt=found_prompt(log).strip(),
+        verdict=verdict_of(log),
     )
 
 
 def _cell(line: Line, name: str) -> str:
     if name == "gain":
-        return "" if line.gain is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*line.gain)
+        gain = line.verdict.gain
+        return "" if gain is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*gain)
     if name == "since":
         return line.since[5:16].replace("T", " ")
     return str(getattr(line, name))

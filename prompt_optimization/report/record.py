@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from prompt_optimization.report.found import Found, run_id
+from prompt_optimization.report.found import Found
 from prompt_optimization.report.verdict import verdict_of
 from prompt_optimization.runs.naming import metric_label, task_name
-from prompt_optimization.runs.store.log import method_of
+from prompt_optimization.runs.store.log import method_of, run_id
 
 
 def prompt_record(run: Found, prompt: str) -> dict[str, Any]:
@@ -17,7 +17,6 @@ def prompt_record(run: Found, prompt: str) -> dict[str, Any]:
     log, verdict = run.log, verdict_of(run.log)
     elected = prompt == (log["evaluation"] or {}).get("chosen")
     params, environment = log["params"], log["environment"]
-    names = ("value", "low", "high")
     return {
         "prompt": prompt.strip(),
         "messages": [asdict(turn) for turn in run.turns(prompt)],
@@ -34,6 +33,6 @@ def prompt_record(run: Found, prompt: str) -> dict[str, Any]:
         "status": log["status"],
         # Test rows were looked at once, for the prompt that dev has elected.
         "verdict": verdict.sentence if elected else None,
-        "gain": dict(zip(names, verdict.gain, strict=True)) if elected and verdict.gain else None,
+        "gain": verdict.gain_record() if elected else None,
         "rows": verdict.rows if elected else 0,
     }

@@ -20,7 +20,8 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.report.facts import Facts, details, headline, steps
 from prompt_optimization.report.status import status_of
 from prompt_optimization.report.transcripts import transcripts, written
-from prompt_optimization.runs.store.log import checked_log, read_json, read_log
+from prompt_optimization.runs.store.collection import files_below, read_if_log
+from prompt_optimization.runs.store.log import read_log
 
 # Logs whose whole content is kept.
 KEPT = 4
@@ -54,8 +55,7 @@ class Scan:
         Raises:
             InputError: there is no such folder.
         """
-        if not folder.is_dir():
-            raise InputError(f"folder '{folder}' does not exist; give one that holds logs")
+        files_below(folder)  # refuses it where it is none
         self.folder = folder
         self._known: dict[Path, _Known] = {}
         self._logs: OrderedDict[Path, tuple[Stamp, dict[str, Any]]] = OrderedDict()
@@ -118,9 +118,8 @@ class Scan:
         return path.relative_to(self.folder).with_suffix("").as_posix()
 
     def _files(self) -> Iterator[Path]:
-        for path in sorted(self.folder.rglob("*.json")):
-            if not path.name.endswith(".evaluation.json"):
-                yield path
+        with contextlib.suppress(InputError):  # gone since the page was opened
+            yield from files_below(self.folder)
 
     def _summary(self, path: Path) -> Facts | None:
         """Of the log at ``path``; None where the file is something else."""
@@ -146,10 +145,9 @@ class Scan:
 
 def _read(path: Path, stamp: Stamp) -> _Known:
     try:
-        data = read_json(path)
-        if not isinstance(data, dict) or "sessions" not in data:
+        log = read_if_log(path)
+        if log is None:
             return _Known(stamp, None)
-        log = checked_log(path, data)
         head = {"status": log["status"], "sessions": log["sessions"][-1:]}
         _status(path, head)
         return _Known(stamp, _checked(headline(log)), head)

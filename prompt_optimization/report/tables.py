@@ -19,7 +19,7 @@ from prompt_optimization.report.differences import differences
 from prompt_optimization.report.measured import Measurement, Results
 from prompt_optimization.report.names import method_name, order
 from prompt_optimization.report.reading import alike
-from prompt_optimization.runs.store.log import method_of, metric_of
+from prompt_optimization.runs.store.log import method_of, metric_of, run_id
 from prompt_optimization.scoring.statistics import Estimate, is_graded, mean_of, mean_value
 from prompt_optimization.tasks.hub import stem_of
 from prompt_optimization.tasks.registry import TABLE_1_BBH
@@ -199,7 +199,7 @@ def table_3(found: Sequence[Measurement]) -> Table:
 
 def ablations(results: Results) -> Table:
     """What the parts of a search are worth: training objective and held-out accuracy."""
-    logs = {log["sessions"][0]["run"]: log for log in results.runs.values()}
+    logs = {run_id(log): log for log in results.runs.values()}
     groups: defaultdict[tuple[Any, ...], list[Measurement]] = defaultdict(list)
     for m in results.measurements:
         if m.run in logs and m.optimised_by == m.model:

@@ -36,6 +36,10 @@ class Verdict:
     rows: int = 0
     metric: str = ""
 
+    def gain_record(self) -> dict[str, float] | None:
+        """The gain as JSON holds it."""
+        return self.gain and dict(zip(("value", "low", "high"), self.gain, strict=True))
+
 
 def verdict_of(log: Mapping[str, Any]) -> Verdict:
     """The verdict of a run, finished or not.

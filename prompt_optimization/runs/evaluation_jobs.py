@@ -22,7 +22,7 @@ from prompt_optimization.runs.naming import (
     task_name,
 )
 from prompt_optimization.runs.store.collection import read_collection
-from prompt_optimization.runs.store.log import logs_of, method_of, read_log
+from prompt_optimization.runs.store.log import logs_of, method_of, read_log, run_id
 from prompt_optimization.tasks.examples import Example, Table
 from prompt_optimization.tasks.open import read_task
 from prompt_optimization.tasks.registry import STYLES, task_of
@@ -120,7 +120,7 @@ def gather(
         origin = {
             "kind": "log",
             "log": path.name,
-            "run": log["sessions"][0]["run"],
+            "run": run_id(log),
             "model": log["environment"]["model"],
             "weights": log["environment"]["weights"],
             "method": method_of(log),

@@ -1,4 +1,4 @@
-"""Runs for a tracker: from a log, or from a run that goes on.
+"""Runs for a tracker: from a log, or from a run while it lasts.
 
 A tracker is sent what the log holds, and not before the log holds it. It knows a run by the log's
 id. When a run is resumed, everything is sent again, because steps may have been cut.
@@ -12,12 +12,12 @@ from typing import Any
 
 from prompt_optimization.runs.naming import task_name
 from prompt_optimization.runs.observers import Begin, End, Observer, StepDone
-from prompt_optimization.runs.store.log import method_of, metric_of, read_log
+from prompt_optimization.runs.store.log import method_of, metric_of, read_log, run_id
 from prompt_optimization.runs.trackers import TRACKERS, Head, Tracker
 
 
 class Track(Observer):
-    """Sends a run to a tracker while it goes on, or all of it from its log."""
+    """Sends a run to a tracker while it lasts, or all of it from its log."""
 
     def __init__(self, name: str) -> None:
         """
@@ -73,7 +73,7 @@ def head_of(path: Path, log: Mapping[str, Any]) -> Head:
     """What a tracker is told of a run first."""
     environment, params = log["environment"], log["params"]
     facts = {
-        "method": method_of(dict(log)),
+        "method": method_of(log),
         "task": task_name(params["train_data"]),
         "model": environment["model"],
         "weights": environment["weights"],
@@ -81,7 +81,7 @@ def head_of(path: Path, log: Mapping[str, Any]) -> Head:
         "log": str(path),
     }
     settings = {key: value for key, value in params.items() if value not in ("", (), [], {}, None)}
-    return Head(path.stem, log["sessions"][0]["run"], path.parent, settings | facts)
+    return Head(path.stem, run_id(log), path.parent, settings | facts)
 
 
 def step_figures(record: Mapping[str, Any]) -> dict[str, float]:

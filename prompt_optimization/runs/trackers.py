@@ -1,4 +1,4 @@
-"""Trackers that show runs beside each other, behind one interface."""
+"""Trackers that show runs beside each other, with one interface."""
 
 from __future__ import annotations
 

@@ -195,5 +195,9 @@ def test_a_log_is_found_wherever_it_is(results: Path, monkeypatch: pytest.Monkey
     later = results / "run_20261126-090138.json"
     later.write_text(json.dumps(log("later")))
     assert find("results/run").path.resolve() == later == find("run").path.resolve()
+    folder = results / "task_of_mine"
+    folder.mkdir()
+    later = later.rename(folder / later.name)
+    assert find("task_of_mine").path.resolve() == later, "the folder that a run's screen names"
     monkeypatch.chdir(os.sep)
     assert find(str(moved)).path == moved

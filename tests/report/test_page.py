@@ -19,10 +19,10 @@ import pytest
 
 from prompt_optimization.commands.view import main
 from prompt_optimization.errors import InputError
-from prompt_optimization.report import scan as scan_module
 from prompt_optimization.report.page import standing_alone
 from prompt_optimization.report.scan import Scan
 from prompt_optimization.report.server import Server
+from prompt_optimization.runs.store import collection
 from prompt_optimization.runs.store.now import Now, write_now
 from tests.report.records import folder_of, log, scored
 
@@ -57,7 +57,7 @@ def test_a_log_is_read_again_when_it_has_changed(folder: Path, monkeypatch: Any)
         read.append(path.name)
         return json.loads(path.read_text())
 
-    monkeypatch.setattr(scan_module, "read_json", counted)
+    monkeypatch.setattr(collection, "read_json", counted)
     scan.runs()
     read.clear()
     assert len(scan.runs()) == 3 and read == []
@@ -237,16 +237,43 @@ def test_there_is_nothing_else(server: Server, path: str) -> None:
     assert ask(server, path)[0].status == 404
 
 
+@pytest.mark.parametrize(
+    "request_line", ["GET http://[ HTTP/1.1", "GET /runs/[::1?from=1 HTTP/1.1", "GET //[/ HTTP/1.1"]
+)
+def test_an_address_that_is_none_is_not_found(
+    server: Server, request_line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection(server.server_address[:2], timeout=10) as asking:
+        asking.sendall(f"{request_line}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        assert asking.makefile("rb").readline().startswith(b"HTTP/1.1 404 ")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error, reported", [(BrokenPipeError(), False), (KeyError("x"), True)])
+def test_a_browser_that_goes_away_is_no_error(
+    server: Server, error: Exception, reported: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        raise error
+    except Exception:
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert ("Traceback" in capsys.readouterr().err) is reported
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "OPTIONS"])
 def test_nothing_can_be_changed(server: Server, method: str) -> None:
     assert ask(server, "/runs", method)[0].status == 501
 
 
 def test_mistakes_at_the_command(
-    server: Server, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    server: Server, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     assert main([str(tmp_path / "none")], "greater view") == 2
     assert "does not exist" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert main([], "greater view") == 2
+    assert "folder 'results' does not exist" in capsys.readouterr().err
     for port in (server.server_port, 70000):
         assert main([str(folder), "--port", str(port)], "greater view") == 2
         error = capsys.readouterr().err

@@ -34,7 +34,7 @@ def state(run: Found) -> tuple[str, list[str]]:
     notes = ["dspy writes instructions into the system turn, in a chat of its own"]
     if run.log["params"]["extractor_text"].strip():
         notes.append("dspy asks once, so the extractor is not written after the reasoning")
-    notes.append("so its figures are not those of the log")
+    notes.append("figures that are measured there are not those of the log")
     return json.dumps(saved, ensure_ascii=False, indent=1) + "\n", notes
 
 

@@ -13,9 +13,10 @@ from prompt_optimization.report.export.rows import (
     plain_name,
     quoted,
 )
-from prompt_optimization.report.found import Found, run_id
+from prompt_optimization.report.found import Found
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.naming import METRIC_OPTIONS
+from prompt_optimization.runs.store.log import run_id
 from prompt_optimization.tasks.examples import Example
 
 TASK = "prompt_optimization.report.export.lm_eval_task.ExportedTask"

@@ -8,13 +8,11 @@ from typing import Any
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.report.export.rows import plain_name
-from prompt_optimization.report.found import Found, run_id
+from prompt_optimization.report.found import Found
 from prompt_optimization.report.verdict import verdict_of
 from prompt_optimization.runs.naming import metric_label, task_name
-from prompt_optimization.runs.store.log import method_of
-
-# The tag by which an exported run is found again.
-TAG = "greater.run"
+from prompt_optimization.runs.store.log import method_of, run_id
+from prompt_optimization.runs.trackers import TAG
 
 
 def register(run: Found, uri: str) -> str:

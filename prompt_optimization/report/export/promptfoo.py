@@ -51,7 +51,7 @@ def files(run: Found) -> tuple[dict[str, str], list[str]]:
     notes = ["an answer is right here where it holds a reference, wherever that stands"]
     if params["extractor_text"].strip():
         notes.append("promptfoo asks once, so the extractor is not written after the reasoning")
-    notes.append("so its figures are not those of the log")
+    notes.append("figures that are measured there are not those of the log")
     return {CONFIG: "\n".join(config) + "\n"} | written, notes
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.config import all_keys
+from prompt_optimization.runs.store.evaluations import EVALUATION
 from prompt_optimization.runs.store.log import checked_log, read_json
 
 
@@ -28,23 +29,39 @@ class Collection:
         return dict(newest.values())
 
 
-def read_collection(folder: Path) -> Collection:
-    """All logs below ``folder``, however deep.
+def files_below(folder: Path) -> list[Path]:
+    """The files below ``folder`` that may be logs, however deep.
 
     Raises:
         InputError: there is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"folder '{folder}' does not exist; give one that holds logs")
+    return [path for path in sorted(folder.rglob("*.json")) if not path.name.endswith(EVALUATION)]
+
+
+def read_if_log(path: Path) -> dict[str, Any] | None:
+    """The log in a file; None where it holds other JSON.
+
+    Raises:
+        InputError: it cannot be read, is damaged, or another version wrote it.
+    """
+    data = read_json(path)
+    return checked_log(path, data) if isinstance(data, dict) and "sessions" in data else None
+
+
+def read_collection(folder: Path) -> Collection:
+    """All logs below ``folder``, however deep.
+
+    Raises:
+        InputError: there is no such folder.
+    """
     found = Collection()
     logs = {}
-    for path in sorted(folder.rglob("*.json")):
-        if path.name.endswith(".evaluation.json"):
-            continue
+    for path in files_below(folder):
         try:
-            data = read_json(path)
-            if isinstance(data, dict) and "sessions" in data:
-                logs[path] = checked_log(path, data)
+            if log := read_if_log(path):
+                logs[path] = log
         except InputError as error:
             found.left_out.append(str(error))
     # The time of a log's last session; names are the user's.

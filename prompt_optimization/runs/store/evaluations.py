@@ -11,6 +11,9 @@ from prompt_optimization.paths import user_path
 
 FORMAT = 1
 
+# How the file's name ends.
+EVALUATION = ".evaluation.json"
+
 # What every file of this format holds of the settings, and what every result holds besides its
 # metrics.
 PARAMS = {"max_new_tokens", "answer_tokens", "extractor_separator"}
@@ -19,7 +22,7 @@ RESULT = {"task", "split", "rows", "origin", "connector", "extractor", "prompt",
 
 def evaluation_path(prefix: str) -> Path:
     """Where the results of the evaluation with this ``result_prefix`` are."""
-    return user_path(f"{prefix}.evaluation.json")
+    return user_path(f"{prefix}{EVALUATION}")
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def changes(
 def made_differently(
     what: str, different: Sequence[str], environment: dict[str, Any], otherwise: str, key: str
 ) -> InputError:
-    """The refusal to go on with what was made under other settings, data or models.
+    """The refusal to continue what was made under other settings, data or models.
 
     Args:
         what: the beginning of the sentence, which names the place.

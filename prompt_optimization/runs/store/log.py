@@ -76,8 +76,7 @@ class RunLog:
     @property
     def run(self) -> str:
         """Names the run among all others."""
-        name: str = self.data["sessions"][0]["run"]
-        return name
+        return run_id(self.data)
 
     @classmethod
     def resume(
@@ -183,6 +182,18 @@ def checked_log(path: Path, data: Any) -> dict[str, Any]:
         )
     log: dict[str, Any] = data
     return log
+
+
+def run_id(log: Mapping[str, Any]) -> str:
+    """Names a run among all others."""
+    return str(log["sessions"][0]["run"])
+
+
+def found_prompt(log: Mapping[str, Any]) -> str:
+    """What dev has elected, or the best prompt so far; empty where there is none. What is elected
+    may be a rule, and then it is its name."""
+    best = log["best"][0]["prompt"] if log["best"] else ""
+    return str((log["evaluation"] or {}).get("chosen", best))
 
 
 def method_of(log: Mapping[str, Any]) -> str:

@@ -11,12 +11,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.writers import Reply, Request
 from prompt_optimization.runs.store.json_lines import JsonLines
-from prompt_optimization.scoring.writing import Place
+
+if TYPE_CHECKING:  # Who reads transcripts needs no model, whose import takes seconds.
+    from prompt_optimization.models.writers import Reply, Request
+    from prompt_optimization.scoring.writing import Place
 
 BEGINNING = b'{"place": ['
 
@@ -82,6 +84,8 @@ class ReplyLog:
         self._take(record)
 
     def _take(self, record: dict[str, Any]) -> None:
+        from prompt_optimization.models.writers import Reply
+
         step, wave, number = record["place"]
         replies = [Reply(**reply) for reply in record["replies"]]
         # A later line of the same place was asked by force.
