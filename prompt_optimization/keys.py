@@ -182,8 +182,8 @@ class Settings:
         writes: the method asks a writer.
         unlabelled: the method takes training rows without answers.
         objectives: what it can minimise.
-        elsewhere: names of the method's published code that are no settings here, each with what
-            to do in its place.
+        elsewhere: names of flags and of published code that are no settings, each with what to do
+            in its place.
     """
 
     group: ClassVar[str]

@@ -111,7 +111,7 @@ def _layout(found: Check) -> Iterator[str]:
 
 
 def _span(name: str, text: str) -> Iterator[str]:
-    """A part of the text with its line breaks; lines that are too long go on in the next one."""
+    """A part of the text with its line breaks; lines that are too long continue in the next one."""
     width = WIDTH - INDENT - NAME - 2
     for line in text.split("\n"):
         shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], program: str) -> int:
                 if not folder:
                     break  # a network that is closed for one file is closed for all
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command continues", file=sys.stderr)
         return 130
     if failures:
         others = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""

@@ -119,7 +119,7 @@ def execute(
         return 2
     except Interrupted as interruption:
         again = _again(program, arguments, continued)
-        print(f"interrupted; go on with: {again}", file=sys.stderr)
+        print(f"interrupted; continue with: {again}", file=sys.stderr)
         return interruption.code
     return 0
 

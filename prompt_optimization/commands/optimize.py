@@ -1,6 +1,6 @@
 """Optimise a prompt; the log and a line a step tell how it goes.
 
-The same command with --config.resume=auto goes on where it was stopped.
+The same command with --config.resume=auto continues where it was stopped.
 """
 
 from __future__ import annotations

@@ -22,7 +22,11 @@ def main(arguments: Sequence[str], program: str) -> int:
         "--from", dest="run", required=True, metavar="RUN",
         help="a run of the method oirl: its log, its result_prefix, or what greater oirl wrote",
     )  # fmt: skip
-    parser.add_argument("question", nargs="*", help="else questions are read, one a line")
+    parser.add_argument(
+        "question",
+        nargs="*",
+        help="where none is given, the standard input is read, a question a line",
+    )
     parser.add_argument("--rule", default="irl0", help="irl0, irl10, heldout or mixed")
     parser.add_argument("--json", action="store_true", help="a JSON object a question")
     given = parser.parse_args(arguments)

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     parser = Arguments(
         program,
         description="Send runs to a tracker, from their logs. What is there of them from before is "
-        "replaced. --config.track=NAME of greater optimize does it while a run goes on.",
+        "replaced. --config.track=NAME of greater optimize does it while a run lasts.",
     )
     parser.add_argument(
         "folder", type=user_path, help="logs below it count, however deep; or a log"

@@ -77,7 +77,7 @@ def key_named(name: str) -> Key | None:
 
 
 def elsewhere(name: str) -> str | None:
-    """What to do in place of setting ``name``, which published code has and nothing here has."""
+    """What to do in place of setting ``name``, which is a flag's name or one of published code."""
     return next((group.elsewhere[name] for group in groups() if name in group.elsewhere), None)
 
 

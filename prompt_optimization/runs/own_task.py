@@ -48,7 +48,7 @@ WITHOUT_GRADIENT = "random"
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, in a sentence, and the settings that choose otherwise."""
+    """What was chosen, in a sentence, and the settings that choose another one."""
 
     sentence: str
     keys: tuple[str, ...] = ()

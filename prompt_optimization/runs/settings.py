@@ -58,7 +58,7 @@ class RunSettings(Settings, group="run"):
     )
     track: str = key(
         "",
-        "send the run to a tracker while it goes on: trackio, wandb, tensorboard or mlflow; empty: "
+        "send the run to a tracker while it lasts: trackio, wandb, tensorboard or mlflow; empty: "
         "to none",
         flat="track",
         choices=("", *TRACKERS),

@@ -14,7 +14,7 @@ import yaml
 
 from prompt_optimization.errors import InputError, nearest
 from prompt_optimization.keys import KINDS, Key
-from prompt_optimization.runs.config import elsewhere, groups, key_named, key_names
+from prompt_optimization.runs.config import all_keys, elsewhere, key_named, key_names
 
 _NULL = "tag:yaml.org,2002:null"
 _PLAIN = "tag:yaml.org,2002:"
@@ -82,9 +82,10 @@ def _settings(
         each = key_named(name)
         if each is not None:
             yield name, each, value
-        elif not group and name in {each.group for each in groups()}:
+        elif not group and (found := [each for each in all_keys().values() if each.group == name]):
             if not isinstance(value, yaml.MappingNode):
-                raise _refusal(path, key, f"'{name}' is a group; write its keys below it")
+                such = f"such as {found[0].attribute}"
+                raise _refusal(path, key, f"'{name}' is a group; write its keys below it, {such}")
             yield from _settings(path, value, name)
         else:
             meant = nearest(name, key_names())

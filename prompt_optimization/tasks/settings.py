@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
@@ -22,6 +24,12 @@ ROWS = "-1: as many as the paper took for the task that the file is named after,
 @dataclass(frozen=True)
 class TaskSettings(Settings, group="task"):
     """Data, splits, the texts around the question, and the initial prompt."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "data": "the flag --data sets train_data",
+        "prompt": "the flag --prompt sets control_init",
+        "extractor": "the flag --extractor sets extractor_text",
+    }
 
     train_data: str = key(
         "",

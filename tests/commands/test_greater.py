@@ -90,6 +90,14 @@ def test_help_loads_no_torch(arguments: list[str]) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
+def test_looking_at_runs_loads_no_torch() -> None:
+    code = (
+        "import sys; from prompt_optimization.report import contrast, overview, record, server;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
 def test_help_tells_every_method_and_every_key() -> None:
     code, out, err = said([*GREATER, "optimize"], ["--help"], ROOT)
     assert (code, err) == (0, "")
@@ -203,7 +211,7 @@ def test_the_command_to_go_on_with_is_the_one_that_was_typed(
         code = flags.execute(lambda _: None, arguments, program, "", "--config.resume=auto")
         assert code == 130
         assert capsys.readouterr().err == (
-            f"interrupted; go on with: {program} --config=embedded "
+            f"interrupted; continue with: {program} --config=embedded "
             "'--config.result_prefix=results/a b' --config.resume=auto\n"
         )
 

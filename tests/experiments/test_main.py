@@ -227,7 +227,7 @@ def test_a_signal_leaves_a_run_to_go_on_with(
     assert log["status"] == "interrupted" and done >= 2
 
     # The printed command, with fewer steps to go, ends that same run.
-    command = shlex.split(stderr.strip().removeprefix("interrupted; go on with: "))
+    command = shlex.split(stderr.strip().removeprefix("interrupted; continue with: "))
     command = [sys.executable, *command[1:], f"--config.n_steps={done + 1}"]
     again = subprocess.run(command, cwd=EXPERIMENTS, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
