@@ -84,6 +84,6 @@ def _page(folder: Path, metric: str) -> str:
     kept = {name: scan.transcripts(name, flipped=True) for name in details}
     read = f", read {metric}" if metric else ""
     return standing_alone(
-        f"Results in {folder.resolve().name}{read}",
+        f"Runs in {folder.resolve().name}{read}",
         {"runs": runs, "details": details, "transcripts": kept, "tables": tables},
     )

@@ -101,7 +101,7 @@ def test_yaml_has_flat_dotted_and_grouped_keys(tmp_path: Path) -> None:
         ("dtype: float33", "'float33' is unknown; choose one of auto, float32"),
         ("topk: 3\ngreater: {topk: 4}", "line 2 .* 'greater.topk' is set in line 1, too; leave"),
         ("n_steps:", "n_steps: there is no value; give one, or leave the key out"),
-        ("model: foo", "'model' is a group; write its keys below it, such as paths"),
+        ("model: foo", "'model' is a group; write its keys below it, such as model_paths"),
         ("data: my.csv", "the key 'data' is unknown; the flag --data sets train_data"),
         ("train_data: {a: 1}", "is not a text; give one"),
         ("seed: !!python/name:os.system", "seed: '' cannot be read; give a plain value"),
