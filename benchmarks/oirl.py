@@ -58,7 +58,7 @@ def main() -> int:
                 *(f"{seen[name]:.3f}" for name in ("accuracy", "always", "auc", "log_loss")),
                 str(whole["rounds"]), f"{time.perf_counter() - start:.0f}",
             )  # fmt: skip
-    Console(highlight=False, width=130, markup=False).print(shown)
+    Console(highlight=False, width=140, markup=False).print(shown)
     return 0
 
 
