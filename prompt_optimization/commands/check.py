@@ -72,7 +72,7 @@ def _rows(found: Check) -> Iterator[str]:
     for split, table in found.tables.items():
         rows = len(table.examples)
         different = len({question_key(example.question) for example in table.examples})
-        again = f", {rows - different} of them with a question again" if different < rows else ""
+        again = f", {rows - different} of which repeat a question" if different < rows else ""
         yield f"'{table.path}' ({split}): {rows} rows{again}"
     for split, examples in found.rows.items():
         of = split if split in found.tables else "train"
@@ -144,7 +144,7 @@ def _memory(found: Check) -> Iterator[str]:
     from prompt_optimization.models.placement import JOINT
 
     outline, (needed, _, _) = found.outline, found.longest()
-    yield f"weights of {outline.name}: {_size(outline.weight_bytes)} on each of {_devices(found)}"
+    yield f"weights of {outline.name}: {_size(outline.weight_bytes)} on {_devices(found)}"
     row = int(needed * outline.token_bytes * KV_COPIES)
     devices = [
         torch.device(name)

@@ -275,8 +275,9 @@ def _cost(ledger: dict[str, Any]) -> str:
 
 def _accuracies(test: dict[str, Any]) -> Grid:
     rows = test["initial"]["strict"]["n"]
-    grid = Grid(title=f"held-out accuracy, {rows} test rows, 95 % interval")
-    for column in ("reading", "initial", "best", "difference"):
+    # Without the outer padding it fits 80 columns.
+    grid = Grid(title=f"held-out accuracy, {rows} test rows, 95 % interval", pad_edge=False)
+    for column in ("reading", "initial, %", "best, %", "difference, points"):
         grid.add_column(column, no_wrap=True)
     for metric in test["difference"]:
         grid.add_row(escape(metric.replace("_", " ")), *_pair(test, metric))
@@ -286,7 +287,7 @@ def _accuracies(test: dict[str, Any]) -> Grid:
 def _by_group(test: dict[str, Any]) -> Grid:
     metric = metric_of(test["best"])
     grid = Grid(title=f"the same by group, {escape(metric.replace('_', ' '))}")
-    for column in ("group", "rows", "initial", "best", "difference"):
+    for column in ("group", "rows", "initial, %", "best, %", "difference, points"):
         grid.add_column(column, no_wrap=True)
     for group, difference in test["difference_by_group"].items():
         pair = {key: test[key]["by_group"][group] for key in ("initial", "best")}
@@ -299,7 +300,7 @@ def _contenders(test: dict[str, Any]) -> Grid:
     """What a method measures beside what was elected, on each group of rows and on all."""
     metric = metric_of(test["best"])
     grid = Grid(title=f"contenders, {escape(metric.replace('_', ' '))}")
-    for column in ("contender", "group", "right", "to initial"):
+    for column in ("contender", "group", "right, %", "to initial, points"):
         grid.add_column(column, no_wrap=True)
     for name, record in {"initial": test["initial"], **test["contenders"]}.items():
         changes = {**record.get("difference_by_group", {}), "all": record.get("difference")}
@@ -314,7 +315,7 @@ def _leads(test: dict[str, Any]) -> Grid:
     """What was elected, less each contender on the same rows."""
     metric = metric_of(test["best"])
     grid = Grid(title="elected, less each contender")
-    for column in ("contender", "difference"):
+    for column in ("contender", "difference, points"):
         grid.add_column(column, no_wrap=True)
     for name, record in test["contenders"].items():
         grid.add_row(escape(name), _interval(record["to_best"][metric], signed=True))
@@ -333,4 +334,4 @@ def _pair(found: dict[str, Any], metric: str) -> list[str]:
 def _interval(estimate: dict[str, Any], signed: bool = False) -> str:
     form = "{:+.1f}" if signed else "{:.1f}"
     value, low, high = (form.format(100 * estimate[key]) for key in ("value", "low", "high"))
-    return f"{value} % [{low}, {high}]".replace("[", "\\[")
+    return f"{value} \\[{low}, {high}]"
