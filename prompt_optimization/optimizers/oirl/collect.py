@@ -72,9 +72,7 @@ class Collector(Optimizer):
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
         self.seed = self.tools.rng.getrandbits(31)
-        trained, heldout = (
-            texts_of(each) for each in (self.settings.prompts, self._heldout())
-        )
+        trained, heldout = (texts_of(each) for each in (self.settings.prompts, self._heldout()))
         texts = {name: Layout.normalise(text) for name, text in (trained | heldout).items()}
         for name, text in texts.items():
             if problem := self.scorer.problem(text):

@@ -47,9 +47,7 @@ class Policy:
         """
         self.name = name
         try:
-            language = load_language_model(
-                ModelSettings(name, device=own.device, dtype="float32")
-            )
+            language = load_language_model(ModelSettings(name, device=own.device, dtype="float32"))
             self.chat = resolve_chat_format(language.tokenizer)
         except InputError as error:
             keys = ("qpo.device",) if "devices" in error.keys else ("qpo.policy_model",)

@@ -299,9 +299,7 @@ class Qpo(Collector):
             found["policy"] = self._rule(f"policy {last} writes", last)
             found["lowest return"] = self._rule("policy asked for the lowest return", last, level=0)
         if self.stages == len(self._names()):
-            found["shuffled returns"] = self._rule(
-                "policy of shuffled returns", last, shuffle=True
-            )
+            found["shuffled returns"] = self._rule("policy of shuffled returns", last, shuffle=True)
 
         def drawn(question: str) -> str:
             return random.Random(f"{self.seed} {question}").choice(pool)

@@ -129,9 +129,7 @@ def test_prompts_that_are_all_alike_teach_nothing(flags: dict[str, Any], tmp_pat
     assert not list(tmp_path.glob("*.artifacts/*.safetensors"))
 
 
-def test_a_search_that_ends_early_offers_what_it_has(
-    flags: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_search_that_ends_early_offers_what_it_has(flags: dict[str, Any], tmp_path: Path) -> None:
     log = carry_out(flags | {"n_steps": 4, "result_prefix": tmp_path / "run"}).data
     on_dev = [each["prompt"] for each in log["evaluation"]["dev"]["best"]]
     assert on_dev[0] == "qpo policy 0 writes"
