@@ -177,12 +177,12 @@ class Engine:
         # copies; of several devices, the first and the last.
         answer = max(len(target.answer) for target in examples.targets) + decoding.must_end
         logits = answer * self.model.vocabulary * 12
-        fitting = []
-        for device, column in kv.column_bytes.items():
-            room = pool_bytes(device)
-            assert room is not None
-            fitting.append(int(room / (KV_COPIES * columns * column + logits)))
-        return max(1, min(fitting))
+        fitting = [
+            int(room / (KV_COPIES * columns * column + logits))
+            for device, column in kv.column_bytes.items()
+            if (room := pool_bytes(device)) is not None  # where it can be asked
+        ]
+        return max(1, min([self.budget.rows, *fitting]))
 
     def _run_pool(
         self,

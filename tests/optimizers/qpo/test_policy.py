@@ -29,7 +29,7 @@ PROMPTS = (
 KINDS = ("apples", "pears")
 # Questions that are learnt from, and how.
 LEARNT = 40
-RATE = 5e-3
+RATE = 3e-3
 
 
 def asked(count: int, seed: int) -> list[str]:
@@ -103,7 +103,7 @@ def test_on_unseen_questions_the_policy_writes_what_it_is_asked_for(writer: str)
     pairs = lessons(own, asked(LEARNT, 0))
     policy = Policy(writer, own, 0)
 
-    weights, losses = train(writer, own, pairs, 0, epochs=20, rate=RATE)
+    weights, losses = train(writer, own, pairs, 0, epochs=30, rate=RATE)
     assert losses[-1] < losses[0]
     policy.load(of_bytes(to_bytes(weights)))
     assert share_right(policy, HIGHEST) >= 0.95
