@@ -94,7 +94,7 @@ PLACES = [pytest.param(preset, id=preset) for preset in PRESETS if preset != "an
 # Reasoning that is long enough to differ between prompts.
 REASONING = Decoding(5)
 
-# What the encoder of ``encoder_folder`` tells apart.
+# What the encoder of ``encoder_folder`` distinguishes.
 ENCODER_WORDS = "think step by count each one carefully then answer".split()
 
 QUESTIONS = (

@@ -6,6 +6,7 @@ step.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -53,21 +54,21 @@ class Collector(Optimizer):
         """Prompts that are tried on the questions set aside only."""
         return ()
 
+    @abstractmethod
     def _set_aside(self, table: Outcomes) -> Flags:
         """[questions]: those that the method sets aside.
 
         Args:
             table: without outcomes.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _names(self) -> Sequence[str]:
         """The stages after collecting, in order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stage(self, name: str) -> Step:
         """Carry out a stage."""
-        raise NotImplementedError
 
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)

@@ -7,6 +7,7 @@ text of its own library, or as arrays; reading one runs no code of the file's.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -78,7 +79,7 @@ class Estimator(Protocol):
         """What ``load`` reads."""
 
 
-class _OfPairs:
+class _OfPairs(ABC):
     """Scores pair by pair."""
 
     products = False
@@ -98,8 +99,9 @@ class _OfPairs:
         found: Floats = np.concatenate(blocks).reshape(len(questions), count).astype(np.float64)
         return found
 
+    @abstractmethod
     def _chances(self, features: Vectors) -> NDArray[Any]:
-        raise NotImplementedError
+        """[pairs]: the chance that the answer is right."""
 
 
 class XGBoost(_OfPairs):
@@ -228,7 +230,10 @@ class Layers(_OfPairs):
         best, since = (np.inf, cls([], False, 0)), 0
         for done in range(1, own.rounds + 1):
             model.partial_fit(x, y, classes=np.array([0.0, 1.0]), sample_weight=w)
-            layers = [(a.copy(), b.copy()) for a, b in zip(model.coefs_, model.intercepts_)]  # noqa: B905
+            layers = [
+                (weights.copy(), biases.copy())
+                for weights, biases in zip(model.coefs_, model.intercepts_, strict=True)
+            ]
             made = cls(layers, False, done)
             loss = -float(done) if check is None else log_loss(made, check)
             since = 0 if loss < best[0] else since + 1

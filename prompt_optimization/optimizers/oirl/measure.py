@@ -42,9 +42,9 @@ def of_rewards(table: Outcomes, scores: Floats) -> dict[str, Any]:
     """How well ``scores`` foretell the outcomes of ``table``; None where there are none.
 
     Accuracy, precision, recall, F1 and AUC are means over prompts; all but the last take a score
-    above .5 for right, as published. Within a prompt, AUC says whether questions are told apart. A
-    figure that cannot be told, as precision where nothing is taken for right, is None. ``always``
-    is the accuracy of the better of always right and always wrong.
+    above .5 for right, as published. Within a prompt, AUC says whether scores distinguish
+    questions. A figure that is unknown, as precision where nothing is taken for right, is None.
+    ``always`` is the accuracy of the better of always right and always wrong.
     """
     tried = table.draws > 0
     if not tried.any():

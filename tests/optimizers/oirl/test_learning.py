@@ -193,7 +193,7 @@ def test_a_stage_is_done_again_only_where_it_depends_on_what_changed(
     assert run(table, kept, encoder, threshold=0.7) != first and len(fits) == 1
     run(table, kept, encoder, rounds=61)
     assert len(fits) == 2 and len({*encoder.encoded}) == texts
-    probe = encoder.encoded[0]  # What tells encoders apart is encoded every time.
+    probe = encoder.encoded[0]  # What distinguishes encoders is encoded every time.
     assert sum(text != probe for text in encoder.encoded) == texts - 1
     run(planted_table(60, heldout=True), kept, encoder, rounds=61)
     assert len(fits) == 3

@@ -277,7 +277,7 @@ def test_a_table_is_enough(
 
 
 def embed_of_one(embed: Any) -> Any:
-    """``embed``, which refuses more than the text that tells encoders apart."""
+    """``embed``, which refuses more than the text that distinguishes encoders."""
 
     def refuse(self: Embedder, texts: Any) -> Any:
         assert len(texts) == 1
