@@ -66,10 +66,11 @@ def learn_from(values: Mapping[str, Any]) -> None:
             stages = Stages(own, table, Embedder(embed), folder, run.seed)
             last = STAGES.index(own.stage)
             keep_table(table, folder)
-            stages.parts  # noqa: B018  What cannot be cut is refused before anything is encoded.
+            # What cannot be cut is refused here, before anything is encoded.
+            count = len(stages.parts.table.questions)
             if last >= STAGES.index("features"):
-                display.note(f"encoding {len(stages.parts.table.questions)} questions")
-                stages.questions, stages.prompts  # noqa: B018
+                display.note(f"encoding {count} questions")
+                stages.encode()
             if last >= STAGES.index("reward"):
                 display.note(f"fitting {own.reward}")
                 stages.rewards()

@@ -46,7 +46,7 @@ class Oirl(Collector):
         elif all_alike(self._learnt):
             events.append("nothing to learn from; the prompts stand for election as they are")
         elif name == "features":
-            own.questions, own.prompts  # noqa: B018
+            own.encode()
         elif name == "reward":
             own.rewards()
         else:

@@ -79,6 +79,10 @@ class Stages:
         texts = [prompt.strip() for prompt in self.table.prompts]
         return vectors_of(texts, self.embedder, self.artifacts)
 
+    def encode(self) -> tuple[Vectors, Vectors]:
+        """Encode questions and prompts; both as above."""
+        return self.questions, self.prompts
+
     @cached_property
     def trained(self) -> Subset:
         """The prompts that are learnt from, by column."""
