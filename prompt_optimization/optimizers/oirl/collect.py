@@ -23,7 +23,7 @@ from prompt_optimization.optimizers.oirl.outcomes import (
     keep_table,
     read_outcomes,
 )
-from prompt_optimization.optimizers.oirl.prompts import texts_of
+from prompt_optimization.optimizers.oirl.prompts import prompt_key, texts_of
 from prompt_optimization.optimizers.oirl.settings import CollectSettings
 from prompt_optimization.paths import user_path
 from prompt_optimization.scoring.scorer import Scored, Scorer
@@ -102,11 +102,11 @@ class Collector(Optimizer):
         group = self.settings.group
         known = read_outcomes(user_path(self.settings.table), f"{group}.table").merged()
         rows = {key: row for row, key in enumerate(known.keys)}
-        columns = {" ".join(text.split()): column for column, text in enumerate(known.prompts)}
+        columns = {prompt_key(text): column for column, text in enumerate(known.prompts)}
         pairs = [
             (row, column, rows[key], columns[text])
             for row, key in enumerate(self.table.keys)
-            for column, text in enumerate(" ".join(each.split()) for each in self.table.prompts)
+            for column, text in enumerate(map(prompt_key, self.table.prompts))
             if key in rows and text in columns
         ]
         if not pairs:

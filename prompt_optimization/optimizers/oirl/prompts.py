@@ -53,3 +53,8 @@ POOL = TRAINING | HELD_OUT
 def texts_of(given: Iterable[str]) -> dict[str, str]:
     """Prompts by name: a name of the pool stands for its text, and any other text for itself."""
     return {each: POOL.get(each, each) for each in given}
+
+
+def prompt_key(prompt: str) -> str:
+    """What prompts that count as the same have in common: they may differ in white space."""
+    return " ".join(prompt.split())

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.extras import require_package
 from prompt_optimization.keys import Settings, key
-from prompt_optimization.optimizers.oirl.prompts import HELD_OUT, TRAINING, texts_of
+from prompt_optimization.optimizers.oirl.prompts import HELD_OUT, TRAINING, prompt_key, texts_of
 
 # What a run does after its answers are collected, in order.
 STAGES = ("table", "features", "reward", "report")
@@ -71,7 +71,7 @@ class CollectSettings(Settings):
             raise InputError("there is one prompt to choose from; give at least two", key=keys)
         if not self.prompts:
             raise InputError("no prompt to learn from; give at least one", key=own)
-        texts = [" ".join(text.split()) for text in texts_of(every).values()]
+        texts = [prompt_key(text) for text in texts_of(every).values()]
         if not all(texts):
             raise InputError("one of the prompts is empty; leave it out", key=own)
         if len({*texts}) < len(every):
