@@ -180,11 +180,7 @@ class Collector(Optimizer):
         """Put the prompts that were tried on every training question on the leaderboard."""
         if self.settings.table:  # What others have scored, the scorer does not know.
             return
-        trained = [
-            text for text, held in zip(self.table.prompts, self.table.heldout, strict=True)
-            if not held
-        ]  # fmt: skip
-        scores = self.scorer.score(trained)
+        scores = self.scorer.score(self.table.learnt.prompts)
         self.leaderboard.add(Entry(each, self.steps) for each in scores)
         self.incumbent = self.leaderboard.best
 
@@ -207,11 +203,6 @@ class Collector(Optimizer):
         )
 
     @property
-    def _learnt(self) -> Outcomes:
-        """What was tried of the training prompts."""
-        return self.table.columns(np.flatnonzero(~self.table.heldout))
-
-    @property
     def _tried(self) -> Outcomes:
         """The questions that some prompt was tried on: a budget may end the search with others."""
         return self.table.rows(np.flatnonzero(self.table.draws.any(1)))
@@ -219,9 +210,8 @@ class Collector(Optimizer):
     @property
     def _ranked(self) -> list[str]:
         """The prompts that are learnt from, best first by the table."""
-        learnt = self._learnt
-        order = np.argsort(-learnt.right.sum(0) / np.maximum(learnt.draws.sum(0), 1), kind="stable")
-        return [learnt.prompts[column] for column in order]
+        learnt = self.table.learnt
+        return [learnt.prompts[column] for column in np.argsort(-learnt.means, kind="stable")]
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {

@@ -18,17 +18,11 @@ from prompt_optimization.optimizers.oirl.settings import RULES, OirlSettings
 from prompt_optimization.scoring.statistics import is_graded, mean_value, paired_difference
 
 
-def prompt_means(learnt: Outcomes) -> Floats:
-    """[prompts]: the share of right answers over the rows of ``learnt``."""
-    found: Floats = learnt.right.sum(0) / np.maximum(learnt.draws.sum(0), 1)
-    return found
-
-
 def lookup(learnt: Outcomes, asked: Outcomes) -> Floats:
     """[questions, prompts] of ``asked``: the rates that the same questions have in ``learnt``, and
     the prompt's mean where a question is new. It shows what a split gives away."""
     merged = learnt.merged()
-    found = np.tile(prompt_means(merged), (len(asked.questions), 1))
+    found = np.tile(merged.means, (len(asked.questions), 1))
     rates = merged.rates
     places = {key: row for row, key in enumerate(merged.keys)}
     for row, key in enumerate(asked.keys):

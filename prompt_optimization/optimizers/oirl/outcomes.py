@@ -68,6 +68,12 @@ class Outcomes:
             return self.right / self.draws
 
     @property
+    def means(self) -> Floats:
+        """[prompts]: the share of right answers over all rows; 0 where there is no answer."""
+        found: Floats = self.right.sum(0) / np.maximum(self.draws.sum(0), 1)
+        return found
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """Of each question, what the same questions have in common."""
         return tuple(question_key(question) for question in self.questions)
@@ -90,6 +96,11 @@ class Outcomes:
         trained = np.zeros(len(first), bool)
         np.logical_or.at(trained, places, ~self.test)
         return replace(self.rows(rows), right=right, draws=draws, test=~trained)
+
+    @property
+    def learnt(self) -> Outcomes:
+        """The prompts that something may be learnt from."""
+        return self.columns(np.flatnonzero(~self.heldout))
 
     def rows(self, chosen: Sequence[int] | NDArray[Any]) -> Outcomes:
         """Some of the rows."""
@@ -209,7 +220,7 @@ def check_table(table: Outcomes, key: str = "oirl.table") -> None:
         raise InputError(
             f"the table has {len(table.prompts)} prompt to choose from; give at least two", key=key
         )
-    learnt = table.columns(np.flatnonzero(~table.heldout))
+    learnt = table.learnt
     if not learnt.prompts or not learnt.draws.any():
         raise InputError("the table holds no outcome to learn from; give some", key=key)
     if problem := all_alike(learnt):
@@ -228,8 +239,8 @@ def all_alike(table: Outcomes) -> str | None:
 
 def both_sides(table: Outcomes, test: Flags) -> list[tuple[int, int]]:
     """The rows of ``test`` whose question a training row asks: pairs (training row, test row)."""
-    first = {each: row for row, each in reversed([*enumerate(table.keys)]) if not test[row]}
     keys = table.keys
+    first = {each: row for row, each in reversed([*enumerate(keys)]) if not test[row]}
     return [(first[keys[row]], int(row)) for row in np.flatnonzero(test) if keys[row] in first]
 
 

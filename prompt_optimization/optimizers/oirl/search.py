@@ -43,7 +43,7 @@ class Oirl(Collector):
         if name == "table":
             self._keep_table()
             events += [text for text in (all_alike(self.table),) if text]
-        elif all_alike(self._learnt):
+        elif all_alike(self.table.learnt):
             events.append("nothing to learn from; the prompts stand for election as they are")
         elif name == "features":
             own.encode()
@@ -63,7 +63,7 @@ class Oirl(Collector):
     def finalists(self) -> list[Finalist]:
         """The rules and the prompts, best first: by the table's own test questions, a rule first
         only where it gains on them."""
-        learnt = self._learnt
+        learnt = self.table.learnt
         texts: list[Finalist] = [Text(each) for each in self._ranked[: self.tools.top_prompts]]
         whole = self.settings.stage == STAGES[-1]
         if not whole or not learnt.draws.any() or all_alike(learnt):

@@ -33,10 +33,14 @@ class Parts:
     own_repeated: int
 
     @property
+    def learnt_rows(self) -> Rows:
+        """The rows that may be learnt from, in order."""
+        return np.sort(np.concatenate([self.fit, self.validation]))
+
+    @property
     def learnt(self) -> Outcomes:
         """The outcomes that may be learnt from: of training prompts, on other rows than test."""
-        rows = np.sort(np.concatenate([self.fit, self.validation]))
-        return self.table.rows(rows).columns(np.flatnonzero(~self.table.heldout))
+        return self.table.rows(self.learnt_rows).learnt
 
     @property
     def repeated(self) -> int:

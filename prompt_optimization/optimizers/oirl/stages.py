@@ -21,12 +21,7 @@ from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.optimizers.artifacts import Artifacts, made_from
 from prompt_optimization.optimizers.oirl.estimators import Lessons, Neighbours
 from prompt_optimization.optimizers.oirl.features import Vectors, encoder_key, vectors_of
-from prompt_optimization.optimizers.oirl.measure import (
-    lookup,
-    of_choices,
-    of_rewards,
-    prompt_means,
-)
+from prompt_optimization.optimizers.oirl.measure import lookup, of_choices, of_rewards
 from prompt_optimization.optimizers.oirl.outcomes import Outcomes
 from prompt_optimization.optimizers.oirl.report import to_csv
 from prompt_optimization.optimizers.oirl.reward import RewardModel, fit_reward
@@ -150,7 +145,7 @@ class Stages:
     def means(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """[prompts]: over the training questions; not a number for held-out prompts."""
         means = np.full(len(self.table.prompts), np.nan)
-        means[list(self.trained)] = prompt_means(self.parts.learnt)
+        means[list(self.trained)] = self.parts.learnt.means
         return means
 
     def _lessons(self, rows: np.ndarray[Any, Any], subset: Subset) -> Lessons:
@@ -190,8 +185,7 @@ class Stages:
             scores = model.scores(questions, self.prompts[columns])
             others = {"lookup": _widened(lookup(learnt, asked), len(columns))}
             if subset == self.trained:  # Of one set of prompts, because it takes its time.
-                rows = np.sort(np.concatenate([parts.fit, parts.validation]))
-                lessons = self._lessons(rows, subset)
+                lessons = self._lessons(parts.learnt_rows, subset)
                 near = Neighbours(lessons, self.settings.neighbours)
                 others["neighbours"] = near.scores(questions, self.prompts[columns])
             choices = of_choices(asked, scores, self.means[columns], others, self.settings)

@@ -48,8 +48,7 @@ class Returns:
         """
         self.table = table
         self.own = own
-        some = table.rows(np.flatnonzero(learnt))
-        self.means: Floats = some.right.sum(0) / np.maximum(some.draws.sum(0), 1)
+        self.means: Floats = table.rows(np.flatnonzero(learnt)).means
         self.values: Floats = own.correct * table.rates + own.prompt_mean * self.means
         self.bases: NDArray[np.float64] = np.zeros(len(table.questions))
         if own.returns == "advantage":

@@ -294,7 +294,7 @@ class Qpo(Collector):
         best = Text(self._ranked[0])
         if not self.stages or self._idle:
             return {"best single prompt": best}
-        last, pool = max(0, self.stages - 2) // 2, self._learnt.prompts
+        last, pool = max(0, self.stages - 2) // 2, self.table.learnt.prompts
         if self.stages > 1:
             found["policy"] = self._rule(f"policy {last} writes", last)
             found["lowest return"] = self._rule("policy asked for the lowest return", last, level=0)
