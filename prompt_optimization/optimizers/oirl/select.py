@@ -21,23 +21,19 @@ def choose(rule: str, scores: Floats, heldout: Flags, means: Floats, threshold: 
             and then the order. Not a number where none is known.
         threshold: of ``irl10``.
     """
-    trained, new = np.flatnonzero(~heldout), np.flatnonzero(heldout)
-    own = _best(scores, trained, means)
-    if rule == "irl0" or not len(new):
-        return own
-    if rule == "mixed":
-        return _best(scores, np.concatenate([trained, new]), means)
-    other = _best(scores, new, means)
-    if rule == "heldout":
-        return other
-    assert rule == "irl10", rule
+    if not heldout.any():
+        rule = "irl0"
+    if rule != "irl10":
+        return _best(scores, pool(rule, heldout), means)
+    own, other = (_best(scores, pool(each, heldout), means) for each in ("irl0", "heldout"))
     return np.where(scores[np.arange(len(own)), own] < threshold, other, own)
 
 
 def pool(rule: str, heldout: Flags) -> NDArray[np.int64]:
     """The prompts that a rule may choose."""
-    allowed = {"irl0": ~heldout, "heldout": heldout}.get(rule, np.ones_like(heldout))
-    return np.flatnonzero(allowed)
+    every = np.ones_like(heldout)
+    allowed = {"irl0": ~heldout, "heldout": heldout, "irl10": every, "mixed": every}
+    return np.flatnonzero(allowed[rule])
 
 
 def _best(scores: Floats, among: NDArray[np.int64], means: Floats) -> Choices:
