@@ -24,7 +24,7 @@ from prompt_optimization.optimizers.oirl.outcomes import (
     read_outcomes,
 )
 from prompt_optimization.optimizers.oirl.prompts import prompt_key, texts_of
-from prompt_optimization.optimizers.oirl.settings import CollectSettings
+from prompt_optimization.optimizers.oirl.settings import TABLE, CollectSettings
 from prompt_optimization.paths import user_path
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
@@ -64,11 +64,15 @@ class Collector(Optimizer):
 
     @abstractmethod
     def _names(self) -> Sequence[str]:
-        """The stages after collecting, in order."""
+        """The stages after collecting, in order; ``TABLE`` is the first."""
 
     @abstractmethod
-    def _stage(self, name: str) -> Step:
-        """Carry out a stage."""
+    def _stage(self, name: str) -> tuple[list[str], dict[str, Any]]:
+        """Carry out a stage; the table is kept already.
+
+        Returns:
+            what happened, in words, and what the log says of it.
+        """
 
     def start(self, prompt: str) -> Scored:
         scored = super().start(prompt)
@@ -129,13 +133,13 @@ class Collector(Optimizer):
             return None
         name = names[self.stages]
         self.stages += 1
+        before = self.incumbent
         with self.scorer.activity.phase(name):
-            return self._stage(name)
-
-    def _keep_table(self) -> None:
-        """Keep the table, and put its prompts on the leaderboard."""
-        keep_table(self._tried, self.tools.artifacts)
-        self._rank()
+            if name == TABLE:
+                keep_table(self._tried, self.tools.artifacts)
+                self._rank()
+            events, details = self._stage(name)
+        return self._made(name, events, accepted=self.incumbent is not before, **details)
 
     def _wanted(self) -> list[int]:
         """The training questions that a prompt lacks an answer to."""
@@ -185,10 +189,10 @@ class Collector(Optimizer):
         self.incumbent = self.leaderboard.best
 
     def _made(
-        self, stage: str, events: list[str] | None = None, accepted: bool = False, **details: Any
+        self, stage: str, events: Sequence[str] = (), accepted: bool = False, **details: Any
     ) -> Step:
         tried = []
-        if accepted or stage == "table":
+        if stage == TABLE:
             tried = [
                 Tried(self.table.names[self.table.prompts.index(entry.text)], entry.scored)
                 for entry in self.leaderboard.entries
@@ -198,7 +202,7 @@ class Collector(Optimizer):
             tried=tuple(tried),
             incumbent=self.incumbent,
             accepted=accepted,
-            events=tuple(events or ()),
+            events=tuple(events),
             details={"stage": stage, **details},
         )
 

@@ -6,15 +6,15 @@ A search that ends before its last stage, by a budget, learns from what it has c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from prompt_optimization.optimizers.base import Step
 from prompt_optimization.optimizers.oirl.collect import Collector
 from prompt_optimization.optimizers.oirl.outcomes import Flags, Outcomes, all_alike
 from prompt_optimization.optimizers.oirl.recommend import Recommender
 from prompt_optimization.optimizers.oirl.report import lines
-from prompt_optimization.optimizers.oirl.settings import STAGES, OirlSettings
+from prompt_optimization.optimizers.oirl.settings import STAGES, TABLE, OirlSettings
 from prompt_optimization.optimizers.oirl.split import parts_of
 from prompt_optimization.optimizers.oirl.stages import Stages
 from prompt_optimization.scoring.finalists import Finalist, Rule, Text
@@ -36,12 +36,10 @@ class Oirl(Collector):
     def _names(self) -> Sequence[str]:
         return STAGES[: STAGES.index(self.settings.stage) + 1]
 
-    def _stage(self, name: str) -> Step:
+    def _stage(self, name: str) -> tuple[list[str], dict[str, Any]]:
         events: list[str] = []
-        before = self.incumbent
         own = self._stages()
-        if name == "table":
-            self._keep_table()
+        if name == TABLE:
             events += [text for text in (all_alike(self.table),) if text]
         elif all_alike(self.table.learnt):
             events.append("nothing to learn from; the prompts stand for election as they are")
@@ -51,7 +49,7 @@ class Oirl(Collector):
             own.rewards()
         else:
             events += lines(own.report())
-        return self._made(name, events, accepted=self.incumbent is not before)
+        return events, {}
 
     def _stages(self) -> Stages:
         assert self.tools.embedder is not None

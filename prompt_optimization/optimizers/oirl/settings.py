@@ -11,8 +11,10 @@ from prompt_optimization.extras import require_package
 from prompt_optimization.keys import Settings, key
 from prompt_optimization.optimizers.oirl.prompts import HELD_OUT, TRAINING, prompt_key, texts_of
 
-# What a run does after its answers are collected, in order.
-STAGES = ("table", "features", "reward", "report")
+# The stage that keeps the answers once they are collected.
+TABLE = "table"
+# What a run of oirl does from then on, in order.
+STAGES = (TABLE, "features", "reward", "report")
 KINDS = ("lightgbm", "xgboost", "logistic", "knn", "mlp")
 # The package that learns, and the module that it is imported as, beside scikit-learn.
 PACKAGES = {"lightgbm": ("lightgbm",), "xgboost": ("xgboost",)}

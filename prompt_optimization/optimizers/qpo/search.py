@@ -17,12 +17,13 @@ import numpy as np
 
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.optimizers.artifacts import made_from
-from prompt_optimization.optimizers.base import Step, Tools
+from prompt_optimization.optimizers.base import Tools
 from prompt_optimization.optimizers.oirl.collect import Collector
 from prompt_optimization.optimizers.oirl.estimators import Lessons, Neighbours
 from prompt_optimization.optimizers.oirl.features import vectors_of
 from prompt_optimization.optimizers.oirl.outcomes import Flags, Outcomes
 from prompt_optimization.optimizers.oirl.select import choose
+from prompt_optimization.optimizers.oirl.settings import TABLE
 from prompt_optimization.optimizers.qpo.policy import REQUEST, Policy, Weights, of_bytes, to_bytes
 from prompt_optimization.optimizers.qpo.returns import (
     HIGHEST,
@@ -66,25 +67,21 @@ class Qpo(Collector):
     def _names(self) -> Sequence[str]:
         loops = range(1, self.settings.loops + 1)
         more = [name for loop in loops for name in (f"written {loop}", f"policy {loop}")]
-        return ("table", "policy 0", *more, "shuffled")
+        return (TABLE, "policy 0", *more, "shuffled")
 
-    def _stage(self, name: str) -> Step:
-        events: list[str] = []
-        details: dict[str, Any] = {}
-        before = self.incumbent
+    def _stage(self, name: str) -> tuple[list[str], dict[str, Any]]:
         kind, _, number = name.partition(" ")
-        if kind == "table":
-            self._keep_table()
-            events += [self._idle] if self._idle else []
-        elif self._idle:
-            pass
-        elif kind == "written":
+        idle = self._idle
+        if idle:
+            return [idle] if name == TABLE else [], {}
+        details: dict[str, Any] = {}
+        if kind == "written":
             details = self._write(int(number))
         elif kind == "policy":
             _, details = self._trained(int(number))
-        else:
+        elif kind == "shuffled":
             _, details = self._trained(self.settings.loops, shuffle=True)
-        return self._made(name, events, accepted=self.incumbent is not before, **details)
+        return [], details
 
     # --- What is learnt from ---
 
@@ -99,16 +96,19 @@ class Qpo(Collector):
 
     @cached_property
     def _pairs(self) -> list[Pair]:
-        """Those of the table that are learnt from, with their levels."""
+        """Those of the table that are learnt from."""
         rows = np.flatnonzero(~self._all.test)
         pairs = [pair for row in rows for pair in self._returns.pairs(int(row))]
-        pairs = kept(pairs, self.settings.keep)
-        return Levels([pair.value for pair in pairs]).of(pairs) if pairs else []
+        return kept(pairs, self.settings.keep)
+
+    @cached_property
+    def _levels(self) -> Levels:
+        return Levels([pair.value for pair in self._pairs])
 
     @property
     def _idle(self) -> str:
         """A sentence where there is nothing to learn; else empty."""
-        if self._pairs and not Levels([pair.value for pair in self._pairs]).alike:
+        if self._pairs and not self._levels.alike:
             return ""
         return (
             "no prompt did better than another on any question that is learnt from, so no policy "
@@ -116,8 +116,7 @@ class Qpo(Collector):
         )
 
     def _lessons(self, loop: int) -> list[Pair]:
-        """The table's pairs and those of the first loops."""
-        levels = Levels([pair.value for pair in self._pairs])
+        """The table's pairs and those of the first loops, with their levels."""
         least = min(pair.value for pair in self._pairs)
         found = list(self._pairs)
         for each in self.written[:loop]:
@@ -125,8 +124,8 @@ class Qpo(Collector):
                 self._returns.written(one["row"], one["prompt"], one["right"], one["mean"])
                 for one in each
             ]
-            found += levels.of(kept(pairs, self.settings.keep, least))
-        return found
+            found += kept(pairs, self.settings.keep, least)
+        return self._levels.of(found)
 
     # --- The policy ---
 
@@ -334,7 +333,7 @@ class Qpo(Collector):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.written = [[*each] for each in state["written"]]
-        for name in ("_all", "_returns", "_pairs", "_places"):  # Of another table, perhaps.
+        for name in ("_all", "_returns", "_pairs", "_levels", "_places"):  # Of another table, perhaps.
             self.__dict__.pop(name, None)
 
 
