@@ -36,7 +36,6 @@ class Policy:
 
     Attributes:
         network: what a trainer trains: the model, or the model with its LoRA.
-        begun: the trained weights before any training, by name.
     """
 
     def __init__(self, name: str, own: QpoSettings, seed: int) -> None:
@@ -66,7 +65,6 @@ class Policy:
         self._trained = {
             each: weight for each, weight in self.network.named_parameters() if weight.requires_grad
         }
-        self.begun = self.weights()
 
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of the trained weights."""

@@ -54,7 +54,8 @@ class Qpo(Collector):
     def __init__(self, settings: QpoSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
         self.written: list[list[dict[str, Any]]] = []
-        self._policy: tuple[str, Policy] | None = None
+        # The policy, and the loop and kind of training whose weights it has.
+        self._policy: tuple[tuple[int, bool], Policy] | None = None
 
     def _set_aside(self, table: Outcomes) -> Flags:
         """The questions that the loops write for; what comes again stays on its side."""
@@ -174,17 +175,17 @@ class Qpo(Collector):
         details: dict[str, Any] = json.loads(about)
         return of_bytes(weights), details
 
-    def _ready(self, loop: int, shuffle: bool = False) -> tuple[str, Policy]:
-        """The policy with the weights after a loop, and their key."""
-        key = self._key(loop, shuffle)
-        if self._policy is None or self._policy[0] != key:
-            weights, _ = self._trained(loop, shuffle)
+    def _ready(self, loop: int, shuffle: bool = False) -> Policy:
+        """The policy with the weights after a loop."""
+        which = loop, shuffle
+        if self._policy is None or self._policy[0] != which:
+            weights, _ = self._trained(*which)
             policy = self._policy[1] if self._policy else Policy(
                 self._model, self.settings, self.seed
             )  # fmt: skip
             policy.load(weights)
-            self._policy = key, policy
-        return self._policy
+            self._policy = which, policy
+        return self._policy[1]
 
     # --- A loop ---
 
@@ -192,17 +193,16 @@ class Qpo(Collector):
         """Let the policy write for the questions set aside, and score what it wrote."""
         own, table = self.settings, self._all
         rows = [int(row) for row in np.flatnonzero(table.test)]
-        _, policy = self._ready(loop - 1)
-        texts = policy.write(
+        texts = self._ready(loop - 1).write(
             [table.questions[row] for row in rows], HIGHEST, own.length, draws=own.per_query,
             temperature=own.temperature, top_p=own.top_p, seed=self.seed + loop,
         )  # fmt: skip
         wanted: dict[int, list[str]] = {}
         dropped = 0
         for row, each in zip(rows, texts, strict=True):
-            prompts = [Layout.normalise(text) for text in each]
-            wanted[row] = [one for one in dict.fromkeys(prompts) if self._usable(one)]
-            dropped += sum(not self._usable(one) for one in prompts)
+            usable = [one for one in map(Layout.normalise, each) if self._usable(one)]
+            wanted[row] = list(dict.fromkeys(usable))
+            dropped += len(each) - len(usable)
         means = self._means([one for each in wanted.values() for one in each])
         found: list[dict[str, Any]] = []
         for done, (row, prompts) in enumerate(wanted.items()):
@@ -268,7 +268,7 @@ class Qpo(Collector):
             data = self.tools.artifacts.get(place, key)
             known: dict[str, str] = json.loads(data) if data else {}
             if question not in known:
-                _, policy = self._ready(loop, shuffle)
+                policy = self._ready(loop, shuffle)
                 ((text,),) = policy.write([question], level, self.settings.length)
                 known[question] = text
                 made = json.dumps(known, indent=1, ensure_ascii=False).encode()
@@ -333,7 +333,9 @@ class Qpo(Collector):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.written = [[*each] for each in state["written"]]
-        for name in ("_all", "_returns", "_pairs", "_levels", "_places"):  # Of another table, perhaps.
+        self._policy = None
+        # Of another table, perhaps.
+        for name in ("_all", "_returns", "_pairs", "_levels", "_places"):
             self.__dict__.pop(name, None)
 
 
