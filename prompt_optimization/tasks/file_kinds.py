@@ -65,35 +65,34 @@ def read_rows(path: Path) -> tuple[list[dict[str, object]], str]:
         InputError: the file is missing, unreadable, empty, malformed or of an unknown kind.
     """
     raw = _bytes(path)
-    if raw.startswith(PARQUET):
-        return _parquet_rows(path, raw), hashlib.sha256(raw).hexdigest()
-    text = _text(path, _unpacked(path, raw))
-    ending = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
-    lines = ending.lower() in JSON_LINES
-    rows: list[dict[str, object]]
-    if ending.lower() in ENDINGS:
-        rows = [dict(row) for row in read_template(path, text).rows]
-    elif lines or text.lstrip()[:1] in ("{", "["):
-        rows = json_rows(path, text, lines)
-    else:
-        rows = _separated_values(path, text, "\t" if ending.lower() == ".tsv" else ",")
+    rows = _parquet_rows(path, raw) if raw.startswith(PARQUET) else _text_rows(path, raw)
     if not rows:
         raise InputError(f"data file '{path}' holds no rows; give a file with at least one")
     return rows, hashlib.sha256(raw).hexdigest()
 
 
+def _text_rows(path: Path, raw: bytes) -> list[dict[str, object]]:
+    text = _text(path, _unpacked(path, raw))
+    ending = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
+    lines = ending.lower() in JSON_LINES
+    if ending.lower() in ENDINGS:
+        return [dict(row) for row in read_template(path, text).rows]
+    if lines or text.lstrip()[:1] in ("{", "["):
+        return json_rows(path, text, lines)
+    return _separated_values(path, text, "\t" if ending.lower() == ".tsv" else ",")
+
+
 def _parquet_rows(path: Path, raw: bytes) -> list[dict[str, object]]:
     require_package(f"data file '{path}', a Parquet file,", "parquet", "pyarrow")
     try:
-        found = import_module("pyarrow.parquet").read_table(io.BytesIO(raw)).to_pylist()
-    except (OSError, ValueError, NotImplementedError) as error:
+        rows = import_module("pyarrow.parquet").read_table(io.BytesIO(raw)).to_pylist()
+    # Damaged pages, a damaged footer, a date beyond Python's, and what pyarrow does not read.
+    except (OSError, ValueError, OverflowError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"data file '{path}' is a Parquet file that cannot be read ({reason}); {_EXPORT}"
         ) from None
-    if not found:
-        raise InputError(f"data file '{path}' holds no rows; give a file with at least one")
-    return [row_of(row.items()) for row in found]
+    return [row_of(row.items()) for row in rows]
 
 
 def _bytes(path: Path) -> bytes:

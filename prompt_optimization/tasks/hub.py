@@ -107,6 +107,8 @@ def read_hub(text: str) -> Rows:
     name = _Name.of(text)
     require_package(f"data set '{text}'", "hub", "datasets")
     datasets = import_module("datasets")
+    # A date beyond Python's is an OverflowError.
+    failures = (OSError, ValueError, OverflowError, RuntimeError)
     try:
         builder = datasets.load_dataset_builder(
             name.place, name.config or None, revision=name.revision or None
@@ -115,12 +117,11 @@ def read_hub(text: str) -> Rows:
         builder.download_and_prepare()
         splits = list(builder.info.splits)
         split = name.split or _usual_split(name, splits)
-        data = builder.as_dataset(split)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        cells, notes = _cells(builder.as_dataset(split), f"'{text}'")
+    except (*failures, datasets.exceptions.DatasetsError) as error:
         if isinstance(error, InputError):
             raise
         raise _refusal(name, error) from None
-    cells, notes = _cells(data, f"'{text}'")
     if not cells:
         raise InputError(f"data set '{text}' holds no rows; give a split with at least one")
     others = [each for each in splits if each != split]

@@ -206,3 +206,7 @@ def test_a_parquet_file_is_read(tmp_path: Path) -> None:
     parquet.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
     with pytest.raises(InputError, match="holds no rows"):
         read_table(tmp_path / "empty.parquet")
+    days = arrow.array([2**31 - 1], arrow.int32()).cast(arrow.date32())
+    parquet.write_table(arrow.table({"question": ["When?"], "answer": days}), tmp_path / "d")
+    with pytest.raises(InputError, match=r"is a Parquet file that cannot be read \(days="):
+        read_table(tmp_path / "d")

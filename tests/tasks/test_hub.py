@@ -101,6 +101,16 @@ def test_refused_in_a_sentence(hub: Any, name: str, words: str) -> None:
     assert name in caught.value.problem and "\n" not in caught.value.problem
 
 
+def test_a_date_beyond_pythons_is_refused(hub: Any) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    days = arrow.array([2**31 - 1], arrow.int32()).cast(arrow.date32())
+    Path("dates").mkdir()
+    table = arrow.table({"question": ["When?"], "answer": days})
+    pytest.importorskip("pyarrow.parquet").write_table(table, "dates/train.parquet")
+    with pytest.raises(InputError, match=r"data set 'hf:./dates' cannot be read \(days="):
+        read_table("hf:./dates")
+
+
 def test_what_was_fetched_before_serves_without_the_hub(
     hub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
