@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binom
-
 from prompt_optimization.optimizers.text.parse import tagged, without_thinking
+from prompt_optimization.optimizers.text.racing import sign_test
 from prompt_optimization.scoring.finalists import form
 from prompt_optimization.tasks.reading.labels import chosen_letter
 
@@ -81,12 +80,11 @@ class Tally:
 
     def accepts(self, rule: str, alpha: float) -> bool:
         """Whether the challenger takes the incumbent's place: it won more questions than it lost,
-        or under ``sign_test`` so many of those that were decided as chance gives with a probability
+        or under ``sign_test`` a number of the decided ones that chance reaches with a probability
         of at most ``alpha``."""
         if rule == "majority":
             return self.wins > self.losses
-        decided = self.wins + self.losses
-        return bool(self.wins) and float(binom.sf(self.wins - 1, decided, 0.5)) <= alpha
+        return sign_test(self.wins, self.losses) <= alpha
 
     def __str__(self) -> str:
         if self.unusable == self.ballots:

@@ -160,11 +160,12 @@ def _beaten(race: Race, one: int, other: int, left: int) -> bool:
     return sign_test(losses, sum(difference < 0 for difference in differences)) <= ALPHA
 
 
-def sign_test(losses: int, wins: int) -> float:
-    """The probability of ``losses`` or more among the rows that differ, were both outcomes
-    equally likely."""
-    count = losses + wins
-    return sum(math.comb(count, k) for k in range(losses, count + 1)) / float(2**count)
+def sign_test(one: int, other: int) -> float:
+    """The probability that one of two outcomes comes ``one`` times or more often, where they came
+    ``one`` and ``other`` times and were equally likely."""
+    count = one + other
+    # Whole numbers up to the division: from 1024 rows on 2**count is too large for a float.
+    return sum(math.comb(count, k) for k in range(one, count + 1)) / (1 << count)
 
 
 def least(kind: Kind, prompts: int, rows: int, *, keep: int) -> int:
