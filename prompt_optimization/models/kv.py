@@ -90,8 +90,8 @@ class KVRows:
     def column_bytes(self) -> Counter[torch.device]:
         """Memory of one column of one row on every device, in bytes."""
         found: Counter[torch.device] = Counter()
-        for pair in self._buffers():
-            for buffer in pair:
+        for layer in self.cache.layers:
+            for buffer in (layer.keys, layer.values):
                 found[buffer.device] += buffer.shape[1] * buffer.shape[3] * buffer.element_size()
         return found
 
@@ -113,19 +113,8 @@ class KVRows:
         Leading columns that none of them uses are left out.
         """
         index = torch.as_tensor(rows, dtype=torch.long, device=self.mask.device)
-        mask = self.mask.index_select(0, index)
-        start = _first_used(mask)
-        return KVRows(
-            _cache(
-                [
-                    [_select(buffer, index, start, self.columns, spare) for buffer in pair]
-                    for pair in self._buffers()
-                ],
-                self.columns - start,
-            ),
-            mask[:, start:],
-            self.positions.index_select(0, index),
-        )
+        (chosen,) = self._copies([(index, spare)])
+        return chosen
 
     def split(self, going: torch.Tensor, spare: int) -> tuple[KVRows, KVRows]:
         """The rows where ``going`` [rows] is True, with room for ``spare`` more columns, and the
@@ -133,23 +122,8 @@ class KVRows:
 
         These rows are used up layer by layer, so that memory holds only one layer twice.
         """
-        index = [going.nonzero()[:, 0], (~going).nonzero()[:, 0]]
-        masks = [self.mask.index_select(0, rows) for rows in index]
-        starts = [_first_used(mask) for mask in masks]
-        halves: list[list[list[torch.Tensor]]] = [[], []]
-        for layer in self.cache.layers:
-            for half, rows, start, room in zip(halves, index, starts, (spare, 0), strict=True):
-                pair = (layer.keys, layer.values)
-                half.append([_select(each, rows, start, self.columns, room) for each in pair])
-            layer.keys = layer.values = None
-        kept, parted = (
-            KVRows(
-                _cache(half, self.columns - start),
-                mask[:, start:],
-                self.positions.index_select(0, rows),
-            )
-            for half, rows, mask, start in zip(halves, index, masks, starts, strict=True)
-        )
+        halves = (going.nonzero()[:, 0], spare), ((~going).nonzero()[:, 0], 0)
+        kept, parted = self._copies(halves, use_up=True)
         return kept, parted
 
     @staticmethod
@@ -198,13 +172,38 @@ class KVRows:
                 layer.keys = layer.values = None
         return KVRows(_cache(joined, width), mask, positions)
 
-    def _packed(self, counts: torch.Tensor, width: int) -> bool:
-        edge = torch.arange(self.columns, device=self.mask.device)
-        behind = edge >= self.columns - counts[:, None]
-        return width == self.columns and bool((self.mask == behind).all())
+    def _copies(
+        self, wanted: Sequence[tuple[torch.Tensor, int]], use_up: bool = False
+    ) -> list[KVRows]:
+        """A copy for each of ``wanted``: the numbers of its rows, and how many more columns it has
+        room for. Leading columns that none of its rows uses are left out.
 
-    def _buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [(layer.keys, layer.values) for layer in self.cache.layers]
+        Args:
+            use_up: give each layer's memory back after it was copied.
+        """
+        masks = [self.mask.index_select(0, rows) for rows, _ in wanted]
+        starts = [_first_used(mask) for mask in masks]
+        copies: list[list[list[torch.Tensor]]] = [[] for _ in wanted]
+        for layer in self.cache.layers:
+            for copy, (rows, spare), start in zip(copies, wanted, starts, strict=True):
+                pair = (layer.keys, layer.values)
+                copy.append([_select(each, rows, start, self.columns, spare) for each in pair])
+            if use_up:
+                layer.keys = layer.values = None
+        return [
+            KVRows(
+                _cache(copy, self.columns - start),
+                mask[:, start:],
+                self.positions.index_select(0, rows),
+            )
+            for copy, (rows, _), mask, start in zip(copies, wanted, masks, starts, strict=True)
+        ]
+
+    def _packed(self, counts: torch.Tensor, width: int) -> bool:
+        """Whether each row's ``counts`` columns stand at its right end, in ``width`` columns."""
+        column = torch.arange(self.columns, device=self.mask.device)
+        right = column >= self.columns - counts[:, None]
+        return width == self.columns and bool((self.mask == right).all())
 
 
 def _first_used(mask: torch.Tensor) -> int:
