@@ -139,22 +139,26 @@ def _length(found: Check) -> Iterator[str]:
 def _memory(found: Check) -> Iterator[str]:
     import torch
 
-    from prompt_optimization.models.engine import KV_COPIES
-    from prompt_optimization.models.memory import CPU_ROWS, GPU_ROWS, free_bytes, pool_bytes
+    from prompt_optimization.models.memory import (
+        CPU_ROWS,
+        free_bytes,
+        most_rows,
+        row_bytes,
+        rows_that_fit,
+    )
     from prompt_optimization.models.placement import JOINT
 
     outline, (needed, _, _) = found.outline, found.longest()
     yield f"weights of {outline.name}: {_size(outline.weight_bytes)} on {_devices(found)}"
-    row = int(needed * outline.token_bytes * KV_COPIES)
+    row = row_bytes(needed, outline.token_bytes)
     devices = [
         torch.device(name)
         for name in dict.fromkeys(each for names in found.devices for each in names.split(JOINT))
     ]
     rows = found.plan.compute.max_rows
     if not rows:
-        rooms = [room for device in devices if (room := pool_bytes(device)) is not None]
-        most = GPU_ROWS if any(device.type == "cuda" for device in devices) else CPU_ROWS
-        rows = max(1, min([most, *(room // row for room in rooms)]))
+        most = max(map(most_rows, devices), default=CPU_ROWS)
+        rows = rows_that_fit(dict.fromkeys(devices, row), most)
     yield (
         f"keys and values of {rows} of the longest rows side by side: up to {_size(rows * row)} "
         "(max_rows limits them)"

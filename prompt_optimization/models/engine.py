@@ -22,13 +22,9 @@ from prompt_optimization.models.language_model import (
     pad_right,
 )
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.memory import CPU_ROWS, GPU_ROWS, RowBudget, pool_bytes
+from prompt_optimization.models.memory import RowBudget, most_rows, row_bytes, rows_that_fit
 from prompt_optimization.models.thinking import decoded
 from prompt_optimization.tasks.answers import strict_match
-
-# Taking rows out and putting them together again holds one layer of the cache twice for a moment;
-# attention holds a row's keys and values of one layer once more.
-KV_COPIES = 1.25
 
 
 @dataclass(frozen=True)
@@ -87,14 +83,13 @@ class Engine:
     def __init__(self, model: LanguageModel, max_rows: int = 0) -> None:
         """
         Args:
-            max_rows: rows decoded side by side; 0 is as many as ``pool_bytes`` should hold where
-                the device can be asked for it. Halves by itself when memory runs out.
+            max_rows: rows decoded side by side; 0 is as many as should fit the memory. Halves by
+                itself when memory runs out.
         """
         self.model = model
         self.progress: Callable[[int, int], None] = lambda done, of: None
-        self.measures = max_rows == 0 and pool_bytes(model.device) is not None
-        most = GPU_ROWS if model.device.type == "cuda" else CPU_ROWS
-        self.budget = RowBudget(max_rows or most)
+        self.measures = max_rows == 0
+        self.budget = RowBudget(max_rows or most_rows(model.device))
 
     @torch.no_grad()
     def run(
@@ -177,12 +172,9 @@ class Engine:
         # copies; of several devices, the first and the last.
         answer = max(len(target.answer) for target in examples.targets) + decoding.must_end
         logits = answer * self.model.vocabulary * 12
-        fitting = [
-            int(room / (KV_COPIES * columns * column + logits))
-            for device, column in kv.column_bytes.items()
-            if (room := pool_bytes(device)) is not None  # where it can be asked
-        ]
-        return max(1, min([self.budget.rows, *fitting]))
+        sizes = kv.column_bytes.items()
+        row = {device: row_bytes(columns, column) + logits for device, column in sizes}
+        return rows_that_fit(row, self.budget.rows)
 
     def _run_pool(
         self,

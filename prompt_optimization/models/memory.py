@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -27,6 +27,9 @@ CPU_ROWS = 128
 CPU_POOL = 2**30
 # The rest is for activations and fragmentation.
 FREE_SHARE = 0.8
+# Taking rows out and putting them together again holds one layer of the cache twice for a moment;
+# attention holds a row's keys and values of one layer once more.
+KV_COPIES = 1.25
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -47,6 +50,32 @@ def pool_bytes(device: torch.device) -> int | None:
         return None
     share = int(FREE_SHARE * free)
     return min(share, CPU_POOL) if device.type == "cpu" else share
+
+
+def most_rows(device: torch.device) -> int:
+    """Rows side by side at most on ``device``, however much memory it has."""
+    return GPU_ROWS if device.type == "cuda" else CPU_ROWS
+
+
+def row_bytes(columns: int, column_bytes: int) -> int:
+    """Memory that a row of a pool takes for its cache, in bytes.
+
+    Args:
+        columns: of the row.
+        column_bytes: of the keys and values of one column.
+    """
+    return int(KV_COPIES * columns * column_bytes)
+
+
+def rows_that_fit(row: Mapping[torch.device, int], most: int) -> int:
+    """How many rows, ``most`` at most, the memory of every device should hold side by side; at
+    least one.
+
+    Args:
+        row: bytes of one row on each device. A device that cannot be asked sets no limit.
+    """
+    rooms = ((pool_bytes(device), size) for device, size in row.items())
+    return max(1, min([most, *(room // size for room, size in rooms if room is not None)]))
 
 
 class RowBudget:

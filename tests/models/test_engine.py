@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models import engine as engine_module
+from prompt_optimization.models import memory
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
@@ -220,7 +220,7 @@ def test_the_pool_fits_the_free_memory(
     model.model.forward = watched
     pools = []
     for free in (10**12, 4 * 10**5, 1):
-        monkeypatch.setattr(engine_module, "pool_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory, "pool_bytes", lambda device, free=free: free)
         samples.pool_rows = None
         seen.clear()
         got = Engine(model).run(samples, prompts_of(samples), Decoding(6))

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models import engine as engine_module
+from prompt_optimization.models import memory
 from prompt_optimization.models.cache_check import check_cache
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
@@ -90,7 +90,7 @@ def test_the_poorest_device_sets_the_pool(
     parted = make_parted("llama-3")
     pools = []
     for free in ({}, {CPU: 10**6}, {second_device(): 10**6}, {CPU: 1}):
-        monkeypatch.setattr(engine_module, "pool_bytes", lambda on, free=free: free.get(on, 10**9))
+        monkeypatch.setattr(memory, "pool_bytes", lambda on, free=free: free.get(on, 10**9))
         samples = make_samples(parted, n=4)
         Engine(parted).run(samples, [samples.prompt_ids(PROMPT)], Decoding(2))
         pools.append(samples.pool_rows)
