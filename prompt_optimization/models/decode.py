@@ -72,6 +72,6 @@ def decode(
     if parked:
         places, parts = zip(*parked, (origin, kv), strict=True)
         kv = KVRows.join(parts, places, spare)
-    elif model.local:
-        kv = KVRows.join([kv], spare=spare)
+    else:
+        kv = model.packed(kv, spare)
     return [tuple(ids) for ids in written], kv

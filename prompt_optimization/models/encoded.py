@@ -302,6 +302,16 @@ class PrefixCache:
         """A copy of the rows of ``samples`` with room for ``spare`` more columns."""
         return self.kv.select(self.row_of[list(samples)], spare)
 
+    def share(self, prompts: Sequence[Ids]) -> int:
+        """Hold no more of the prompt than all of ``prompts`` begin with; how many tokens that is.
+
+        Raises:
+            InputError: see ``reach``.
+        """
+        shared = min(common_length(self.ids, prompt) for prompt in prompts)
+        self.reach(self.ids[:shared])
+        return shared
+
     @torch.no_grad()
     def reach(self, ids: Ids) -> None:
         """Make the cache hold ``before + ids``, computing only what it lacks.

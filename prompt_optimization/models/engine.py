@@ -14,7 +14,7 @@ import torch
 
 from prompt_optimization.models.answer_loss import AnswerLoss, own_loss
 from prompt_optimization.models.decode import NotFiniteError, Sampling, decode, first_choice
-from prompt_optimization.models.encoded import CachedExamples, common_length
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import (
     LanguageModel,
@@ -117,8 +117,7 @@ class Engine:
         assert prompts and all(prompts)
         indices = range(len(examples)) if indices is None else indices
         # What stands in the cache is used; what does not is read by the rows themselves.
-        shared = min(common_length(examples.prefix.ids, prompt) for prompt in prompts)
-        examples.prefix.reach(examples.prefix.ids[:shared])
+        shared = examples.prefix.share(prompts)
         if self.measures and examples.pool_rows is None:
             examples.pool_rows = self._rows_that_fit(examples, max(map(len, prompts)), decoding)
         # Rows whose prompts have equally many tokens share a pool, without padding where the same
@@ -194,9 +193,8 @@ class Engine:
         spare = decoding.max_new_tokens + after
         kv = prefix.select([s for _, s in pool], ids.shape[1] + spare)
         logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0), valid=valid)
-        if self.model.local:
-            # Rows that are shorter than others have a gap now.
-            kv = KVRows.join([kv], spare=spare)
+        # Rows that are shorter than others have a gap now.
+        kv = self.model.packed(kv, spare)
         rows = prefix.row_of[[s for _, s in pool]]
         pieces = [prefix.nll[rows], nll]
         if left:
@@ -344,9 +342,7 @@ class Engine:
         row = torch.arange(len(pool), device=self.model.device)
         logits = self.model.extend(kv, ids, (row, valid.sum(1) - 1), valid)
         self.model.counts["prefilled"] += int(valid.sum())
-        if self.model.local:
-            kv = KVRows.join([kv], spare=limit)
-        written, _ = decode(self.model, kv, logits, limit)
+        written, _ = decode(self.model, self.model.packed(kv, limit), logits, limit)
         return self._texts(examples, written)
 
     def _texts(self, examples: CachedExamples, written: Sequence[Ids]) -> list[str]:

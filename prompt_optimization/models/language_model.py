@@ -87,6 +87,11 @@ class LanguageModel:
         vectors: torch.Tensor = self.model.get_input_embeddings()(ids)
         return vectors
 
+    def packed(self, kv: KVRows, spare: int = 0) -> KVRows:
+        """``kv`` without gaps within its rows where layers attend locally, because a gap would
+        narrow their window. Rows that have to be moved get room for ``spare`` more columns."""
+        return KVRows.join([kv], spare=spare) if self.local else kv
+
     def extend(
         self,
         kv: KVRows,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prompt_optimization.models.encoded import CachedExamples, common_length
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import (
@@ -87,8 +87,7 @@ def reread(
     assert sampling is not None and not sampling.top_k and sampling.top_p == 1
     draws = len(asked[0][1])
     assert draws and all(len(reasonings) == draws for _, reasonings in asked)
-    shared = min(common_length(examples.prefix.ids, prompt) for prompt in prompts)
-    examples.prefix.reach(examples.prefix.ids[:shared])
+    shared = examples.prefix.share(prompts)
     # Rows of about the same length side by side, and what an example has cached taken once.
     pairs = sorted(
         ((p, a) for a in range(len(asked)) for p in range(len(prompts))),
@@ -129,7 +128,8 @@ def _read_together(
     rows = [(number, own) for number, stem in enumerate(stems) for own in stem.reasonings]
     of_stem = [number for number, _ in rows]
     read = [own for _, own in rows]
-    kv = _packed(model, kv.select(of_stem, max(map(len, read)) + 1))
+    spare = max(map(len, read)) + 1
+    kv = model.packed(kv.select(of_stem, spare), spare)
     # What follows each column, the columns beginning with the last one of the stem.
     follow = [(*own, *([END] if len(own) < decoding.max_new_tokens else ())) for own in read]
     wanted = torch.tensor([following[0] for following in follow], device=model.device)
@@ -143,7 +143,7 @@ def _read_together(
     if answers:
         pool = [(number, stems[number].example) for number in of_stem]
         ending = [examples.ending(stems[number].example, own) for number, own in rows]
-        loss, mistake = engine.score(examples, pool, _packed(model, kv), ending, decoding)
+        loss, mistake = engine.score(examples, pool, model.packed(kv), ending, decoding)
     made = map(Reread, map(tuple, log_probs), loss, mistake)
     return [[next(made) for _ in stem.reasonings] for stem in stems]
 
@@ -197,8 +197,3 @@ def _log_probs(
     if not bool(torch.isfinite(found).all()):
         raise FloatingPointError("a reasoning's log-probability is not finite")
     return found
-
-
-def _packed(model: LanguageModel, kv: KVRows) -> KVRows:
-    """``kv`` without gaps, which would narrow the window of layers that attend locally."""
-    return KVRows.join([kv]) if model.local else kv
