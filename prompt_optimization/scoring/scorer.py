@@ -241,7 +241,7 @@ class Scorer:
     ) -> list[tuple[Outcome, ...]]:
         """Let ``prompt`` reason on ``rows``, ``draws`` times: by draw and row.
 
-        What is drawn does not enter the objective and is not remembered.
+        What is drawn counts as evaluations, does not enter the objective and is not remembered.
 
         Raises:
             As ``score``.
@@ -261,25 +261,20 @@ class Scorer:
             As ``score``.
         """
         assert self.written, "the scorer does not let answers be written"
-        (scored,) = self.score([prompt], [(0, example) for example in examples])
-        by_row = dict(zip(sorted((0, e) for e in examples), scored.outcomes, strict=True))
-        return [self._transcript(example, by_row[0, example]) for example in examples]
+        (known,) = self._outcomes([prompt], self.rows(examples, models=1))
+        return [self._transcript(example, known[0, example]) for example in examples]
 
-    def drawn(
+    def draw_answers(
         self, prompt: str, examples: Sequence[int], sampling: Sampling, draws: int
     ) -> list[list[str]]:
-        """What the first model answers where its reasoning is drawn: of each example ``draws``
-        answers. They count as evaluations and are not remembered.
+        """What the first model answers after each of ``draw_reasonings``: by example and draw.
 
         Raises:
             As ``score``.
         """
         assert self.decoding.answer_tokens, "the scorer does not let answers be written"
-        rows, found = self.rows(examples, models=1), []
-        for number in range(draws):
-            (outcomes,) = self._run_draw([prompt], rows, replace(sampling, draw=number))
-            found.append([outcomes[row].answer or "" for row in rows])
-        return [list(answers) for answers in zip(*found, strict=True)]
+        drawn = self.draw_reasonings(prompt, self.rows(examples, models=1), sampling, draws)
+        return [[each.answer or "" for each in own] for own in zip(*drawn, strict=True)]
 
     def values(
         self, prompts: Sequence[str], examples: Sequence[int], draw: int = 0
@@ -301,8 +296,7 @@ class Scorer:
             assert sampling is not None, "one answer is all there is where none is drawn"
             found = self._run_draw(prompts, rows, replace(sampling, draw=draw))
         else:
-            scores, ordered = self.score(prompts, rows), sorted(rows)
-            found = [dict(zip(ordered, each.outcomes, strict=True)) for each in scores]
+            found = self._outcomes(prompts, rows)
         return [[self._value(row[1], known[row].answer) for row in rows] for known in found]
 
     def nothing_found(self, prompt: str) -> str | None:
@@ -324,9 +318,8 @@ class Scorer:
         Raises:
             As ``score``.
         """
-        (scored,) = self.score([prompt], rows)
-        found = dict(zip(sorted(rows), scored.outcomes, strict=True))
-        return [self._cost(row, found[row]) for row in rows]
+        (known,) = self._outcomes([prompt], rows)
+        return [self._cost(row, known[row]) for row in rows]
 
     def parts(self, scored: Scored, rows: Sequence[Row]) -> list[float]:
         """What each of ``rows``, on which ``scored`` was run, adds to the mean in its objective."""
@@ -425,6 +418,11 @@ class Scorer:
             self.ledger.evaluations += len(group) * len(missing)
         if total:
             self.activity.progress(total, total)
+
+    def _outcomes(self, prompts: Sequence[str], rows: Sequence[Row]) -> list[dict[Row, Outcome]]:
+        """What each of ``prompts`` does on ``rows``."""
+        ordered, scores = sorted(rows), self.score(prompts, rows)
+        return [dict(zip(ordered, each.outcomes, strict=True)) for each in scores]
 
     def _run_draw(
         self, prompts: Sequence[str], rows: Sequence[Row], sampling: Sampling

@@ -225,7 +225,7 @@ class Spo(TextOptimizer):
         # Every prompt is drawn with the same luck, so what differs is the prompt.
         sampling = Sampling(self.settings.sample_temperature)
         with self.scorer.activity.phase("draw"):
-            answers = self.scorer.drawn(text, missing, sampling, self.settings.samples)
+            answers = self.scorer.draw_answers(text, missing, sampling, self.settings.samples)
         own |= {str(question): each for question, each in zip(missing, answers, strict=True)}
 
     def _units(self, differences: Sequence[float]) -> Sequence[float]:
