@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import read_text
+from prompt_optimization.paths import user_path
 
 # Words between the common ends of two texts, beyond which their difference is not worth its time.
 MOST_WORDS = 2000
@@ -73,3 +74,12 @@ def read_lines(path: Path, key: str) -> list[str]:
     if not lines:
         raise InputError(f"file '{path}' holds no text; give one with a text a line", key=key)
     return [of_one_line(line) for line in lines]
+
+
+def different_lines(file: str, key: str) -> list[str]:
+    """The lines of ``read_lines``, each once; none where the user names no ``file``.
+
+    Raises:
+        InputError: see ``read_lines``.
+    """
+    return list(dict.fromkeys(read_lines(user_path(file), key))) if file else []

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
-from prompt_optimization.paths import user_path
-from prompt_optimization.tasks.texts import read_lines
+from prompt_optimization.tasks.texts import different_lines
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class BestOfNSettings(Settings, group="best_of_n"):
         Raises:
             InputError: the file cannot be read.
         """
-        lines = read_lines(user_path(self.file), "best_of_n.file") if self.file else []
+        lines = different_lines(self.file, "best_of_n.file")
         return list(dict.fromkeys([*self.prompts, *lines]))
 
 

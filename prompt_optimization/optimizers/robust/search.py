@@ -3,12 +3,12 @@ target that only questions are known of."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.base import Entry, Leaderboard, Step, Tools
 from prompt_optimization.optimizers.robust.settings import RobustSettings
 from prompt_optimization.optimizers.robust.vote import leading, needed, precision
@@ -91,8 +91,10 @@ class Robust(TextOptimizer):
         stage = self.stages[self.made_rounds]
         if stage == "mixture":
             return self._mix()
-        asks = [] if self.pool else self._requests(self.source, stage == "inputs")
-        proposals = self._pooled() if self.pool else self.propose(asks)
+        if self.pool:
+            proposals = [each for text in self.pool if (each := self.propose_given(text))]
+        else:
+            proposals = self.propose(self._requests(self.source, stage == "inputs"))
         scores = self._score_all([each.text for each in proposals])
         self.written[stage] = [scored.text for scored in scores]
         return self.made(proposals, scores, self.accept(scores), stage=stage)
@@ -172,18 +174,6 @@ class Robust(TextOptimizer):
 
     def _rows(self) -> Sequence[Row]:
         return self.scorer.rows([*self.source, *self.labelled])
-
-    def _pooled(self) -> list[Proposal]:
-        """The pool's prompts that can be tried."""
-        found = []
-        for text in self.pool:
-            reason = "same" if text in self.known else self.problem(text)
-            if reason is None:
-                found.append(Proposal(text, Ask(Request(""), "pool")))
-            else:
-                self.drop(reason, 1)
-        self._proposed.update(each.text for each in found)
-        return found
 
     def _requests(
         self, source: Sequence[int], inputs: bool, labelled: Sequence[int] = ()
@@ -331,7 +321,7 @@ class Robust(TextOptimizer):
 class Deal:
     """Numbers in an order that is drawn, none again before all have come."""
 
-    def __init__(self, numbers: Sequence[int], rng: Any) -> None:
+    def __init__(self, numbers: Sequence[int], rng: random.Random) -> None:
         self._numbers = list(numbers)
         self._rng = rng
         self._left: list[int] = []

@@ -12,8 +12,7 @@ from prompt_optimization.optimizers.robust.metaprompts import INPUTS
 from prompt_optimization.optimizers.text.induction import INDUCE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.settings import TextSettings
-from prompt_optimization.paths import user_path
-from prompt_optimization.tasks.texts import read_lines
+from prompt_optimization.tasks.texts import different_lines
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,7 @@ class RobustSettings(TextSettings, group="robust"):
         Raises:
             InputError: the file cannot be read.
         """
-        lines = read_lines(user_path(self.pool), "robust.pool") if self.pool else []
-        return list(dict.fromkeys(lines))
+        return different_lines(self.pool, "robust.pool")
 
 
 SETTINGS = RobustSettings

@@ -141,11 +141,8 @@ class Spo(TextOptimizer):
         while self.taken < len(self.pool):
             text = self.pool[self.taken]
             self.taken += 1
-            reason = "same" if text in self.known else self.problem(text)
-            if reason is None:
-                self._proposed.add(text)
-                return [Proposal(text, Ask(Request(""), "pool"))]
-            self.drop(reason, 1)
+            if proposal := self.propose_given(text):
+                return [proposal]
         return []
 
     def _challenge(self) -> Ask:

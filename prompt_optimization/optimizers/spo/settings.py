@@ -14,7 +14,7 @@ from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.settings import TextSettings
 from prompt_optimization.paths import user_path
 from prompt_optimization.tasks.qa_template import read_template
-from prompt_optimization.tasks.texts import read_lines
+from prompt_optimization.tasks.texts import different_lines
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,7 @@ class SpoSettings(TextSettings, group="spo"):
         Raises:
             InputError: the file cannot be read.
         """
-        lines = read_lines(user_path(self.pool), "spo.pool") if self.pool else []
-        return list(dict.fromkeys(lines))
+        return different_lines(self.pool, "spo.pool")
 
 
 SETTINGS = SpoSettings

@@ -256,6 +256,15 @@ class TextOptimizer(Optimizer):
         self._proposed.update(found)
         return list(found.values())
 
+    def propose_given(self, text: str) -> Proposal | None:
+        """A prompt that the user gave in place of the writer's; None, counted by reason, where it
+        cannot be tried."""
+        if reason := "same" if text in self.known else self.problem(text):
+            self.drop(reason, 1)
+            return None
+        self._proposed.add(text)
+        return Proposal(text, Ask(Request(""), "pool"))
+
     def drop(self, reason: str, count: int) -> None:
         """Count what the step does not use."""
         self._dropped += Counter({reason: count})
