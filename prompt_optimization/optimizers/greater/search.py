@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.engine import Outcome
 from prompt_optimization.models.executor import Future
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
@@ -22,7 +21,7 @@ from prompt_optimization.optimizers.greater.differentiate import (
     aggregate,
     gradients_of,
 )
-from prompt_optimization.optimizers.greater.likelihood_ratio import first_order
+from prompt_optimization.optimizers.greater.draws import Draws
 from prompt_optimization.optimizers.greater.noise import PairedNoise
 from prompt_optimization.optimizers.greater.propose import Proposals, banned_ids, propose
 from prompt_optimization.optimizers.greater.select import (
@@ -48,18 +47,6 @@ class Candidate:
     token: int
     signal: float | None
     scored: Scored
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Reasonings drawn from a prompt: by draw, one outcome a row."""
-
-    text: str
-    outcomes: tuple[tuple[Outcome, ...], ...]
-
-    def serve(self, text: str, rows: int) -> bool:
-        """Whether they are those of ``text`` on as many rows."""
-        return self.text == text and len(self.outcomes[0]) == rows
 
 
 class GreaterSearch(Optimizer):
@@ -342,36 +329,12 @@ class GreaterSearch(Optimizer):
 
     def _likelihood_ratio(self, models: Sequence[Model], edits: Sequence[Ids]) -> torch.Tensor:
         """The first-order change of the loss by each of ``edits`` through the incumbent's
-        reasonings, mean over examples with their weights and over models: [edits]."""
+        reasonings: [edits]."""
         s, phase = self.settings, self.scorer.activity.phase
         with phase("reason"):
             draws = self._drawn()
         with phase("screen"):
-            decoding = replace(self.scorer.decoding, sampling=Sampling(s.draw_temperature))
-            prompts = [self.scorer.ids(self.incumbent.text), *edits]
-            by_model = [
-                [of_draw[number * self.active :][: self.active] for of_draw in draws.outcomes]
-                for number in range(len(models))
-            ]
-            submitted = [
-                model.submit_reread(
-                    prompts,
-                    decoding,
-                    [
-                        (example, [outcome.reasoning for outcome in outcomes])
-                        for example, outcomes in enumerate(zip(*own, strict=True))
-                    ],
-                )
-                for model, own in zip(models, by_model, strict=True)
-            ]
-            weights = np.array([each.weight for each in self.scorer.examples[: self.active]])
-            found = []
-            for own, future in zip(by_model, submitted, strict=True):
-                losses = np.array([[outcome.loss for outcome in of_draw] for of_draw in own]).T
-                read = future.result()
-                change = np.moveaxis(read[:, 1:] - read[:, :1], 1, 0)
-                found.append(first_order(losses, change, s.ratio_clip) @ weights / weights.sum())
-            return torch.from_numpy(np.mean(found, axis=0))
+            return draws.changes(self.scorer, models, edits, s.draw_temperature, s.ratio_clip)
 
     def _drawn(self) -> Draws:
         """Reasonings of the incumbent on the rows in use, drawn once for each incumbent."""
