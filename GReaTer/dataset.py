@@ -37,8 +37,8 @@ class GreaterDataSet(Sequence[dict[str, Any]]):
     It has a length, gives its entries as dicts with the keys ``id``, ``question``, ``prompt`` and
     ``answer``, and a slice of it is a data set again. It is read by the same rules as the harness's
     task files, but questions keep the white space around them, because results are looked up by
-    question. Whatever reads otherwise than it stands there (an answer taken from a solution, a
-    passage put before the question) is told in a warning.
+    question. A warning names whatever is read in another way than it stands there (an answer
+    taken from a solution, a passage put before the question).
     """
 
     def __init__(
