@@ -153,6 +153,18 @@ class Optimizer(ABC):
             InputError: it cannot.
         """
 
+    @classmethod  # noqa: B027
+    def check_models(cls, settings: Any, names: Sequence[str]) -> None:
+        """Refuse a model that the method loads itself, before a run begins.
+
+        Args:
+            settings: the method's.
+            names: of the models that the prompt is optimised for.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+
     @classmethod
     def first_round(cls, settings: Any, examples: int, models: int) -> int:
         """The evaluations below which a budget leaves the method nothing to show: those of the

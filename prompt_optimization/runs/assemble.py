@@ -161,20 +161,23 @@ def prepare(
     examples: Sequence[Example],
     splits: Mapping[str, Sequence[Example]],
 ) -> None:
-    """Encode every row of every split, so that what does not go with a model is refused before
-    anything is computed.
+    """Encode every row of every split, and look at the models that the method loads itself, so that
+    what does not go with a model is refused before anything is computed.
 
     Args:
         examples: the training examples; the models are left with them.
         splits: the held-out rows.
 
     Raises:
-        InputError: a row or the initial prompt does not go with a model.
+        InputError: a row or the initial prompt does not go with a model, or the method's own model
+            cannot be used.
     """
     decoding, prompt = decoding_of(settings), Layout.normalise(settings.task.prompt)
+    method = optimizer_class(settings.run.method)
+    method.check_models(settings.method, [model.info.name for model in models])
     for model, training in zip(models, train_on(settings, models, examples), strict=True):
         ids = training.prompt_ids(prompt)
-        optimizer_class(settings.run.method).check_start(prompt, ids)
+        method.check_start(prompt, ids)
         longest = max(len(ids), settings.task.max_prompt_tokens)
         model.check_room(training, longest, decoding)
         for name, rows in splits.items():

@@ -162,9 +162,11 @@ def check(values: Mapping[str, Any], note: Say, warn: Say, measure: bool = True)
         for each in wanted
     ]
     outline, encoded, prompt_tokens = read[0]
+    optimised = wanted[: settings.models.num_train_models]
+    method = optimizer_class(settings.run.method)
+    method.check_models(settings.method, [each.label for each in optimised])
     found = None
     if measure:
-        optimised = wanted[: settings.models.num_train_models]
         with ExitStack() as opened:
             models = opened.enter_context(open_models(optimised, settings.compute, note, warn))
             check_same_tokenizer(models, optimised)

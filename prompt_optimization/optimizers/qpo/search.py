@@ -24,7 +24,6 @@ from prompt_optimization.optimizers.oirl.features import vectors_of
 from prompt_optimization.optimizers.oirl.outcomes import Flags, Outcomes
 from prompt_optimization.optimizers.oirl.select import choose
 from prompt_optimization.optimizers.oirl.settings import TABLE
-from prompt_optimization.optimizers.qpo.policy import REQUEST, Policy, Weights, of_bytes, to_bytes
 from prompt_optimization.optimizers.qpo.returns import (
     HIGHEST,
     Levels,
@@ -34,11 +33,31 @@ from prompt_optimization.optimizers.qpo.returns import (
     shuffled,
 )
 from prompt_optimization.optimizers.qpo.settings import QpoSettings
+from prompt_optimization.optimizers.trained.policy import (
+    Policy,
+    Weights,
+    check_policy,
+    of_bytes,
+    to_bytes,
+)
+from prompt_optimization.optimizers.trained.train import Lesson, imitate
 from prompt_optimization.scoring.finalists import Finalist, Rule, Text
 from prompt_optimization.scoring.scorer import Scorer
 
+REQUEST = "Write an instruction for a model that answers this.\n{question}\nScore, 0 to 9: {level}"
+
 # Counts the changes of what training or writing of the same settings gives.
 VERSION = 1
+
+
+def request_of(question: str, level: int) -> str:
+    """What the policy is asked."""
+    return REQUEST.format(question=question.strip(), level=level)
+
+
+def lessons_of(pairs: Sequence[Pair]) -> list[Lesson]:
+    """What the policy learns from."""
+    return [Lesson(request_of(each.question, each.level), each.prompt) for each in pairs]
 
 
 class Qpo(Collector):
@@ -56,6 +75,10 @@ class Qpo(Collector):
         self.written: list[list[dict[str, Any]]] = []
         # The policy, and the loop and kind of training whose weights it has.
         self._policy: tuple[tuple[int, bool], Policy] | None = None
+
+    @classmethod
+    def check_models(cls, settings: QpoSettings, names: Sequence[str]) -> None:
+        check_policy(settings.policy_model or names[0], settings)
 
     def _set_aside(self, table: Outcomes) -> Flags:
         """The questions that the loops write for; what comes again stays on its side."""
@@ -156,15 +179,14 @@ class Qpo(Collector):
         weights = self.tools.artifacts.get(f"{name}.safetensors", key)
         about = self.tools.artifacts.get(f"{name}.json", key)
         if weights is None or about is None:
-            # Only now: trl takes seconds to import.
-            from prompt_optimization.optimizers.qpo.train import train
-
             own, pairs = self.settings, self._lessons(loop)
             first = shuffle or not loop
             begin = None if first else self._trained(loop - 1)[0]
-            made, losses = train(
-                self._model, own, shuffled(pairs, self.seed) if shuffle else pairs,
-                self.seed + loop, begin=begin,
+            seed = self.seed + loop
+            made, losses = imitate(
+                Policy(self._model, own, seed),
+                lessons_of(shuffled(pairs, self.seed) if shuffle else pairs),
+                seed, begin=begin,
                 epochs=own.epochs if first else own.loop_epochs,
                 rate=own.learning_rate if first else own.loop_rate,
             )  # fmt: skip
@@ -194,7 +216,7 @@ class Qpo(Collector):
         own, table = self.settings, self._all
         rows = [int(row) for row in np.flatnonzero(table.test)]
         texts = self._ready(loop - 1).write(
-            [table.questions[row] for row in rows], HIGHEST, own.length, draws=own.per_query,
+            [request_of(table.questions[row], HIGHEST) for row in rows], draws=own.per_query,
             temperature=own.temperature, top_p=own.top_p, seed=self.seed + loop,
         )  # fmt: skip
         wanted: dict[int, list[str]] = {}
@@ -269,7 +291,7 @@ class Qpo(Collector):
             known: dict[str, str] = json.loads(data) if data else {}
             if question not in known:
                 policy = self._ready(loop, shuffle)
-                ((text,),) = policy.write([question], level, self.settings.length)
+                ((text,),) = policy.write([request_of(question, level)])
                 known[question] = text
                 made = json.dumps(known, indent=1, ensure_ascii=False).encode()
                 self.tools.artifacts.put(place, key, made)

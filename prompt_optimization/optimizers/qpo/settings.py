@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.keys import key
 from prompt_optimization.optimizers.oirl.settings import CollectSettings
-
-# The versions of trl whose trainer is called, by the first part of the number.
-TRL = 1
+from prompt_optimization.optimizers.trained.settings import PolicySettings, check_training
 
 
 @dataclass(frozen=True)
-class QpoSettings(CollectSettings, group="qpo"):
+class QpoSettings(CollectSettings, PolicySettings, group="qpo"):
     """The table, the returns, the policy and its loops."""
 
     behaviour: str = key(
@@ -29,19 +25,12 @@ class QpoSettings(CollectSettings, group="qpo"):
         variant=False,
         named={"published": "published behaviour"},
     )
-    policy_model: str = key(
-        "",
-        "the model that learns to write prompts, named as in model_paths; empty: a second copy of "
-        "the model that the prompt is optimised for",
-    )
-    device: str = key("auto", "where the policy is: cpu, cuda:0, ..., or auto")
     adapter: str = key(
         None,
         "the policy's weights that are trained: lora, or full for all of them",
         choices=("lora", "full"),
         by_behaviour={"sound": "lora", "published": "full"},
     )
-    rank: int = key(8, "of the LoRA", low=1)
     returns: str = key(
         None,
         "what the policy is asked for: advantage (the return less its mean over the prompts of "
@@ -101,7 +90,6 @@ class QpoSettings(CollectSettings, group="qpo"):
         8, "training questions that a written prompt's rate over all questions is measured on",
         low=1,
     )  # fmt: skip
-    length: int = key(64, "longest prompt that is written, in the policy's tokens", low=1)
     temperature: float = key(1.0, "of the prompts that a loop draws", above=0.0, high=10.0)
     top_p: float = key(0.9, "of the same", above=0.0, high=1.0, source="code")
     neighbours: int = key(15, "questions that the control by nearest neighbours looks at", low=1)
@@ -112,20 +100,14 @@ class QpoSettings(CollectSettings, group="qpo"):
 
     @property
     def warnings(self) -> list[str]:
-        found = []
+        found = super().warnings
         if self.behaviour == "published":
             found.append(
                 "qpo.behaviour=published asks for a raw return and learns from successes only, so "
                 "the policy learns little of which prompt suits which question"
             )
-        if self.adapter == "full" and self.rank != 8:
-            found.append("qpo.rank has no effect with qpo.adapter=full")
         if not self.loops:
-            found += [
-                f"qpo.{name} has no effect without qpo.loops"
-                for name, default in (("per_query", 2), ("probe", 8), ("temperature", 1.0))
-                if getattr(self, name) != default
-            ]
+            found += self.idle("without qpo.loops", "per_query", "probe", "temperature")
         return found
 
     def check(self) -> None:
@@ -140,38 +122,14 @@ class QpoSettings(CollectSettings, group="qpo"):
                 "without the question's own rate every question has the same best prompt; set it",
                 key="qpo.correct",
             )
-        check_training()
+        check_training("qpo")
+        require_package("the method qpo", "oirl", "sklearn", key="method")
 
     def check_examples(self, examples: Sequence[Any]) -> None:
         if len(examples) < 2:
             raise InputError(
                 "one training question is not enough to learn from; give more", key="n_train_data"
             )
-
-
-def check_training() -> None:
-    """Refuse a Python that cannot train the policy, before anything is computed.
-
-    Raises:
-        InputError: a package is missing, or has another version.
-    """
-    need = "the method qpo"
-    major, minor = sys.version_info[:2]
-    if (major, minor) < (3, 11):
-        raise InputError(
-            f"{need} trains with trl, which needs Python 3.11 or newer, and this is "
-            f"{major}.{minor}; take a newer one",
-            key="method",
-        )
-    require_package(need, "train", "trl", "peft", "datasets", "accelerate", key="method")
-    found = version("trl")
-    if found.partition(".")[0] != str(TRL):
-        raise InputError(
-            f"{need} trains with trl {TRL}, and trl {found} is installed; install it with "
-            "pip install 'greater-prompt-optimization[train]'",
-            key="method",
-        )
-    require_package(need, "oirl", "sklearn", key="method")
 
 
 SETTINGS = QpoSettings

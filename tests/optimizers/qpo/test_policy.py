@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.optimizers.oirl.outcomes import Outcomes
@@ -17,8 +16,9 @@ from prompt_optimization.optimizers.qpo.settings import QpoSettings
 
 pytest.importorskip("trl")
 
-from prompt_optimization.optimizers.qpo.policy import Policy, of_bytes, to_bytes
-from prompt_optimization.optimizers.qpo.train import train
+from prompt_optimization.optimizers.qpo.search import lessons_of, request_of
+from prompt_optimization.optimizers.trained.policy import Policy, check_policy, of_bytes, to_bytes
+from prompt_optimization.optimizers.trained.train import Made, imitate
 
 PROMPTS = (
     "count the apples.",
@@ -66,40 +66,20 @@ def lessons(own: QpoSettings, questions: list[str]) -> list[Pair]:
     return Levels([pair.value for pair in pairs]).of(pairs)
 
 
-@pytest.fixture(scope="module")
-def writer(tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random Llama that knows nothing yet."""
-    folder = tmp_path_factory.mktemp("writer")
-    tokenizer = tokenizers["llama-3"]
-    torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=256,
-            bos_token_id=0,
-            eos_token_id=int(tokenizer.eos_token_id),
-            pad_token_id=None,
-            initializer_range=0.05,
-        )
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+def train(writer: str, own: QpoSettings, pairs: list[Pair], seed: int, **how: Any) -> Made:
+    return imitate(Policy(writer, own, seed), lessons_of(pairs), seed, **how)
 
 
 def share_right(policy: Policy, level: int) -> float:
     """Of unseen questions, those that the policy writes the right prompt for."""
     new = [each for each in asked(60, 1) if each not in asked(LEARNT, 0)]
-    written = policy.write(new, level, 12)
+    written = policy.write([request_of(each, level) for each in new])
     hits = [text.strip() == right_prompt(each) for each, (text,) in zip(new, written, strict=True)]
     return sum(hits) / len(new)
 
 
 def test_on_unseen_questions_the_policy_writes_what_it_is_asked_for(writer: str) -> None:
-    own = QpoSettings.default(adapter="full", device="cpu", prompt_mean=0.0)
+    own = QpoSettings.default(adapter="full", device="cpu", prompt_mean=0.0, length=12)
     pairs = lessons(own, asked(LEARNT, 0))
     policy = Policy(writer, own, 0)
 
@@ -115,7 +95,7 @@ def test_on_unseen_questions_the_policy_writes_what_it_is_asked_for(writer: str)
 
 
 def test_a_lora_is_trained_kept_and_continued(writer: str) -> None:
-    own = QpoSettings.default(rank=2, epochs=1, device="cpu")
+    own = QpoSettings.default(rank=2, epochs=1, device="cpu", length=6)
     pairs = lessons(own, asked(4, 0))
     state = torch.random.get_rng_state(), random.getstate()
     first, _ = train(writer, own, pairs, 3, epochs=1, rate=1e-2)
@@ -127,21 +107,30 @@ def test_a_lora_is_trained_kept_and_continued(writer: str) -> None:
     more, _ = train(writer, own, pairs, 3, begin=first, epochs=1, rate=1e-2)
     assert any((more[name] != first[name]).any() for name in first)
     policy = Policy(writer, own, 3)
-    weights, begun = policy.weights(), policy.write(["How many?"], 5, 6)
+    weights, begun = policy.weights(), policy.write(["How many?"])
     policy.load({name: weight * 50 for name, weight in more.items()})
-    assert policy.write(["How many?"], 5, 6) != begun
+    assert policy.write(["How many?"]) != begun
     policy.load(weights)
-    assert policy.write(["How many?"], 5, 6) == begun
+    assert policy.write(["How many?"]) == begun
 
 
-def test_a_question_that_is_too_long_is_refused(writer: str) -> None:
-    policy = Policy(writer, QpoSettings.default(rank=2, device="cpu"), 0)
+def test_a_request_that_is_too_long_is_refused(writer: str) -> None:
+    own = QpoSettings.default(rank=2, device="cpu", length=6)
+    policy = Policy(writer, own, 0)
     with pytest.raises(InputError, match="choose another one") as caught:
-        policy.rows([Pair("apples " * 300, "one", 0.0, 0.0)])
+        imitate(policy, lessons_of([Pair("apples " * 300, "one", 0.0, 0.0)]), 0, epochs=1, rate=1.0)
     assert caught.value.keys == ("qpo.policy_model",)
     with pytest.raises(InputError) as caught:
-        policy.write(["apples " * 300], 5, 6)
+        policy.write(["apples " * 300])
     assert "qpo.length" in caught.value.keys
-    with pytest.raises(InputError, match="no-such-folder") as caught:
-        Policy("/no-such-folder", QpoSettings.default(device="cpu"), 0)
-    assert caught.value.keys == ("qpo.policy_model",)
+
+
+def test_a_model_that_cannot_be_the_policy_is_refused_without_its_weights(writer: str) -> None:
+    check_policy(writer, QpoSettings.default(device="cpu"))
+    for load in (check_policy, lambda name, own: Policy(name, own, 0)):
+        with pytest.raises(InputError, match="no-such-folder") as caught:
+            load("/no-such-folder", QpoSettings.default(device="cpu"))
+        assert caught.value.keys == ("qpo.policy_model",)
+    with pytest.raises(InputError, match="'cuda:7' does not exist on this machine") as caught:
+        check_policy(writer, QpoSettings.default(device="cuda:7"))
+    assert caught.value.keys == ("qpo.device",)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from prompt_optimization.errors import InputError
 from prompt_optimization.optimizers.oirl.outcomes import read_outcomes
 from prompt_optimization.runs.store.log import read_log
 from tests.conftest import ENCODER_WORDS
@@ -119,6 +120,15 @@ def test_killed_at_every_write_it_ends_as_without_a_kill(
     assert without_times(read_log(path)) == without_times(read_log(whole))
     for name in ("policy-1.safetensors", "shuffled.safetensors"):
         assert (kept(path) / name).read_bytes() == (kept(whole) / name).read_bytes()
+
+
+def test_a_wrong_policy_is_refused_before_anything_is_computed(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="'/no-such-folder' does not exist") as caught:
+        carry_out(flags | {"qpo.policy_model": "/no-such-folder", "result_prefix": tmp_path / "r"})
+    assert caught.value.keys == ("qpo.policy_model",)
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_prompts_that_are_all_alike_teach_nothing(flags: dict[str, Any], tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -34,9 +32,8 @@ TABLE = Outcomes(
 
 
 @pytest.fixture(autouse=True)
-def trainer_is_here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    if "refused" not in request.node.name:
-        monkeypatch.setattr(module, "check_training", lambda: None)
+def trainer_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "check_training", lambda _: None)
 
 
 def returns(**own: object) -> Returns:
@@ -114,18 +111,3 @@ def test_warnings_name_what_has_no_effect() -> None:
     (text,) = QpoSettings.default(adapter="full", rank=4).warnings
     assert text == "qpo.rank has no effect with qpo.adapter=full"
     assert "raw return" in QpoSettings.default(behaviour="published").warnings[0]
-
-
-def test_refused_without_a_trainer_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "sys", SimpleNamespace(version_info=(3, 10, 4)))
-    with pytest.raises(InputError, match=r"needs Python 3\.11 or newer, and this is 3\.10"):
-        QpoSettings.default()
-
-
-def test_refused_with_another_trl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "require_package", lambda *_, **__: None)
-    monkeypatch.setattr(module, "sys", SimpleNamespace(version_info=(3, 12, 0)))
-    monkeypatch.setattr(module, "version", lambda _: "2.0.1")
-    with pytest.raises(InputError, match=r"trl 1, and trl 2\.0\.1 is installed") as caught:
-        QpoSettings.default()
-    assert caught.value.keys == ("method",)

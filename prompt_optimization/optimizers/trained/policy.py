@@ -1,8 +1,9 @@
-"""The policy: a chat model that writes a prompt for a question when it is asked for a return."""
+"""The policy: a chat model that is trained to write prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -13,22 +14,32 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
 from prompt_optimization.models.loading import load_language_model
 from prompt_optimization.models.model import Model
+from prompt_optimization.models.outline import load_outline
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.spans import tokenise
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.models.writers import LocalWriter, Reply, Request
-from prompt_optimization.optimizers.qpo.returns import Pair
-from prompt_optimization.optimizers.qpo.settings import QpoSettings
-
-REQUEST = "Write an instruction for a model that answers this.\n{question}\nScore, 0 to 9: {level}"
+from prompt_optimization.optimizers.trained.settings import PolicySettings
 
 Weights = Mapping[str, torch.Tensor]
 Ids = tuple[int, ...]
 
 
-def request_of(question: str, level: int) -> str:
-    """What the policy is asked."""
-    return REQUEST.format(question=question.strip(), level=level)
+def check_policy(name: str, own: PolicySettings) -> None:
+    """Refuse a model that cannot be the policy, without reading its weights.
+
+    Raises:
+        InputError: there is no such model or device, or its tokenizer has nothing to fill rows
+            with.
+    """
+    with _worded_for(own):
+        outline = load_outline(_settings_of(name, own))
+    if outline.tokenizer.pad_token is None and outline.tokenizer.eos_token is None:
+        raise InputError(
+            f"the tokenizer of the policy '{name}' has no token that ends a text; choose another "
+            "policy",
+            key=f"{own.group}.policy_model",
+        )
 
 
 class Policy:
@@ -38,19 +49,17 @@ class Policy:
         network: what a trainer trains: the model, or the model with its LoRA.
     """
 
-    def __init__(self, name: str, own: QpoSettings, seed: int) -> None:
+    def __init__(self, name: str, own: PolicySettings, seed: int) -> None:
         """Load the model, and draw the LoRA's weights.
 
         Raises:
             InputError: it cannot be loaded.
         """
         self.name = name
-        try:
-            language = load_language_model(ModelSettings(name, device=own.device, dtype="float32"))
+        self.own = own
+        with _worded_for(own):
+            language = load_language_model(_settings_of(name, own))
             self.chat = resolve_chat_format(language.tokenizer)
-        except InputError as error:
-            keys = ("qpo.device",) if "devices" in error.keys else ("qpo.policy_model",)
-            raise InputError(error.problem, key=keys) from None
         ends = end_of_turn(language.tokenizer, self.chat)
         language.stop_ids |= set(ends)
         self.language = language
@@ -77,65 +86,65 @@ class Policy:
         for each, weight in self._trained.items():
             weight.copy_(weights[each])
 
-    def rows(self, pairs: Sequence[Pair]) -> list[tuple[Ids, Ids]]:
-        """What is learnt from: a request's ids, and those of its prompt with the end of the turn.
+    def asked(self, requests: Sequence[str]) -> list[Ids]:
+        """What the policy reads when it is asked each of ``requests``."""
+        rendered = [self.chat.render(each) for each in requests]
+        return [self.chat.start + each.ids for each in tokenise(self.tokenizer, rendered)]
+
+    def replied(self, prompts: Sequence[str]) -> list[Ids]:
+        """What it writes when it replies each of ``prompts``, with the end of its turn."""
+        words = [each.strip() for each in prompts]
+        return [each.ids + self.ends for each in tokenise(self.tokenizer, words)]
+
+    def check_room(self, longest: int) -> None:
+        """Refuse rows that do not fit.
+
+        Args:
+            longest: the tokens of the longest request with its prompt.
 
         Raises:
-            InputError: a pair does not fit the model.
+            InputError: the model reads fewer.
         """
-        asked = [self.chat.render(request_of(pair.question, pair.level)) for pair in pairs]
-        written = [pair.prompt.strip() for pair in pairs]
-        found = [
-            (self.chat.start + request.ids, prompt.ids + self.ends)
-            for request, prompt in zip(
-                tokenise(self.tokenizer, asked), tokenise(self.tokenizer, written), strict=True
-            )
-        ]
-        longest, context = max(len(a) + len(b) for a, b in found), self.language.context
+        context = self.language.context
         if context is not None and longest > context:
             raise InputError(
-                f"a question needs {longest} tokens with its prompt, more than the {context} of "
+                f"a request needs {longest} tokens with its prompt, more than the {context} of "
                 f"the policy '{self.name}'; choose another one",
-                key="qpo.policy_model",
+                key=f"{self.own.group}.policy_model",
             )
-        return found
 
     def write(
         self,
-        questions: Sequence[str],
-        level: int,
-        length: int,
+        requests: Sequence[str],
         *,
         draws: int = 1,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
     ) -> list[list[str]]:
-        """``draws`` texts for each question.
+        """``draws`` texts for each of ``requests``.
 
         Args:
-            level: the return that is asked for.
-            length: the longest text, in tokens.
             temperature: 0 takes the likeliest token.
 
         Raises:
-            InputError: a question does not fit the model.
+            InputError: a request does not fit the model.
         """
-        found: list[list[str]] = [[] for _ in questions]
+        found: list[list[str]] = [[] for _ in requests]
 
         def answered(index: int, replies: list[Reply]) -> None:
             found[index] = [reply.text for reply in replies]
 
-        requests = [
-            Request(request_of(question, level), "", draws, temperature, top_p, length, seed)
-            for question in questions
+        asked = [
+            Request(each, "", draws, temperature, top_p, self.own.length, seed) for each in requests
         ]
         self.network.eval()
         writer = LocalWriter(Model.in_process(Worker(self.language, self.chat)))
         try:
-            writer.write(requests, answered)
+            writer.write(asked, answered)
         except InputError as error:
-            raise InputError(error.problem, key=("qpo.length", "qpo.policy_model")) from None
+            keys = tuple(f"{self.own.group}.{name}" for name in ("length", "policy_model"))
+            raise InputError(error.problem, key=keys) from None
         return found
 
 
@@ -147,6 +156,20 @@ def to_bytes(weights: Weights) -> bytes:
 def of_bytes(data: bytes) -> dict[str, torch.Tensor]:
     """The weights that ``to_bytes`` wrote."""
     return load(data)
+
+
+def _settings_of(name: str, own: PolicySettings) -> ModelSettings:
+    return ModelSettings(name, device=own.device, dtype="float32")
+
+
+@contextmanager
+def _worded_for(own: PolicySettings) -> Iterator[None]:
+    """What is refused within names the policy's keys."""
+    try:
+        yield
+    except InputError as error:
+        name = "device" if "devices" in error.keys else "policy_model"
+        raise InputError(error.problem, key=f"{own.group}.{name}") from None
 
 
 def _with_lora(network: Any, rank: int, seed: int) -> Any:

@@ -1,0 +1,1 @@
+"""What methods share that train a model to write prompts: its settings, the policy, training."""
