@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prompt_optimization.models.layout import Layout
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.tasks.hub import stem_of
 from prompt_optimization.tasks.registry import task_of
@@ -46,6 +45,9 @@ def search_variant(params: dict[str, Any]) -> str:
 
 def start_variant(control_init: str) -> str:
     """Which initial prompt a search began with; empty for the usual one."""
+    # Only now: this loads transformers, which whoever lists runs does without.
+    from prompt_optimization.models.layout import Layout
+
     initial = Layout.normalise(control_init)
     if initial == DEFAULT_PROMPT:
         return ""

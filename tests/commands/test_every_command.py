@@ -10,7 +10,8 @@ import pytest
 
 from prompt_optimization.commands.greater import COMMANDS
 
-# Help and a typo in one process, which is all that either needs; torch is never loaded.
+# Help and a typo in one process, which is all that either needs; torch is never loaded,
+# and transformers only by evaluate.
 CODE = """
 import sys
 from prompt_optimization.commands.greater import main
@@ -22,6 +23,7 @@ except SystemExit as ended:
     code = ended.code
 assert code in (0, None), code
 assert "torch" not in sys.modules
+assert name == "evaluate" or "transformers" not in sys.modules
 sys.argv = ["greater", name, "--hlep"]
 sys.exit(main())
 """
