@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
@@ -81,9 +82,15 @@ def _page(folder: Path, metric: str) -> str:
     for reason in tables.get("left_out", ()):
         print(f"left out of the tables: {reason}", file=sys.stderr)
     details = {run["id"]: found for run in runs if (found := scan.run(run["id"]))}
-    kept = {name: scan.transcripts(name, flipped=True) for name in details}
+    kept = {name: scan.transcripts(name, _flipped(found)) for name, found in details.items()}
     read = f", read {metric}" if metric else ""
     return standing_alone(
         f"Runs in {folder.resolve().name}{read}",
         {"runs": runs, "details": details, "transcripts": kept, "tables": tables},
     )
+
+
+def _flipped(run: Mapping[str, Any]) -> set[int]:
+    """The test rows that are not worth the same under both prompts of a run."""
+    flips = run.get("flips") or {"won": (), "lost": ()}
+    return {*flips["won"], *flips["lost"]}

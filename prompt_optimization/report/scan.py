@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -90,19 +90,17 @@ class Scan:
             except (*DAMAGED, OSError) as error:
                 return self._named(path) | {"damage": _damage(error)}
 
-    def transcripts(self, name: str, flipped: bool = False) -> Facts | None:
+    def transcripts(self, name: str, rows: Collection[int] | None = None) -> Facts | None:
         """What the models of the run with the id ``name`` wrote; None where there is no such run.
 
         Args:
-            flipped: leave out the test rows that are worth the same under both prompts.
+            rows: the test rows that are wanted; all of them when left out.
         """
         path = self.path_of(name)
         if path is None:
             return None
         found = transcripts(path)
-        if flipped:
-            flips = (self.run(name) or {}).get("flips") or {"won": (), "lost": ()}
-            rows = {*flips["won"], *flips["lost"]}
+        if rows is not None:
             found["rows"] = [each for each in found["rows"] if each["row"] in rows]
         return found
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from prompt_optimization.commands.report import write
 from prompt_optimization.commands.view import main
 from prompt_optimization.errors import InputError
 from prompt_optimization.report.page import standing_alone
@@ -115,7 +116,12 @@ def test_transcripts_are_what_lies_beside_the_log(folder: Path) -> None:
     assert found is not None and found["rows"] == lines
     asked = {"step": 0, "request": "You write.\n\nWrite one.", "replies": ["Think."]}
     assert found["writer"] == [asked] and found["earlier"] == 0
-    assert scan.transcripts(name, flipped=True)["rows"] == lines[:1]
+    assert scan.transcripts(name, rows={8, 9})["rows"] == lines[:1]
+    write(folder, "html", None, "")
+    parts = Parts()
+    parts.feed((folder / "report.html").read_text())
+    kept = json.loads(parts.found["script"][0])["transcripts"]
+    assert kept[name]["rows"] == lines[:1], "a file holds the rows that flipped"
     assert outputs.read_bytes() == torn, "nothing is repaired by looking"
 
 
