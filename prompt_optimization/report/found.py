@@ -11,7 +11,7 @@ from typing import Any
 
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.paths import user_path
-from prompt_optimization.runs.store.collection import read_collection
+from prompt_optimization.runs.store.collection import name_below, read_collection
 from prompt_optimization.runs.store.log import found_prompt, logs_of, read_log, run_id
 from prompt_optimization.tasks.templates import END, Turns, filled, turns_of
 
@@ -164,16 +164,12 @@ def _by_id(name: str) -> Found:
             return Found(alike[0], runs[alike[0]])
         if alike:
             raise InputError(f"'{name}' begins the ids of {len(alike)} runs; give more of it")
-    known = [_name(path, FOLDER) for path in runs]
+    known = [name_below(FOLDER, path) for path in runs]
     hint = did_you_mean(name, known[-_LISTED:]) if known else "give a log's file"
     raise InputError(f"'{name}' is no log and no run in '{FOLDER}'; {hint}")
 
 
-def _name(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder).with_suffix(""))
-
-
 def _names(paths: Iterable[Path], folder: Path) -> str:
-    names = [_name(path, folder) for path in paths]
+    names = [name_below(folder, path) for path in paths]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[-_LISTED:]) + more

@@ -15,7 +15,7 @@ from prompt_optimization.report.published import model_name
 from prompt_optimization.report.status import status_of
 from prompt_optimization.report.verdict import Verdict, verdict_of
 from prompt_optimization.runs.naming import task_name
-from prompt_optimization.runs.store.collection import read_collection
+from prompt_optimization.runs.store.collection import name_below, read_collection
 from prompt_optimization.runs.store.log import found_prompt, method_of, run_id
 
 # Columns that are left out of a table where all runs agree in them.
@@ -98,7 +98,7 @@ def table(lines: Sequence[Line]) -> Table:
 def _line(folder: Path, path: Path, log: Mapping[str, Any]) -> Line:
     status = status_of(path, log)
     return Line(
-        run=str(path.relative_to(folder).with_suffix("")),
+        run=name_below(folder, path),
         id=run_id(log),
         log=str(path),
         status=status.name,

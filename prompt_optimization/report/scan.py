@@ -20,7 +20,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.report.facts import Facts, details, headline, steps
 from prompt_optimization.report.status import status_of
 from prompt_optimization.report.transcripts import transcripts, written
-from prompt_optimization.runs.store.collection import files_below, read_if_log
+from prompt_optimization.runs.store.collection import files_below, name_below, read_if_log
 from prompt_optimization.runs.store.log import read_log
 
 # Logs whose whole content is kept.
@@ -113,7 +113,7 @@ class Scan:
         return {"id": _id(name), "name": name}
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.folder).with_suffix("").as_posix()
+        return name_below(self.folder, path)
 
     def _files(self) -> Iterator[Path]:
         with contextlib.suppress(InputError):  # gone since the page was opened

@@ -40,6 +40,12 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*.json")) if not path.name.endswith(EVALUATION)]
 
 
+def name_below(folder: Path, path: Path) -> str:
+    """What the run with the log at ``path`` is called: its place below ``folder``, without the
+    ending."""
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
 def read_if_log(path: Path) -> dict[str, Any] | None:
     """The log in a file; None where it holds other JSON.
 
