@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from prompt_optimization.commands.arguments import Arguments
 from prompt_optimization.errors import InputError
@@ -52,6 +51,5 @@ def shown(run: Found, prompt: str, form: str) -> str:
     if form == "template":
         return run.whole(prompt)
     if form == "chat":
-        turns = [asdict(turn) for turn in run.turns(prompt)]
-        return json.dumps(turns, ensure_ascii=False, indent=1)
+        return json.dumps(run.messages(prompt), ensure_ascii=False, indent=1)
     return json.dumps(prompt_record(run, prompt), ensure_ascii=False, indent=1)

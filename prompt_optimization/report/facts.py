@@ -16,9 +16,8 @@ from prompt_optimization.report.published import model_name
 from prompt_optimization.report.verdict import verdict_of
 from prompt_optimization.report.word_diff import SAME, Piece, word_diff
 from prompt_optimization.runs.naming import search_variant, task_name
-from prompt_optimization.runs.store.log import found_prompt, method_of, metric_of
+from prompt_optimization.runs.store.log import found_prompt, method_of, metric_of, turns_in
 from prompt_optimization.tasks.metrics.metric import called
-from prompt_optimization.tasks.templates import END, turns_of
 
 Facts = dict[str, Any]
 
@@ -59,7 +58,7 @@ def details(log: Mapping[str, Any]) -> Facts:
         "held_out": _held_out(log),
         "flips": _flips(log),
         "figure": figure(method_of(log), [log]),
-        "template": [asdict(turn) for turn in _turns(log["params"])],
+        "template": [asdict(turn) for turn in turns_in(log)],
         "sessions": log["sessions"],
         "environment": log["environment"],
         "params": log["params"],
@@ -233,7 +232,3 @@ def _flips(log: Mapping[str, Any]) -> Facts | None:
         "lost": [row for row, before, after in pairs if after < before],
         "same": sum(before == after for _, before, after in pairs),
     }
-
-
-def _turns(params: Mapping[str, Any]) -> Sequence[Any]:
-    return turns_of(params.get("template", END), params.get("connector") or "")

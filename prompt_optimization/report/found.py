@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.paths import user_path
 from prompt_optimization.runs.store.collection import name_below, read_collection
-from prompt_optimization.runs.store.log import found_prompt, logs_of, read_log, run_id
-from prompt_optimization.tasks.templates import END, Turns, filled, turns_of
+from prompt_optimization.runs.store.log import found_prompt, logs_of, read_log, run_id, turns_in
+from prompt_optimization.tasks.templates import Turns, filled
 
 # Where commands look for runs that are given by name.
 FOLDER = Path("results")
@@ -78,16 +78,17 @@ class Found:
 
     def turns(self, prompt: str) -> Turns:
         """The chat in which ``prompt`` stands, with ``{question}`` where the question does."""
-        params = self.log["params"]
-        template, connector = params.get("template", END), params.get("connector", "")
-        return filled(turns_of(template, connector), prompt=prompt.strip(), question="{question}")
+        return filled(turns_in(self.log), prompt=prompt.strip(), question="{question}")
+
+    def messages(self, prompt: str) -> list[dict[str, str]]:
+        """``turns`` as JSON holds them."""
+        return [asdict(turn) for turn in self.turns(prompt)]
 
     def whole(self, prompt: str) -> str:
         """All that the model reads before it reasons, with ``{question}`` where it stands."""
         chat = self.log["environment"]["chat_template"]
         if "pieces" in chat:  # what stands around the two slots, whatever their order
-            template = turns_of(self.log["params"]["template"], "")
-            text = " ".join(turn.content for turn in template)
+            text = " ".join(turn.content for turn in turns_in(self.log))
             slots = [prompt.strip(), "{question}"]
             if text.index("{question}") < text.index("{prompt}"):
                 slots.reverse()

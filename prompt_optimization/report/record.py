@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from prompt_optimization.report.found import Found
@@ -19,7 +18,7 @@ def prompt_record(run: Found, prompt: str) -> dict[str, Any]:
     params, environment = log["params"], log["environment"]
     return {
         "prompt": prompt.strip(),
-        "messages": [asdict(turn) for turn in run.turns(prompt)],
+        "messages": run.messages(prompt),
         "extractor": params["extractor_text"],
         "extractor_separator": params.get("extractor_separator", " "),
         "max_new_tokens": params["max_new_tokens"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from typing import Any
 
 from prompt_optimization.errors import InputError
@@ -45,7 +44,7 @@ def files(run: Found) -> tuple[dict[str, str], list[str]]:
     metadata = {
         "version": 1.0,
         "rows": ROWS,
-        "turns": [asdict(turn) for turn in run.turns(prompt)],
+        "turns": run.messages(prompt),
         "extractor": _opening(params),
         "reasoning_tokens": params["max_new_tokens"],
         "answer_tokens": params["answer_tokens"],

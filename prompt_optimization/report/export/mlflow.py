@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from prompt_optimization.errors import InputError
@@ -31,9 +30,8 @@ def register(run: Found, uri: str) -> str:
     from mlflow.exceptions import MlflowException
 
     name, verdict = task_name(run.log["params"]["train_data"]), verdict_of(run.log)
-    turns = [asdict(turn) for turn in run.turns(run.chosen)]
     chat = [{**turn, "content": turn["content"].replace("{question}", "{{question}}")}
-            for turn in turns]  # fmt: skip
+            for turn in run.messages(run.chosen)]  # fmt: skip
     try:
         if uri:
             mlflow.set_tracking_uri(uri)
@@ -74,5 +72,5 @@ def _figures(run: Found) -> dict[str, float]:
     found = {"objective": float(run.log["best"][0]["objective"])}
     for name in ("initial", "found", "gain"):
         if (figure := getattr(verdict, name)) is not None:
-            found |= {f"{name}": figure[0], f"{name}_low": figure[1], f"{name}_high": figure[2]}
+            found |= {name: figure[0], f"{name}_low": figure[1], f"{name}_high": figure[2]}
     return found

@@ -23,6 +23,7 @@ from prompt_optimization.errors import InputError, require
 from prompt_optimization.files import remove_leftovers, write_whole
 from prompt_optimization.optimizers.registry import DEFAULT
 from prompt_optimization.paths import user_path
+from prompt_optimization.tasks.templates import END, Turns, turns_of
 
 FORMAT = 2
 LISTS = ("sessions", "controls", "losses", "runtimes", "tests", "steps", "best")
@@ -205,6 +206,13 @@ def metric_of(record: Mapping[str, Any]) -> str:
     """The metric that counted in a held-out result; those from before there were several do not
     say."""
     return str(record.get("metric", "strict"))
+
+
+def turns_in(log: Mapping[str, Any]) -> Turns:
+    """The chat in which the prompts of a log stand; those from before there were several do not
+    say."""
+    params = log["params"]
+    return turns_of(params.get("template", END), params.get("connector") or "")
 
 
 def _no_log(path: Path) -> InputError:
