@@ -10,7 +10,12 @@ from typing import Any
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.naming import metric_label
 from prompt_optimization.runs.store.log import metric_of
-from prompt_optimization.scoring.statistics import Estimate, paired_difference, sign_flip
+from prompt_optimization.scoring.statistics import (
+    Estimate,
+    mean_value,
+    paired_difference,
+    sign_flip,
+)
 
 # Settings that say where a run is kept and shown, not what it is.
 _PLACE = ("resume", "result_prefix", "logfile", "verbose")
@@ -89,12 +94,9 @@ def paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> Paired | str:
     weight = dict(zip(rows[1], other.get("weights") or [1.0] * len(rows[1]), strict=True))
     weights = [weight[row] for row in shared]
     hits = [before[row] for row in shared], [after[row] for row in shared]
-    total = sum(weights)
-    means = [sum(w * x for w, x in zip(weights, own, strict=True)) / total for own in hits]
+    means = [mean_value(own, weights).value for own in hits]
     flipped = [w * (b - a) for w, a, b in zip(weights, *hits, strict=True)]
-    given = other.get("weights") and weights
-    difference = paired_difference(hits[0], hits[1], given or ())
-    return Paired(difference, sign_flip(flipped), means[0], means[1], metric)
+    return Paired(paired_difference(*hits, weights), sign_flip(flipped), *means, metric)
 
 
 def _source(log: Mapping[str, Any]) -> str:
