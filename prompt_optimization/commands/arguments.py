@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import NoReturn
+
+from prompt_optimization.errors import InputError
 
 
 class Arguments(argparse.ArgumentParser):
@@ -11,3 +14,9 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; '{self.prog} --help' says what there is\n")
+
+
+def refused(error: InputError) -> int:
+    """Say what the user can fix; the exit code."""
+    print(f"error: {error.worded('--{}'.format)}", file=sys.stderr)
+    return 2

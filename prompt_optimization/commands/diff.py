@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.commands.screen import put
 from prompt_optimization.errors import InputError
 from prompt_optimization.report.contrast import Paired, paired, settings_that_differ
@@ -35,8 +35,7 @@ def main(arguments: Sequence[str], program: str) -> int:
         first, second = read_prompt_or_run(given.first), read_prompt_or_run(given.second)
         show(first, second)
     except InputError as error:
-        print(f"error: {error.worded('--{}'.format)}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.commands.show import shown
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
@@ -40,8 +40,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     try:
         export(find(given.run), given.to, given.out)
     except InputError as error:
-        print(f"error: {error.worded('--{}'.format)}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
 from prompt_optimization.paths import data_folder
@@ -33,8 +33,7 @@ def main(arguments: Sequence[str], program: str) -> int:
         try:
             write_whole(path, content, "out")
         except InputError as error:
-            print(f"error: {error.worded('--{}'.format)}", file=sys.stderr)
-            return 2
+            return refused(error)
     if different:
         print("not as generated: " + ", ".join(different), file=sys.stderr)
         return 1

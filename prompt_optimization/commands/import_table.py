@@ -6,11 +6,10 @@ labels as an npz, with their --questions.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
 
@@ -36,8 +35,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     try:
         write(given.pairs, given.labels, given.questions, given.dataset, given.out)
     except InputError as error:
-        print(f"error: {error.worded(lambda key: f'--{key}')}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

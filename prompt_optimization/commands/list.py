@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.commands.screen import put
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
@@ -31,8 +31,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     try:
         show_runs(given.folder, given.json)
     except InputError as error:
-        print(f"error: {error.problem}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

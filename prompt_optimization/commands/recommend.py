@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError
 
 
@@ -33,8 +33,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     try:
         recommend(given.run, given.question or sys.stdin, given.rule, given.json)
     except InputError as error:
-        print(f"error: {error.worded(lambda key: f'--{key}')}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

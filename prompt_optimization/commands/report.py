@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError
 from prompt_optimization.extras import require_package
 from prompt_optimization.files import write_whole
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     try:
         write(given.folder, given.format, given.out, given.reading)
     except InputError as error:
-        print(f"error: {error.worded(lambda key: f'--{key}')}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

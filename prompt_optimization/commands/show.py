@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError
 from prompt_optimization.report.found import Found, find
 from prompt_optimization.report.record import prompt_record
@@ -39,8 +38,7 @@ def main(arguments: Sequence[str], program: str) -> int:
             prompt = run.chosen if given.rank is None else run.ranked(given.rank)
         print(shown(run, prompt, given.form))
     except InputError as error:
-        print(f"error: {error.worded('--{}'.format)}", file=sys.stderr)
-        return 2
+        return refused(error)
     return 0
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.commands.flags import check_config
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import data_folder, user_path
@@ -33,8 +33,7 @@ def main(arguments: Sequence[str], program: str) -> int:
         with interruptible():
             return sweep(given, keys)
     except InputError as error:
-        print(f"error: {error.worded('--{}'.format)}", file=sys.stderr)
-        return 2
+        return refused(error)
     except (Interrupted, KeyboardInterrupt) as stopped:
         again = f"{program} {shlex.join(arguments)}"
         print(f"stopped; the same command continues: {again}", file=sys.stderr)

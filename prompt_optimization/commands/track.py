@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
 from prompt_optimization.report.found import find
@@ -28,8 +28,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     try:
         return fill_in(given.folder, given.to)
     except InputError as error:
-        print(f"error: {error.worded('--{}'.format)}", file=sys.stderr)
-        return 2
+        return refused(error)
 
 
 def fill_in(folder: Path, name: str) -> int:

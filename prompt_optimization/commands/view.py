@@ -5,12 +5,11 @@ The page shows runs of other processes and, on a shared disk, of other machines.
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from prompt_optimization.commands.arguments import Arguments
+from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
 from prompt_optimization.report.found import FOLDER
@@ -31,8 +30,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     try:
         watch(given.folder, given.port, given.open)
     except InputError as error:
-        print(f"error: {error.worded(lambda key: f'--{key}')}", file=sys.stderr)
-        return 2
+        return refused(error)
     except KeyboardInterrupt:
         print()
     return 0
