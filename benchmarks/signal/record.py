@@ -24,7 +24,7 @@ class Record:
     """A position.
 
     Attributes:
-        settings: what was asked for; a file goes on only under the same.
+        settings: what was asked for; a file is continued under the same only.
         candidates: the incumbent, then the edits: ``text``, ``words`` and ``log_prob``.
         tokens: by phase, what was read, decoded and differentiated.
         drawn: the incumbent's reasonings, [questions][draws] ids.

@@ -69,9 +69,9 @@ function axes(width, height, [left, right], [low, high], names, whole = false) {
   return { svg, at };
 }
 
-// Round values between two ends, about so many.
-function ticks(low, high, many, least = 0) {
-  const rough = (high - low || 1) / many;
+// Round values between two ends, about `number` of them and at least `least` apart.
+function ticks(low, high, number, least = 0) {
+  const rough = (high - low || 1) / number;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = Math.max(least, power * [1, 2, 5, 10].find((factor) => factor * power >= rough));
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));

@@ -48,6 +48,11 @@ function estimate([value, low, high], form, unit = "") {
   return `${form(value)}${unit} [${form(low)}, ${form(high)}]`;
 }
 
+// What the training objective was and is.
+function improvement([before, now]) {
+  return `${fixed(before)} → ${fixed(now)}`;
+}
+
 function duration(seconds) {
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);

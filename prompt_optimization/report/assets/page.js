@@ -20,19 +20,16 @@ function inlinedSource(data) {
 }
 
 function servedSource() {
-  const held = new Map();
+  // The last answer: of a path, with its tag and value.
+  let held = {};
   // What the server has at a path; null where it has nothing.
   async function get(path) {
     const response = await fetch(path, { cache: "no-cache" });
     if (response.status === 404) return null;
     if (!response.ok) throw new Error(`${response.status}`);
     const tag = response.headers.get("ETag");
-    const before = held.get(path);
-    if (before && before.tag === tag) return before.value;
-    const value = await response.json();
-    held.clear();
-    held.set(path, { tag, value });
-    return value;
+    if (held.path !== path || held.tag !== tag) held = { path, tag, value: await response.json() };
+    return held.value;
   }
   return {
     live: true,
@@ -118,9 +115,9 @@ function listRow(run) {
       make("div", {}, statusBadge(run), make("div", { class: "quiet" }, `since ${moment(run.since)}`)),
       answerBadge(run.verdict),
       run.verdict.gain ? estimate(run.verdict.gain, signed) : "",
-      run.objective ? `${fixed(run.objective[0])} → ${fixed(run.objective[1])}` : "",
+      run.objective ? improvement(run.objective) : "",
       `${run.steps}${run.max_steps ? ` of ${run.max_steps}` : ""}`,
-      run.variant ? `${run.method} (${run.variant})` : run.method,
+      searchName(run),
       make("div", {}, run.task, make("div", { class: "quiet" }, run.model))];
   return make("tr", {}, cells.map((cell, place) => make("td", { "data-name": COLUMNS[place] }, cell)));
 }

@@ -48,9 +48,13 @@ function answerBadge(verdict) {
   return make("span", { class: `badge ${verdict.answer}` }, ANSWERS[verdict.answer]);
 }
 
+function searchName(run) {
+  return run.variant ? `${run.method} (${run.variant})` : run.method;
+}
+
 function runHead(run) {
   const facts = run.damage ? [] : [
-    run.variant ? `${run.method} (${run.variant})` : run.method, run.task, run.model, `seed ${run.seed}`,
+    searchName(run), run.task, run.model, `seed ${run.seed}`,
     ...Object.entries(run.rows || {}).map(([split, rows]) => `${rows} ${split} rows`)];
   const since = run.since ? `since ${moment(run.since)}` : "";
   const ended = run.status === "finished" && run.ended ? `; the search ended by ${run.ended}` : "";
@@ -77,7 +81,7 @@ function verdictCard(run) {
     node.append(make("p", { class: "quiet" },
       `Intervals hold 95 %. They are over the ${verdict.rows} test rows of this one search; another search may find another prompt.`));
   } else if (run.objective) {
-    node.append(make("p", {}, `Training objective so far: ${fixed(run.objective[0])} → ${fixed(run.objective[1])}. `,
+    node.append(make("p", {}, `Training objective so far: ${improvement(run.objective)}. `,
       make("span", { class: "quiet" }, "The search chooses by these rows, so this is no evidence.")));
   }
   return node;
