@@ -94,9 +94,10 @@ def paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> Paired | str:
     weight = dict(zip(rows[1], other.get("weights") or [1.0] * len(rows[1]), strict=True))
     weights = [weight[row] for row in shared]
     hits = [before[row] for row in shared], [after[row] for row in shared]
-    means = [mean_value(own, weights).value for own in hits]
+    first_mean, second_mean = (mean_value(own, weights).value for own in hits)
     flipped = [w * (b - a) for w, a, b in zip(weights, *hits, strict=True)]
-    return Paired(paired_difference(*hits, weights), sign_flip(flipped), *means, metric)
+    difference = paired_difference(*hits, weights)
+    return Paired(difference, sign_flip(flipped), first_mean, second_mean, metric)
 
 
 def _source(log: Mapping[str, Any]) -> str:
