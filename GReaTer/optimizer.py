@@ -196,7 +196,7 @@ class GreaterOptimizer:
 
     def _borrowed(self) -> list[AbstractContextManager[Model]]:
         names = ("chat_template", "chat_template_arguments", "max_rows", "gradient_rows")
-        arguments = [self.config[name] for name in names]
+        arguments = [self.config[name] for name in (*names, "compute.graphs")]
         return [borrowed(*pair, *arguments) for pair in self._pairs]
 
     def _settings(self, p_extractor: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ GReaTer, or several tokens drawn after a question and the words before the posit
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,7 +183,7 @@ def _written(
         cache = samples.proposing
         kv = cache.select(range(len(samples)), limit)
         drawing = Sampling(1.0, seed=rng.getrandbits(31)).choice(questions, samples.model.device)
-        choice = _without(banned, drawing)
+        choice = _Without(drawing, banned.to(samples.model.device))
         written, _ = decode(samples.model, kv, _log_probs(samples), limit, choice=choice)
         for words in dict.fromkeys(written):
             stop = next((i for i, token in enumerate(words) if _ends_clause(samples, token)), None)
@@ -199,10 +199,28 @@ def _written(
     return list(found.values())
 
 
-def _without(banned: torch.Tensor, choice: Choice) -> Choice:
+@dataclass(frozen=True, eq=False)
+class _Without:
     """``choice`` among the tokens that are not ``banned``."""
 
-    def choose(logits: torch.Tensor, origin: torch.Tensor, step: int) -> torch.Tensor:
-        return choice(logits.masked_fill(banned.to(logits.device), -torch.inf), origin, step)
+    choice: Choice
+    banned: torch.Tensor
 
-    return choose
+    @property
+    def keys(self) -> torch.Tensor:
+        return self.choice.keys
+
+    @property
+    def way(self) -> Hashable:
+        return self  # steps of other choices do other work
+
+    def __call__(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        return self.choice(self._left(logits), rows, step)
+
+    def at_once(
+        self, logits: torch.Tensor, keys: torch.Tensor, step: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.choice.at_once(self._left(logits), keys, step)
+
+    def _left(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.masked_fill(self.banned, -torch.inf)

@@ -133,6 +133,7 @@ def borrowed(
     template_arguments: Mapping[str, Any] | None = None,
     max_rows: int = 0,
     gradient_rows: int = 0,
+    graphs: str = "auto",
 ) -> Iterator[Model]:
     """``model``, frozen and in eval mode, as a model with one copy; left as it was, whatever
     happens.
@@ -152,7 +153,7 @@ def borrowed(
             check_tokenizer(tokenizer, language_model.vocabulary, chat)
             check_cache(language_model)
             language_model.stop_ids |= set(end_of_turn(tokenizer, chat))
-            yield Model.in_process(Worker(language_model, chat, max_rows, gradient_rows))
+            yield Model.in_process(Worker(language_model, chat, max_rows, gradient_rows, graphs))
         finally:
             if language_model is not None:
                 language_model.release()

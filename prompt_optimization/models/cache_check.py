@@ -40,18 +40,32 @@ def check_cache(model: LanguageModel) -> None:
         raise _refusal(model, reason) from error
     finally:
         model.counts = counts
-    allowed = COARSE if model.quantised else TOLERANCE.get(model.model.dtype, COARSE)
-    if not apart <= allowed:  # NaN is not either
+    if not apart <= allowed_difference(model):  # NaN is not either
         raise _refusal(model, f"its logits differ by {apart:.1%} of their spread")
 
 
-def _apart(model: LanguageModel) -> float:
+def allowed_difference(model: LanguageModel) -> float:
+    """How far logits may be apart by rounding, as a share of their standard deviation."""
+    return COARSE if model.quantised else TOLERANCE.get(model.model.dtype, COARSE)
+
+
+def difference(logits: torch.Tensor, expected: torch.Tensor) -> float:
     """The largest difference of logits, as a share of their standard deviation."""
+    most = (at_least_float32(logits) - at_least_float32(expected)).abs().max()
+    return float(most / at_least_float32(expected).std())
+
+
+def rows_of_ids(model: LanguageModel) -> list[list[int]]:
+    """Two rows of different length to try a model with."""
     start = model.vocabulary // 3
-    rows = [
+    return [
         [(start + 7 * row + 3 * i) % model.vocabulary for i in range(length)]
         for row, length in enumerate(LENGTHS)
     ]
+
+
+def _apart(model: LanguageModel) -> float:
+    rows = rows_of_ids(model)
     kv = KVRows.empty(len(rows), model.device)
     ids, valid = pad_left([row[:-SECOND] for row in rows], model.filler, model.device)
     model.read(kv, ids, valid=valid)
@@ -66,8 +80,7 @@ def _apart(model: LanguageModel) -> float:
     ).to(model.device)
     if not bool(torch.isfinite(whole).all()):
         return 0.0  # not for want of a cache; the engine will say for which prompt and row
-    difference = (at_least_float32(cached) - at_least_float32(whole)).abs().max()
-    return float(difference / at_least_float32(whole).std())
+    return difference(cached, whole)
 
 
 def _refusal(model: LanguageModel, reason: str) -> InputError:

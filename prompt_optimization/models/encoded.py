@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.kv import KVRows
+from prompt_optimization.models.kv import KVRows, Place
 from prompt_optimization.models.language_model import (
     LanguageModel,
     at_least_float32,
@@ -298,9 +298,10 @@ class PrefixCache:
         assert self._kv is not None, "reach() comes first"
         return self._kv
 
-    def select(self, samples: Sequence[int], spare: int) -> KVRows:
-        """A copy of the rows of ``samples`` with room for ``spare`` more columns."""
-        return self.kv.select(self.row_of[list(samples)], spare)
+    def select(self, samples: Sequence[int], spare: int, into: Place | None = None) -> KVRows:
+        """A copy of the rows of ``samples`` with room for ``spare`` more columns, which lies in
+        ``into`` if that is given."""
+        return self.kv.select(self.row_of[list(samples)], spare, into)
 
     def share(self, prompts: Sequence[Ids]) -> int:
         """Hold no more of the prompt than all of ``prompts`` begin with; how many tokens that is.

@@ -89,7 +89,7 @@ class Engine:
         self.model = model
         self.progress: Callable[[int, int], None] = lambda done, of: None
         self.measures = max_rows == 0
-        self.budget = RowBudget(max_rows or most_rows(model.device))
+        self.budget = RowBudget(max_rows or most_rows(model.device), model.release_buffers)
 
     @torch.no_grad()
     def run(
@@ -119,6 +119,7 @@ class Engine:
         # What stands in the cache is used; what does not is read by the rows themselves.
         shared = examples.prefix.share(prompts)
         if self.measures and examples.pool_rows is None:
+            self.model.release_buffers()  # they are part of what a pool may take
             examples.pool_rows = self._rows_that_fit(examples, max(map(len, prompts)), decoding)
         # Rows whose prompts have equally many tokens share a pool, without padding where the same
         # text follows them; the longest come first, so that a lack of memory shows at once.
@@ -191,7 +192,7 @@ class Engine:
         after += examples.layout.ending_tokens
         ids, valid = pad_right(rest, self.model.filler, self.model.device)
         spare = decoding.max_new_tokens + after
-        kv = prefix.select([s for _, s in pool], ids.shape[1] + spare)
+        kv = prefix.select([s for _, s in pool], ids.shape[1] + spare, self.model.static)
         logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0), valid=valid)
         # Rows that are shorter than others have a gap now.
         kv = self.model.packed(kv, spare)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -53,6 +54,16 @@ class GrowingLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         return self.length
+
+
+class Place(Protocol):
+    """Where rows can lie instead of in memory of their own."""
+
+    def room(
+        self, like: KVRows, rows: int, columns: int
+    ) -> Sequence[tuple[torch.Tensor, torch.Tensor]]:
+        """Per layer room for keys and values [rows, heads, at least ``columns``, head_dim]."""
+        ...
 
 
 class KVRows:
@@ -107,14 +118,25 @@ class KVRows:
         for layer in self.cache.layers:
             layer.length = columns
 
-    def select(self, rows: Sequence[int] | torch.Tensor, spare: int = 0) -> KVRows:
+    def select(
+        self, rows: Sequence[int] | torch.Tensor, spare: int = 0, into: Place | None = None
+    ) -> KVRows:
         """A copy of ``rows`` (repeats allowed) with room for ``spare`` more columns.
 
         Leading columns that none of them uses are left out.
+
+        Args:
+            into: where the copy lies, in place of memory of its own.
         """
         index = torch.as_tensor(rows, dtype=torch.long, device=self.mask.device)
-        (chosen,) = self._copies([(index, spare)])
+        (chosen,) = self._copies([(index, spare)], into=into)
         return chosen
+
+    def moved(self, into: Place, spare: int) -> KVRows:
+        """These rows, which are used up, in another place with room for ``spare`` more columns."""
+        everyone = torch.arange(self.rows, device=self.mask.device)
+        (moved,) = self._copies([(everyone, spare)], use_up=True, into=into)
+        return moved
 
     def split(self, going: torch.Tensor, spare: int) -> tuple[KVRows, KVRows]:
         """The rows where ``going`` [rows] is True, with room for ``spare`` more columns, and the
@@ -170,29 +192,40 @@ class KVRows:
             )
             for layer in layers:
                 layer.keys = layer.values = None
-        return KVRows(_cache(joined, width), mask, positions)
+        return KVRows(grown_cache(joined, width), mask, positions)
 
     def _copies(
-        self, wanted: Sequence[tuple[torch.Tensor, int]], use_up: bool = False
+        self,
+        wanted: Sequence[tuple[torch.Tensor, int]],
+        use_up: bool = False,
+        into: Place | None = None,
     ) -> list[KVRows]:
         """A copy for each of ``wanted``: the numbers of its rows, and how many more columns it has
         room for. Leading columns that none of its rows uses are left out.
 
         Args:
             use_up: give each layer's memory back after it was copied.
+            into: where the copy lies, if there is one only.
         """
         masks = [self.mask.index_select(0, rows) for rows, _ in wanted]
         starts = [_first_used(mask) for mask in masks]
         copies: list[list[list[torch.Tensor]]] = [[] for _ in wanted]
+        rooms = None
+        if into is not None:
+            ((rows, spare),), (start,) = wanted, starts
+            rooms = iter(into.room(self, len(rows), self.columns - start + spare))
         for layer in self.cache.layers:
             for copy, (rows, spare), start in zip(copies, wanted, starts, strict=True):
-                pair = (layer.keys, layer.values)
-                copy.append([_select(each, rows, start, self.columns, spare) for each in pair])
+                pair, columns = (layer.keys, layer.values), self.columns - start + spare
+                room = next(rooms) if rooms else [_room(x, len(rows), columns) for x in pair]
+                for source, target in zip(pair, room, strict=True):
+                    _select(source, rows, start, self.columns, target)
+                copy.append(list(room))
             if use_up:
                 layer.keys = layer.values = None
         return [
             KVRows(
-                _cache(copy, self.columns - start),
+                grown_cache(copy, self.columns - start),
                 mask[:, start:],
                 self.positions.index_select(0, rows),
             )
@@ -243,15 +276,15 @@ def _moved(buffer: torch.Tensor, length: int, capacity: int) -> torch.Tensor:
 
 
 def _select(
-    buffer: torch.Tensor, index: torch.Tensor, start: int, stop: int, spare: int
-) -> torch.Tensor:
-    chosen = _room(buffer, len(index), stop - start + spare)
+    buffer: torch.Tensor, index: torch.Tensor, start: int, stop: int, room: torch.Tensor
+) -> None:
     there = index.to(buffer.device)
-    chosen[:, :, : stop - start] = buffer[:, :, start:stop].index_select(0, there)
-    return chosen
+    room[:, :, : stop - start] = buffer[:, :, start:stop].index_select(0, there)
 
 
-def _cache(layers: Sequence[Sequence[torch.Tensor]], length: int) -> Cache:
+def grown_cache(layers: Sequence[Sequence[torch.Tensor]], length: int) -> Cache:
+    """A cache of the ``length`` first columns of each layer's keys and values, which have room for
+    more."""
     cache = Cache(layers=[GrowingLayer() for _ in layers])
     for layer, (keys, values) in zip(cache.layers, layers, strict=True):
         layer.keys, layer.values = keys, values

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
 
 from prompt_optimization.models.kv import KVRows
+
+if TYPE_CHECKING:
+    from prompt_optimization.models.static import StaticBuffers
 
 # Upper bound for one block of logits in elements (float32: 64 MiB).
 LOGITS_BLOCK = 16 * 2**20
@@ -28,6 +33,7 @@ class LanguageModel:
         stop_ids: ids that end a generation; those that model and tokenizer declare, to begin
             with.
         local: some layers attend to a window of nearby columns only.
+        static: where pools decode by steps that can be captured; None where they grow.
         counts: tokens so far, by kind: ``prefilled`` (known tokens run through the model, but for
             questions), ``decoded`` (tokens chosen by it) and ``differentiated`` (tokens of
             backward passes).
@@ -70,12 +76,24 @@ class LanguageModel:
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self.counts: Counter[str] = Counter()
         self.local = _attends_locally(model.config.get_text_config())
+        self.static: StaticBuffers | None = None
         self._picked: tuple[torch.Tensor, torch.Tensor] | None = None
         self._hook = model.get_output_embeddings().register_forward_pre_hook(self._pick)
 
     def release(self) -> None:
         """Leave the network as any other: it can be given to somebody else afterwards."""
         self._hook.remove()
+        self.release_buffers()
+
+    def release_buffers(self) -> None:
+        """Give back the memory that pools have decoded in."""
+        if self.static is not None:
+            self.static.release()
+
+    @property
+    def stops(self) -> torch.Tensor:
+        """``stop_ids``, sorted, on the device."""
+        return torch.tensor(sorted(self.stop_ids), dtype=torch.long, device=self.device)
 
     @property
     def context(self) -> int | None:
@@ -116,18 +134,44 @@ class LanguageModel:
         positions = (kv.positions[:, None] + valid.cumsum(1) - 1).clamp_(min=0)
         everything = torch.cat([kv.mask, valid], dim=1)
         inputs = {"input_ids": new} if new.ndim == 2 else {"inputs_embeds": new}
+        logits = self._call(inputs, everything.long(), positions, kv.cache, where)
+        kv.grow(valid)
+        return logits
+
+    def read_one(
+        self, cache: Cache, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        """Run one token a row, without a look at any number, and return the logits after it.
+
+        Args:
+            cache: of fixed size; it knows where the tokens go.
+            ids, positions: [rows] the tokens, and where they stand in their rows.
+            mask: [rows, columns] which of the cache's columns belong to a row, with the new one.
+        """
+        row = torch.arange(len(ids), device=self.device)
+        inputs = {"input_ids": ids[:, None]}
+        where = row, torch.zeros_like(row)
+        return self._call(inputs, mask[:, None, None], positions[:, None], cache, where)
+
+    def _call(
+        self,
+        inputs: dict[str, torch.Tensor],
+        mask: torch.Tensor,
+        positions: torch.Tensor,
+        cache: Cache,
+        where: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
         self._picked = where
         try:
             output = self.model(
                 **inputs,
-                attention_mask=everything.long(),
+                attention_mask=mask,
                 position_ids=positions,
-                past_key_values=kv.cache,
+                past_key_values=cache,
                 use_cache=True,
             )
         finally:
             self._picked = None
-        kv.grow(valid)
         logits: torch.Tensor = output.logits.to(self.device)
         return logits.view(-1, logits.shape[-1])
 

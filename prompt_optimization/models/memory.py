@@ -85,9 +85,14 @@ class RowBudget:
     number kept for the rest of the run.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, release: Callable[[], None] | None = None) -> None:
+        """
+        Args:
+            release: gives memory back that only saves time, when there is too little.
+        """
         assert rows >= 1
         self.rows = rows
+        self.release = release
         self.halvings = 0
 
     def map(
@@ -141,6 +146,8 @@ class RowBudget:
             # Outside the handler, where the failed chunk's tensors are no longer referenced.
             self.rows = len(chunk) // 2
             self.halvings += 1
+            if self.release is not None:
+                self.release()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return results

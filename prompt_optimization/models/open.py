@@ -124,8 +124,9 @@ def _open(
     compute: ComputeSettings,
     warn: Say,
 ) -> Model:
+    limits = compute.max_rows, compute.gradient_rows
     makes = [
-        partial(Worker.load, replace(model, device=device), compute.max_rows, compute.gradient_rows)
+        partial(Worker.load, replace(model, device=device), *limits, compute.graphs)
         for device in devices
     ]
     if alone:

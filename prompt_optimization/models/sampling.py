@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from prompt_optimization.models.language_model import LOGITS_BLOCK
-
-# (logits [rows, vocabulary], each row's place [rows] among those that decoding began with, step)
-# -> a token for each row.
-Choice = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 # Tokens of a row that a draw looks at first, and how many times more it looks at when they do not
 # settle it. The 128 likeliest tokens settle a top_p of 0.9 for 93 rows of 100 of SmolLM2-135M at
@@ -42,6 +38,60 @@ class NotFiniteError(FloatingPointError):
     def __init__(self, row: int) -> None:
         super().__init__("the model's logits are not finite")
         self.row = row
+
+
+class Choice(Protocol):
+    """Which token comes next, for each row of a pool.
+
+    Attributes:
+        keys: [rows] int64, what a row's tokens depend on besides its logits; in the order of the
+            rows that decoding began with.
+        way: two choices of the same way differ in their keys alone.
+    """
+
+    @property
+    def keys(self) -> torch.Tensor: ...
+
+    @property
+    def way(self) -> Hashable: ...
+
+    def __call__(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        """A token for each of ``logits`` [n, vocabulary], which belong to ``rows`` [n].
+
+        Raises:
+            NotFiniteError: the logits of a row are not finite.
+        """
+        ...
+
+    def at_once(
+        self, logits: torch.Tensor, keys: torch.Tensor, step: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same without a look at any number, as a CUDA graph needs it.
+
+        Args:
+            keys: [n] those of the rows.
+            step: [1]
+
+        Returns:
+            tokens [n], and whether they are those of the call above [n].
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Likeliest:
+    """The likeliest token of every row."""
+
+    keys: torch.Tensor
+    way: None = None
+
+    def __call__(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        return first_choice(logits, rows)
+
+    def at_once(
+        self, logits: torch.Tensor, keys: torch.Tensor, step: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return logits.max(-1).indices, torch.ones_like(keys, dtype=torch.bool)
 
 
 def first_choice(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -86,17 +136,34 @@ class Sampling:
         The choice raises ``NotFiniteError`` as ``first_choice`` does.
         """
         keys = torch.tensor([self._key(question) for question in questions], device=device)
+        return Draws(self, keys)
 
-        def choose(logits: torch.Tensor, origin: torch.Tensor, step: int) -> torch.Tensor:
-            _check_finite(logits.amax(-1), origin)
-            width = logits.shape[1]
-            starts = keys[origin] + torch.tensor(step * width) * INCREMENT
-            top_k = self.top_k if self.top_k < width else 0
-            if top_k or self.top_p < 1:
-                return self._draw_allowed(logits, starts, top_k, LIKELIEST + top_k)
+    def draw_tokens(self, logits: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """A token of each row [rows, vocabulary], whose noise begins at ``starts`` [rows]."""
+        top_k = self._top_k(logits)
+        if not top_k and self.top_p == 1:
             return self._draw_any(logits, starts)
+        candidates = LIKELIEST + top_k
+        drawn, settled = self._draw_allowed(logits, starts, top_k, candidates)
+        while not bool(settled.all()):
+            candidates *= WIDER
+            left = (~settled).nonzero()[:, 0]
+            drawn[left], settled[left] = self._draw_allowed(
+                logits[left], starts[left], top_k, candidates
+            )
+        return drawn
 
-        return choose
+    def draw_at_once(
+        self, logits: torch.Tensor, starts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same with shapes that depend on no number: tokens, and which are settled."""
+        top_k = self._top_k(logits)
+        if top_k or self.top_p < 1:
+            return self._draw_allowed(logits, starts, top_k, LIKELIEST + top_k)
+        return self._draw_among_all(logits, starts), torch.ones_like(starts, dtype=torch.bool)
+
+    def _top_k(self, logits: torch.Tensor) -> int:
+        return self.top_k if self.top_k < logits.shape[1] else 0
 
     def _key(self, question: str) -> int:
         draw = f".{self.draw}" if self.draw else ""
@@ -125,13 +192,25 @@ class Sampling:
         wins = values == best[rows]
         return drawn.scatter_reduce(0, rows[wins], lucky[wins], "amin")
 
+    def _draw_among_all(self, logits: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """The same by the noise of every token. A GPU has the time, and asks for no number."""
+        tokens = torch.arange(logits.shape[1], device=logits.device)[None]
+        size = max(1, LOGITS_BLOCK // logits.shape[1])
+        drawn = []
+        for some, first in zip(
+            torch.split(logits, size), torch.split(starts[:, None], size), strict=True
+        ):
+            noisy = self._scores(some) + _noise(first, tokens)
+            drawn.append(_lowest_id(noisy, tokens, noisy.amax(-1)))
+        return torch.cat(drawn)
+
     def _draw_allowed(
         self, logits: torch.Tensor, starts: torch.Tensor, top_k: int, candidates: int
-    ) -> torch.Tensor:
-        """The same among the tokens that ``top_k`` and ``top_p`` leave.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same among the tokens that ``top_k`` and ``top_p`` leave, and whether it is settled.
 
-        Only the likeliest ``candidates`` tokens are ordered. They are enough for a row when the
-        last token that is left is likelier than the last candidate; other rows order more.
+        Only the likeliest ``candidates`` tokens are ordered. They settle a row when the last token
+        that is left is likelier than the last candidate.
         """
         width = logits.shape[1]
         candidates = min(candidates, width)
@@ -151,12 +230,9 @@ class Sampling:
         last = scores.masked_fill(~allowed, torch.inf).amin(-1)
         noisy = scores.masked_fill(~allowed, -torch.inf) + _noise(starts[:, None], tokens)
         drawn = _lowest_id(noisy, tokens, noisy.amax(-1))
-        unsettled = last <= scores[:, -1]
-        if candidates < width and bool(unsettled.any()):
-            drawn[unsettled] = self._draw_allowed(
-                logits[unsettled], starts[unsettled], top_k, WIDER * candidates
-            )
-        return drawn
+        if candidates == width:
+            return drawn, torch.ones_like(drawn, dtype=torch.bool)
+        return drawn, last > scores[:, -1]
 
     def _scores(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.double() / self.temperature
@@ -173,6 +249,31 @@ class Sampling:
                 )
             ]
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Draws of ``sampling`` for the rows of a pool."""
+
+    sampling: Sampling
+    keys: torch.Tensor
+
+    @property
+    def way(self) -> Hashable:
+        return self.sampling.temperature, self.sampling.top_k, self.sampling.top_p
+
+    def __call__(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        _check_finite(logits.amax(-1), rows)
+        return self.sampling.draw_tokens(logits, self._starts(logits, self.keys[rows], step))
+
+    def at_once(
+        self, logits: torch.Tensor, keys: torch.Tensor, step: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.sampling.draw_at_once(logits, self._starts(logits, keys, step))
+
+    @staticmethod
+    def _starts(logits: torch.Tensor, keys: torch.Tensor, step: int | torch.Tensor) -> torch.Tensor:
+        return keys + torch.as_tensor(step * logits.shape[1], device=keys.device) * INCREMENT
 
 
 def _check_finite(best: torch.Tensor, rows: torch.Tensor) -> None:

@@ -268,6 +268,15 @@ class ComputeSettings(Settings, group="compute"):
         free=True,
         variant=False,
     )
+    graphs: str = key(
+        "auto",
+        "decode in buffers that stay in their place, by CUDA graphs on a GPU; auto: on a GPU; on: "
+        "on a CPU, too, without graphs, to try the same code. Models that lie on several devices, "
+        "attend locally or mix experts are decoded without",
+        choices=("auto", "on", "off"),
+        free=True,
+        variant=False,
+    )
     deterministic: bool = key(
         False,
         "torch's deterministic algorithms, for GPUs; on a CPU all are",

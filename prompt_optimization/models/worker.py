@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine, Outcome
+from prompt_optimization.models.graphs import use_graphs
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import load_model
@@ -41,28 +42,38 @@ class Worker:
     """
 
     def __init__(
-        self, model: LanguageModel, chat: ChatFormat, max_rows: int = 0, gradient_rows: int = 0
+        self,
+        model: LanguageModel,
+        chat: ChatFormat,
+        max_rows: int = 0,
+        gradient_rows: int = 0,
+        graphs: str = "auto",
     ) -> None:
         """
         Args:
             max_rows, gradient_rows: rows at once in decoding and backward passes; 0 leaves it to
                 the device.
+            graphs: whether it decodes by CUDA graphs, as ``use_graphs`` takes it.
         """
+        use_graphs(model, graphs)
         self.model = model
         self.chat = chat
         self.engine = Engine(model, max_rows)
-        self.gradient_budget = RowBudget(gradient_rows or GRADIENT_ROWS.get(model.device.type, 2))
+        gradient_rows = gradient_rows or GRADIENT_ROWS.get(model.device.type, 2)
+        self.gradient_budget = RowBudget(gradient_rows, model.release_buffers)
         self.training: CachedExamples | None = None
         self._block: tuple[Any, CachedExamples] | None = None
 
     @classmethod
-    def load(cls, settings: ModelSettings, max_rows: int, gradient_rows: int) -> Worker:
+    def load(
+        cls, settings: ModelSettings, max_rows: int, gradient_rows: int, graphs: str = "auto"
+    ) -> Worker:
         """A worker with the model that ``settings`` name.
 
         Raises:
             InputError: it cannot be loaded.
         """
-        return cls(*load_model(settings), max_rows, gradient_rows)
+        return cls(*load_model(settings), max_rows, gradient_rows, graphs)
 
     def encode(
         self, template: PromptTemplate, examples: tuple[Example, ...], prompt: str
