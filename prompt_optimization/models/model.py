@@ -127,9 +127,9 @@ class Model:
         self._broadcast(jobs.move_proposing, [(ids,)] * self.executor.size, "proposing")
         self.proposing = ids
 
-    def log_probs(self, ids: Ids, active: int) -> torch.Tensor:
-        """Log-probabilities of what could follow ``ids`` of the prompt, for the first ``active``
-        training examples, with the question before the prompt: [active, vocabulary].
+    def log_probs(self, ids: Ids, examples: Sequence[int]) -> torch.Tensor:
+        """Log-probabilities of what could follow ``ids`` of the prompt, for training ``examples``,
+        with the question before the prompt: [examples, vocabulary].
 
         A token that cannot stand there has minus infinity.
         """
@@ -138,8 +138,8 @@ class Model:
         self.move_prefix(ids)
         if apart:
             self.move_proposing(self.training.paper_ids(ids))
-        size = -(-active // self.executor.size)
-        shares = [range(i, min(i + size, active)) for i in range(0, active, size)]
+        size = -(-len(examples) // self.executor.size)
+        shares = [examples[i : i + size] for i in range(0, len(examples), size)]
         parts = self._submit(jobs.log_probs, [(share,) for share in shares]).result()
         found = torch.from_numpy(np.concatenate(parts))
         if apart and not ids and not self.training.layout.frame.spaced:

@@ -195,6 +195,20 @@ class Optimizer(ABC):
     def _step(self) -> Step | None:
         """The method's step; ``self.steps`` is its number, from 0."""
 
+    @property
+    def owed(self) -> int:
+        """The evaluations that ``conclude`` takes at most; ``max_evaluations`` leaves room."""
+        return 0
+
+    def conclude(self) -> bool:
+        """Do what is left when no step follows and nothing has been elected; whether there was
+        anything. It may come again, when nothing is left.
+
+        Raises:
+            BudgetSpent: what it has done so far stays.
+        """
+        return False
+
     def finalists(self) -> Sequence[Finalist]:
         """What dev elects from, best first by the training objective."""
         return [Text(entry.text) for entry in self.leaderboard.entries]

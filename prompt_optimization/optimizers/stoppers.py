@@ -113,7 +113,7 @@ class Progress:
         steps: steps finished.
         seconds: time spent in the search, over all sessions of a run.
         decoded: tokens decoded.
-        evaluations: reasonings, one a prompt, example and model.
+        evaluations: reasonings, one a prompt, example and model, with those that the method owes.
         requests: requests to the writer.
         written: tokens that the writer wrote.
         objective: of the best prompt on all training rows; infinite while some are unused.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -118,6 +118,7 @@ class Session:
         with self._kept():
             self._begin()
             self._search()
+            self._conclude()
             evaluation = self._evaluate()
             tokens = self.scorer.ledger.tokens + self.held_out.ledger.tokens
             self.store.finish(
@@ -137,7 +138,7 @@ class Session:
             steps=optimizer.steps,
             seconds=ledger.seconds,
             decoded=ledger.tokens["decoded"],
-            evaluations=ledger.evaluations,
+            evaluations=ledger.evaluations + optimizer.owed,
             requests=ledger.requests,
             written=ledger.tokens["written"],
             objective=best.scored.objective if whole else float("inf"),
@@ -220,6 +221,26 @@ class Session:
                 reason = self._step()
         self.scorer.limit = lambda: None
         self.store.log.data["ended"] = reason
+
+    def _conclude(self) -> None:
+        """Let the method do what it has left for the end, within ``max_evaluations``, which its
+        steps have left room for. Other budgets end steps only."""
+        optimizer, ledger, limit = self.optimizer, self.scorer.ledger, self.stop.max_evaluations
+        self.scorer.limit = lambda: (
+            f"{limit} evaluations" if limit and ledger.evaluations >= limit else None
+        )
+        done = True
+        with ledger.running(), suppress(BudgetSpent):
+            done = optimizer.conclude()
+        self.scorer.limit = lambda: None
+        if not done:
+            return
+        self.scorer.activity.take_seconds()  # belongs to no step
+        self._found()
+        self._state = self._search_state()
+        self.store.log.data |= {"best": self._best(), "ledger": self._ledgers()}
+        self.store.log.write()
+        self.store.save(self._state, self._held_out_state())
 
     def _step(self) -> str | None:
         """Make a step and keep it; the reason when that was not possible."""

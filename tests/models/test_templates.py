@@ -146,7 +146,7 @@ def test_proposals_follow_the_question_wherever_the_prompt_stands(
     model = make_model(family)
     answerer = make_answerer(model, n=3, template=place)
     prompt = answerer.training.prompt_ids(" Use step by step and count.")
-    found = answerer.log_probs(prompt[:position], 3)
+    found = answerer.log_probs(prompt[:position], range(3))
     # The same, asked of the whole text in the paper's form.
     usual = make_answerer(model, n=3)
     ids = usual.training.prompt_ids(" Use step by step and count.")

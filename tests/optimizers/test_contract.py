@@ -74,6 +74,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         "greater",
         {"shortlist": "likelihood_ratio", "draws": 2, "accept": "anneal"},
     ),
+    "greater on fresh rows": ("greater", {"rows_per_step": 2, "restart_after": 1}),
 }
 
 
@@ -201,7 +202,9 @@ def test_nothing_is_scored_twice_and_the_ledger_equals_what_was_computed(whole: 
     steps: Counter[str] = sum((Counter(step["tokens"]) for step in log["steps"]), Counter())
     assert all(ledger["search"]["tokens"][kind] >= count for kind, count in steps.items())
     spent = [log["initial"]["samples"], *(step["evaluations"] for step in log["steps"])]
-    assert spent == sorted(spent) and spent[-1] == ledger["search"]["evaluations"]
+    assert spent == sorted(spent) and spent[-1] <= ledger["search"]["evaluations"]
+    if not log["params"].get("greater.rows_per_step"):  # Nothing is left for the end.
+        assert spent[-1] == ledger["search"]["evaluations"]
 
 
 def first_round(flags: dict[str, Any]) -> int:

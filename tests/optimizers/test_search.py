@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import torch
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.optimizers.base import Step, Tools
+from prompt_optimization.optimizers.greater.differentiate import submit_gradient
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.optimizers.random.search import RandomSearch
@@ -20,55 +20,9 @@ from prompt_optimization.tasks.templates import END
 from prompt_optimization.tasks.texts import lacking_words
 from tests import plain
 from tests.conftest import PLACES, PROMPT
+from tests.optimizers.conftest import MakeSearch, annealed, improving, run, settings_for
 
 SHORT = " think step by step"
-
-MakeSearch = Callable[..., GreaterSearch]
-
-
-def settings_for(behaviour: str = "sound", **changes: Any) -> GreaterSettings:
-    return GreaterSettings.default(behaviour=behaviour, topk=20, topq=4, **changes)
-
-
-def annealed(**changes: Any) -> GreaterSettings:
-    return settings_for(accept="anneal", **changes)
-
-
-def improving(**changes: Any) -> GreaterSettings:
-    return settings_for(accept="improve", **changes)
-
-
-@pytest.fixture
-def make_search(make_model: Any, make_scorer: Any) -> MakeSearch:
-    """``make_search(settings)``: a search that has scored its initial prompt."""
-
-    def make(
-        settings: GreaterSettings,
-        *,
-        kind: type[GreaterSearch] = GreaterSearch,
-        prompt: str = PROMPT,
-        n: int = 6,
-        family: str = "llama-3",
-        objective: str = "loss",
-        seed: int = 0,
-        steps: int = 12,
-        top_prompts: int = 10,
-        **more: Any,
-    ) -> GreaterSearch:
-        scorer = make_scorer(make_model(family), n=n, prompt=prompt, objective=objective, **more)
-        search = kind(settings, scorer, Tools(random.Random(seed), steps, top_prompts))
-        search.start(prompt)
-        return search
-
-    return make
-
-
-def run(search: GreaterSearch) -> list[Step]:
-    """All steps of ``search``."""
-    made = [search.step() for _ in range(search.tools.max_steps)]
-    steps = [step for step in made if step is not None]
-    assert len(steps) == len(made) == search.steps, "there is always something left to try"
-    return steps
 
 
 def proposed(step: Step) -> list[int]:
@@ -147,8 +101,9 @@ def test_a_row_steers_the_gradient_by_its_weight(make_search: MakeSearch) -> Non
             for each, weight in zip(examples, weights, strict=True)
         )
         (model,) = search.models
-        future = search._submit_gradient(model, ids, 1, [50, 60, 70], reasonings)
-        return future.result()
+        rows = list(enumerate(reasonings))
+        arguments = (ids, 1, [50, 60, 70], search.weights)
+        return submit_gradient(model, rows, arguments, search.rows.weights).result()
 
     one, other = gradient(1, 1e-6), gradient(1e-6, 1)
     mixed = gradient(3, 1)
@@ -405,7 +360,7 @@ def test_published_behaviour(make_search: MakeSearch) -> None:
 def test_progressive_goals_add_samples(make_search: MakeSearch) -> None:
     growing = improving(progressive_goals=True, progressive_group=2, early_stopping_steps=2)
     search = make_search(growing, steps=30)
-    assert search.active == search.initial.scored.rows == 2
+    assert len(search.rows.examples) == search.initial.scored.rows == 2
     used = [step.details["samples"] for step in run(search)]
     assert used == sorted(used) and used[0] == 2 and used[-1] == 6
     assert search.leaderboard.best.scored.rows == 6

@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.answer_loss import AnswerLoss, own_loss
 from prompt_optimization.models.encoded import CachedExamples
+from prompt_optimization.models.executor import Future
 from prompt_optimization.models.language_model import LanguageModel, at_least_float32, pad_right
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget, is_out_of_memory
+from prompt_optimization.models.model import Model
 from prompt_optimization.models.worker import Worker
 
 
@@ -105,6 +107,28 @@ def gradients_of(
         worker.gradient_budget,
     )
     return list(gradients.numpy())
+
+
+def submit_gradient(
+    model: Model,
+    rows: Sequence[tuple[int, Ids]],
+    arguments: tuple[Ids, int, Sequence[int], LossWeights],
+    weights: Sequence[float],
+) -> Future[torch.Tensor]:
+    """Have a model take its gradient: [tokens], summed over ``rows`` and normalised.
+
+    Args:
+        rows: training examples by number, with their reasonings.
+        arguments: prompt, position, tokens and weights of the loss, as ``token_gradients`` takes
+            them.
+        weights: of the rows.
+    """
+    prompt, position, _, _ = arguments
+    costs = [len(reasoning) + len(prompt) - position for _, reasoning in rows]
+    gradients = model.submit_each(gradients_of, rows, costs, arguments, pieces=4)
+    return gradients.then(
+        lambda found: aggregate(torch.tensor(weights)[:, None] * torch.from_numpy(np.stack(found)))
+    )
 
 
 def aggregate(gradients: torch.Tensor) -> torch.Tensor:

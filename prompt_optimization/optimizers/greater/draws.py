@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.optimizers.greater.likelihood_ratio import first_order
-from prompt_optimization.scoring.scorer import Scorer
+from prompt_optimization.scoring.scorer import Row, Scorer
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,25 @@ class Draws:
     """Reasonings drawn from a prompt.
 
     Attributes:
-        outcomes: by draw, one a row: the first training examples as some models answer them,
-            models one after the other.
+        rows: the same examples as some models answer them, models one after the other.
+        outcomes: by draw, one a row.
     """
 
     text: str
+    rows: tuple[Row, ...]
     outcomes: tuple[tuple[Outcome, ...], ...]
 
-    def serve(self, text: str, rows: int) -> bool:
-        """Whether they are those of ``text`` on as many rows."""
-        return self.text == text and len(self.outcomes[0]) == rows
+    def serve(self, text: str, rows: Sequence[Row]) -> bool:
+        """Whether they are those of ``text`` on ``rows``."""
+        return self.text == text and self.rows == tuple(rows)
+
+    def state_dict(self) -> list[Any]:
+        return [self.text, [list(row) for row in self.rows], self.outcomes]
+
+    @classmethod
+    def of_state(cls, state: Sequence[Any]) -> Draws:
+        text, rows, outcomes = state
+        return cls(text, tuple((row[0], row[1]) for row in rows), tuple(map(tuple, outcomes)))
 
     def changes(
         self,
@@ -52,11 +62,12 @@ class Draws:
         Raises:
             As ``reread``.
         """
-        examples = len(self.outcomes[0]) // len(models)
+        examples = [example for _, example in self.rows[: len(self.rows) // len(models)]]
+        size = len(examples)
         decoding = replace(scorer.decoding, sampling=Sampling(temperature))
         prompts = [scorer.ids(self.text), *edits]
         by_model = [
-            [of_draw[number * examples :][:examples] for of_draw in self.outcomes]
+            [of_draw[number * size :][:size] for of_draw in self.outcomes]
             for number in range(len(models))
         ]
         submitted = [
@@ -65,12 +76,12 @@ class Draws:
                 decoding,
                 [
                     (example, [outcome.reasoning for outcome in outcomes])
-                    for example, outcomes in enumerate(zip(*own, strict=True))
+                    for example, outcomes in zip(examples, zip(*own, strict=True), strict=True)
                 ],
             )
             for model, own in zip(models, by_model, strict=True)
         ]
-        weights = np.array([each.weight for each in scorer.examples[:examples]])
+        weights = np.array([scorer.examples[example].weight for example in examples])
         found = []
         for own, future in zip(by_model, submitted, strict=True):
             losses = np.array([[outcome.loss for outcome in of_draw] for of_draw in own]).T

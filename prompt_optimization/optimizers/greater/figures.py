@@ -21,6 +21,7 @@ def points(logs: Iterable[dict[str, Any]]) -> list[tuple[float, float]]:
     for log in logs:
         before = log["initial"]
         for step in log["steps"]:
+            before = step.get("retested", before)
             for candidate in step["shortlist"]:
                 whole = not candidate["capped"] and candidate["samples"] == before["samples"]
                 if whole and "gradient" in candidate:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prompt_optimization.scoring.scorer import Row, Scored, Scorer
+
 
 @dataclass
 class PairedNoise:
@@ -35,6 +37,16 @@ class PairedNoise:
         spread = sum((w * (d - mean)) ** 2 for w, d in zip(shares, differences, strict=True))
         self.variances += spread * rows / (rows - 1)
         self.count += 1
+
+    def measure(
+        self, scorer: Scorer, rows: Sequence[Row], incumbent: Scored, found: Sequence[Scored]
+    ) -> None:
+        """Learn from how each of ``found`` differs from the incumbent on ``rows``."""
+        weights = scorer.weights(rows)
+        before = scorer.parts(incumbent, rows)
+        for scored in found:
+            parts = scorer.parts(scored, rows)
+            self.add([now - then for now, then in zip(parts, before, strict=True)], weights)
 
     @property
     def standard_error(self) -> float:

@@ -7,23 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.executor import Future
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
 from prompt_optimization.optimizers.greater.differentiate import (
     LossWeights,
-    aggregate,
-    gradients_of,
+    submit_gradient,
 )
 from prompt_optimization.optimizers.greater.draws import Draws
+from prompt_optimization.optimizers.greater.incumbents import Incumbents
 from prompt_optimization.optimizers.greater.noise import PairedNoise
 from prompt_optimization.optimizers.greater.propose import Proposals, banned_ids, propose
+from prompt_optimization.optimizers.greater.rows import RowsInUse, first_examples, first_models
 from prompt_optimization.optimizers.greater.select import (
     accepts,
     choose,
@@ -32,8 +31,8 @@ from prompt_optimization.optimizers.greater.select import (
     until_period,
 )
 from prompt_optimization.optimizers.greater.settings import SIGNALS, GreaterSettings
+from prompt_optimization.optimizers.greater.spelling import Spelling
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
-from prompt_optimization.tasks.texts import lacking_words
 
 # What topk grows by while too few proposals come out. (code)
 WIDENING = 2
@@ -54,8 +53,10 @@ class GreaterSearch(Optimizer):
 
     Attributes:
         position: the token that the next step edits.
-        active: training examples in use, and ``models`` that answer them.
+        rows: those in use.
+        incumbents: those so far, where every step has rows of its own.
         since_best: steps since a better prompt, more rows or a new start.
+        since_taken: steps since a candidate was accepted, or a restart.
         draws: what was last drawn for the likelihood ratio.
         noise: of a difference of two prompts on the rows in use, for ``anneal_noise``.
     """
@@ -68,6 +69,7 @@ class GreaterSearch(Optimizer):
         super().__init__(settings, scorer, tools)
         self.models = scorer.models
         self.tokenizer = scorer.models[0].tokenizer
+        self.spelling = Spelling(scorer)
         # Models of one tokenizer may fill up their embeddings differently.
         self.vocabulary = min(model.info.vocabulary for model in self.models)
         self.banned = banned_ids(
@@ -80,12 +82,10 @@ class GreaterSearch(Optimizer):
             scorer.decoding.answer_loss,
         )
         self.position = 0
-        self.active = len(scorer.examples)
-        if settings.progressive_goals:
-            assert settings.progressive_group is not None
-            self.active = min(settings.progressive_group, self.active)
-        self.active_models = 1 if settings.progressive_models else len(self.models)
+        self.rows = RowsInUse(settings, scorer)
+        self.incumbents = Incumbents()
         self.since_best = 0
+        self.since_taken = 0
         self.initial_length = 0
         self.draws: Draws | None = None
         self.noise = PairedNoise()
@@ -101,28 +101,45 @@ class GreaterSearch(Optimizer):
     @classmethod
     def first_round(cls, settings: GreaterSettings, examples: int, models: int) -> int:
         """Those of the initial prompt on what is in use at first."""
-        if settings.progressive_goals:
-            assert settings.progressive_group is not None
-            examples = min(settings.progressive_group, examples)
-        return examples * (1 if settings.progressive_models else models)
+        return first_examples(settings, examples) * first_models(settings, models)
 
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt on the examples in use."""
         ids = self.scorer.ids(prompt)
         self.initial_length = len(ids)
-        if all(self._stays(ids, position) for position in range(len(ids))):
+        if not self.spelling.free(ids):
             raise InputError(
                 f"the words that have to stay leave no token of the initial prompt "
                 f"'{prompt.strip()}' to edit; name fewer, or give it more words",
                 key=("keep", "control_init"),
             )
+        self.incumbents = Incumbents(prompt)
         return super().start(prompt)
+
+    @property
+    def owed(self) -> int:
+        finalists = self.incumbents.finalists(self.leaderboard.size, self.incumbent)
+        unknown = sum(not each.whole for each in finalists)
+        return self.rows.fresh * unknown * len(self.scorer.rows())
+
+    def conclude(self) -> bool:
+        """Score the incumbents that stood longest on all rows, if each was scored on some."""
+        if not self.rows.fresh:
+            return False
+        with self.scorer.activity.phase("rescore"):
+            for each in self.incumbents.finalists(self.leaderboard.size, self.incumbent):
+                if not each.whole:
+                    (scored,) = self.scorer.score([each.text])
+                    self.leaderboard.add([Entry(scored, each.found)])
+                    each.whole = True
+        return True
 
     def _step(self) -> Step:
         """Improve the token at the current position."""
         s = self.settings
         phase = self.scorer.activity.phase
-        active, models = self.active, self.models[: self.active_models]
+        retested = self._retest() if self.rows.fresh else {}
+        active, models = len(self.rows.examples), self.models[: self.rows.models]
         incumbent = self.scorer.ids(self.incumbent.text)
         position, appended = self._position(incumbent)
         before, after = incumbent[:position], incumbent[position + 1 :]
@@ -155,11 +172,13 @@ class GreaterSearch(Optimizer):
                 best = self._shortlist(signal, tokens)
                 if s.period_rule == "published":
                     at = until_period(
-                        [self._ends_sentence(t) for t in best], position, self.initial_length
+                        [self.spelling.ends_sentence(t) for t in best],
+                        position,
+                        self.initial_length,
                     )
                     best = best if at is None else best[: at + 1]
                 scores = self.scorer.score(
-                    self._texts([edited(token) for token in best]),
+                    self.spelling.texts([edited(token) for token in best]),
                     self._hardest_first(),
                     ceiling=self._ceiling(),
                     chunk=s.sample_chunk,
@@ -172,9 +191,10 @@ class GreaterSearch(Optimizer):
         chosen, accepted = self._decide(candidates, position)
         # After a rejected appended token nothing is left to the right: start over at the front.
         self.position = 0 if appended and not accepted else position + 1
-        events = self._follow_goals([c.scored for c in candidates if not c.scored.capped])
+        found = [c.scored for c in candidates if not c.scored.capped]
+        events = self._follow_goals(found, accepted) + self._restart(accepted)
         return Step(
-            tried=tuple(Tried(self._text_of(c.token), c.scored) for c in candidates),
+            tried=tuple(Tried(self.spelling.text_of(c.token), c.scored) for c in candidates),
             incumbent=self.incumbent,
             accepted=accepted,
             events=events,
@@ -190,60 +210,77 @@ class GreaterSearch(Optimizer):
                 },
                 "shortlist": [self._record(candidate) for candidate in candidates],
                 "chosen": chosen,
+                **retested,
             },
         )
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
             "position": self.position,
-            "active": self.active,
-            "models": self.active_models,
+            "rows": self.rows.state_dict(),
+            "incumbents": self.incumbents.state_dict(),
             "since_best": self.since_best,
+            "since_taken": self.since_taken,
             "noise": [self.noise.variances, self.noise.count],
-            "draws": None if self.draws is None else [self.draws.text, self.draws.outcomes],
+            "drawn": None if self.draws is None else self.draws.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.position, self.active = state["position"], state["active"]
-        self.active_models, self.since_best = state["models"], state["since_best"]
+        self.position, self.since_best = state["position"], state["since_best"]
+        self.rows.load_state_dict(state.get("rows") or state)  # came with rows_per_step
+        self.incumbents.load_state_dict(state.get("incumbents", ()))
+        self.since_taken = state.get("since_taken", 0)  # came with restart_after
         self.initial_length = len(self.scorer.ids(self.initial.text))
         self.noise = PairedNoise(*state.get("noise", ()))  # came with anneal_noise
-        draws = state.get("draws")  # came with shortlist=likelihood_ratio
-        self.draws = None if draws is None else Draws(draws[0], tuple(map(tuple, draws[1])))
+        draws = state.get("drawn")  # came with shortlist=likelihood_ratio
+        self.draws = None if draws is None else Draws.of_state(draws)
 
     def carry_over(self, state: dict[str, Any]) -> None:
         super().carry_over(state)
         length = len(self.scorer.ids(self.incumbent.text))
         self.position = min(state.get("position", 0), length)
 
-    def _rows(self) -> list[Row]:
-        """The rows in use."""
-        return self.scorer.rows(range(self.active), self.active_models)
+    def _retest(self) -> dict[str, Any]:
+        """Draw the rows of this step, and score the incumbent on them as the candidates will be;
+        what the log says of it."""
+        self.rows.draw(self.tools.rng)
+        with self.scorer.activity.phase("retest"):
+            (scored,) = self.scorer.score([self.incumbent.text], self._rows())
+        self.incumbent = Entry(scored, self.incumbent.step)
+        self.incumbents.see(self.incumbent)
+        return {"rows": list(self.rows.examples), "retested": scored.record()}
 
-    def _complete(self) -> bool:
-        """Whether all examples and models are in use."""
-        return self.active == len(self.scorer.examples) and self.active_models == len(self.models)
+    def _restart(self, accepted: bool) -> tuple[str, ...]:
+        """Go on from another prompt when no candidate was accepted for long."""
+        s = self.settings
+        self.since_taken = 0 if accepted else self.since_taken + 1
+        if not s.restart_after or self.since_taken < s.restart_after:
+            return ()
+        if s.restart_from == "best":
+            self.conclude()
+        entry = self.initial if s.restart_from == "initial" else self.leaderboard.best
+        if not self.rows.fresh:
+            (scored,) = self.scorer.score([entry.text], self._rows())
+            entry = Entry(scored, entry.step)
+        self.incumbent, self.position, self.since_taken = entry, 0, 0
+        return (f"restarted from the {s.restart_from} prompt",)
+
+    def _rows(self) -> list[Row]:
+        return self.rows.all
 
     def _position(self, ids: Ids) -> tuple[int, bool]:
         """The position to edit, past the words that have to stay. After the last token one is
         appended, unless the sentence has ended or the prompt is as long as it may be."""
-        free = [place for place in range(len(ids)) if not self._stays(ids, place)]
+        free = self.spelling.free(ids)
         for place in free:
             if place >= self.position:
                 return place, False
-        if self._ends_sentence(ids[-1]):
+        if self.spelling.ends_sentence(ids[-1]):
             return next(iter(free), 0), False
         if len(ids) >= max(self.tools.max_prompt_tokens, self.initial_length):
             return next(iter(free), 0), False
         return len(ids), True
-
-    def _stays(self, ids: Ids, position: int) -> bool:
-        """Whether the token belongs to words that have to stay: without it they are not there."""
-        if not self.scorer.keep:
-            return False
-        rest = self.tokenizer.decode([*ids[:position], *ids[position + 1 :]])
-        return lacking_words(rest, self.scorer.keep) is not None
 
     def _propose(
         self,
@@ -259,7 +296,7 @@ class GreaterSearch(Optimizer):
             banned = banned.clone()
             banned[before[-1]] = True
         return propose(
-            [model.log_probs(before, self.active)[:, : self.vocabulary] for model in models],
+            [model.log_probs(before, self.rows.examples)[:, : self.vocabulary] for model in models],
             banned,
             self.tools.rng,
             topk=s.topk,
@@ -279,38 +316,17 @@ class GreaterSearch(Optimizer):
         """
         if not self.settings.current_in_shortlist:
             tokens = [token for token in tokens if token not in taken]
-        texts = self._roundtrip_text([edited(token) for token in tokens])
-        return [
-            token
-            for token, text in zip(tokens, texts, strict=True)
-            if text is not None and not lacking_words(text, self.scorer.keep)
-        ]
-
-    def _roundtrip_text(self, prompts: Sequence[Ids]) -> list[str | None]:
-        """The text that means each prompt's ids in every model's chat format, or None."""
-        texts, *others = (model.training.roundtrip_text(prompts) for model in self.models)
-        return [
-            text if all(other[i] == text for other in others) else None
-            for i, text in enumerate(texts)
-        ]
-
-    def _texts(self, prompts: Sequence[Ids]) -> list[str]:
-        """The texts of prompts that have one."""
-        found = self._roundtrip_text(prompts)
-        assert all(text is not None for text in found)
-        return [text for text in found if text is not None]
+        able = self.spelling.can_stand([edited(token) for token in tokens])
+        return [token for token, stands in zip(tokens, able, strict=True) if stands]
 
     def _placeholder(self, tokens: Sequence[int], edited: Callable[[int], Ids]) -> int | None:
         """What stands in an appended slot while the gradient is taken: the published code's
         underscore, or the likeliest proposal."""
         if self.settings.placeholder == "underscore":
             ids = self.tokenizer("_", add_special_tokens=False)["input_ids"]
-            if len(ids) == 1 and self._roundtrip_text([edited(ids[0])])[0] is not None:
+            if len(ids) == 1 and self.spelling.roundtrip_text([edited(ids[0])])[0] is not None:
                 return int(ids[0])
         return tokens[0] if tokens else None
-
-    def _ends_sentence(self, token: int) -> bool:
-        return "." in self.tokenizer.decode([token])
 
     def _signal(
         self,
@@ -339,10 +355,10 @@ class GreaterSearch(Optimizer):
     def _drawn(self) -> Draws:
         """Reasonings of the incumbent on the rows in use, drawn once for each incumbent."""
         s, rows, text = self.settings, self._rows(), self.incumbent.text
-        if self.draws is None or not self.draws.serve(text, len(rows)):
+        if self.draws is None or not self.draws.serve(text, rows):
             sampling = Sampling(s.draw_temperature, seed=self.tools.rng.getrandbits(31))
             drawn = self.scorer.draw_reasonings(text, rows, sampling, s.draws)
-            self.draws = Draws(text, tuple(drawn))
+            self.draws = Draws(text, tuple(rows), tuple(drawn))
         return self.draws
 
     def _gradient(
@@ -356,10 +372,14 @@ class GreaterSearch(Optimizer):
         """The normalised gradient over ``tokens``, summed over models: [tokens]."""
         with self.scorer.activity.phase("reason"):
             reasonings = self._reasonings(prompt, appended)
+        rows = self._rows()
         with self.scorer.activity.phase("differentiate"):
             submitted = [
-                self._submit_gradient(
-                    model, prompt, position, tokens, reasonings[number * self.active :]
+                submit_gradient(
+                    model,
+                    [(e, r) for (m, e), r in zip(rows, reasonings, strict=True) if m == number],
+                    (prompt, position, tokens, self.weights),
+                    self.rows.weights,
                 )
                 for number, model in enumerate(models)
             ]
@@ -370,34 +390,15 @@ class GreaterSearch(Optimizer):
         s = self.settings
         return shortlist(s.shortlist, signal, tokens, s.shortlist_size, self.tools.rng)
 
-    def _submit_gradient(
-        self,
-        model: Model,
-        prompt: Ids,
-        position: int,
-        tokens: Sequence[int],
-        reasonings: Sequence[Ids],
-    ) -> Future[torch.Tensor]:
-        """Have a model take its gradient over ``tokens``, summed over examples with their weights,
-        and normalised."""
-        rows = list(zip(range(self.active), reasonings, strict=False))
-        costs = [len(reasoning) + len(prompt) - position for _, reasoning in rows]
-        arguments = (prompt, position, tokens, self.weights)
-        gradients = model.submit_each(gradients_of, rows, costs, arguments, pieces=4)
-        weights = torch.tensor([each.weight for each in self.scorer.examples[: self.active]])
-        return gradients.then(
-            lambda found: aggregate(weights[:, None] * torch.from_numpy(np.stack(found)))
-        )
-
     def _reasonings(self, prompt: Ids, appended: bool) -> list[Ids]:
         """The reasonings to differentiate through, one a row in use."""
         if not self.settings.reasoning_gradient:
-            return [()] * (self.active * self.active_models)
+            return [()] * len(self.rows.all)
         if appended and self.settings.placeholder == "proposal":
             # The appended slot has no word yet: the gradient is taken along the reasoning that
             # the prompt without it led to, which costs nothing.
             return self.incumbent.scored.reasonings
-        (scored,) = self.scorer.score(self._texts([prompt]), self._rows())
+        (scored,) = self.scorer.score(self.spelling.texts([prompt]), self._rows())
         return scored.reasonings
 
     def _hardest_first(self) -> list[Row]:
@@ -414,12 +415,15 @@ class GreaterSearch(Optimizer):
         kept among the best. Infinite where the objective alone does not decide acceptance (any
         rule but ``improve``, or the period rule), or while fewer than ``top_prompts`` are known.
         """
-        s, rows = self.settings, self.active * self.active_models
-        kept = [entry for entry in self.leaderboard.entries if entry.scored.rows == rows]
-        if s.accept != "improve" or s.period_rule != "off" or len(kept) < self.leaderboard.size:
+        s, rows, bar = self.settings, len(self.rows.all), self.incumbent.scored.objective
+        if s.accept != "improve" or s.period_rule != "off":
             return math.inf
-        worst = max(entry.scored.objective for entry in kept)
-        return max(worst, self.incumbent.scored.objective)
+        if self.rows.fresh:  # What is not accepted is not kept.
+            return bar
+        kept = [entry for entry in self.leaderboard.entries if entry.scored.rows == rows]
+        if len(kept) < self.leaderboard.size:
+            return math.inf
+        return max(bar, *(entry.scored.objective for entry in kept))
 
     def _decide(self, candidates: Sequence[Candidate], position: int) -> tuple[int | None, bool]:
         """Which candidate is the best one, if any was scored whole, and whether it is accepted."""
@@ -431,12 +435,15 @@ class GreaterSearch(Optimizer):
         chosen = finished[choose([candidates[i].scored.order for i in finished], s.ties)]
         if s.period_rule == "published":
             at = until_period(
-                [self._ends_sentence(c.token) for c in candidates], position, self.initial_length
+                [self.spelling.ends_sentence(c.token) for c in candidates],
+                position,
+                self.initial_length,
             )
             chosen = chosen if at is None else at
         challenger, incumbent = candidates[chosen].scored, self.incumbent.scored
         if s.anneal_noise:
-            self._measure_noise([candidates[i].scored for i in finished])
+            found = [candidates[i].scored for i in finished]
+            self.noise.measure(self.scorer, self._rows(), incumbent, found)
         delta = challenger.objective - incumbent.objective or challenger.tie - incumbent.tie
         hottest = s.anneal_noise * self.noise.standard_error if s.anneal_noise else 1.0
         accepted = accepts(
@@ -446,26 +453,23 @@ class GreaterSearch(Optimizer):
             self.incumbent = Entry(challenger, self.steps)
         return chosen, accepted
 
-    def _measure_noise(self, found: Sequence[Scored]) -> None:
-        """Learn from how prompts in ``found`` differ from the incumbent, row by row."""
-        rows = self._rows()
-        weights = self.scorer.weights(rows)
-        before = self.scorer.parts(self.incumbent.scored, rows)
-        for scored in found:
-            parts = self.scorer.parts(scored, rows)
-            self.noise.add([now - then for now, then in zip(parts, before, strict=True)], weights)
-
-    def _follow_goals(self, found: Sequence[Scored]) -> tuple[str, ...]:
+    def _follow_goals(self, found: Sequence[Scored], accepted: bool) -> tuple[str, ...]:
         """Remember what was found. Add examples, then models, or start over, when the goal is
         reached or no better prompt has turned up for long."""
         s = self.settings
         leader = self.leaderboard.best
-        self.leaderboard.add([Entry(scored, self.steps) for scored in found])
-        self.since_best = self.since_best + 1 if self.leaderboard.best is leader else 0
+        if self.rows.fresh:  # Candidates of two steps cannot stand beside each other.
+            better = accepted
+            self.leaderboard.add([self.incumbent] * accepted)
+            self.grown = self.steps if accepted else self.grown
+        else:
+            self.leaderboard.add([Entry(scored, self.steps) for scored in found])
+            better = self.leaderboard.best is not leader
+        self.since_best = 0 if better else self.since_best + 1
         solved = self.incumbent.scored.objective < s.loss_threshold
         stuck = self.since_best >= s.early_stopping_steps
-        if not self._complete() and (solved or stuck):
-            event = self._grow()
+        if not self.rows.complete and (solved or stuck):
+            event = self.rows.grow()
             with self.scorer.activity.phase("reason"):
                 (scored,) = self.scorer.score([self.incumbent.text], self._rows())
             self.incumbent = Entry(scored, self.incumbent.step)
@@ -479,22 +483,8 @@ class GreaterSearch(Optimizer):
             return ("started over",)
         return ()
 
-    def _grow(self) -> str:
-        """Use more examples or, once all are in use, another model."""
-        if self.active < len(self.scorer.examples):
-            assert self.settings.progressive_group is not None
-            more = self.active + self.settings.progressive_group
-            self.active = min(more, len(self.scorer.examples))
-            return f"samples: {self.active}"
-        self.active_models += 1
-        return f"models: {self.active_models}"
-
-    def _text_of(self, token: int) -> str:
-        text: str = self.tokenizer.decode([token])
-        return text
-
     def _named(self, token: int, signal: float | None) -> dict[str, Any]:
-        named = {"token": token, "text": self._text_of(token)}
+        named = {"token": token, "text": self.spelling.text_of(token)}
         if signal is None:
             return named
         rule = self.settings.shortlist

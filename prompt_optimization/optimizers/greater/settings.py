@@ -6,7 +6,9 @@ is what we do instead. A behaviour sets the keys that are not set by themselves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
@@ -212,6 +214,25 @@ class GreaterSettings(Settings, group="greater"):
         flat="progressive_models",
         source="llm-attacks",
     )
+    rows_per_step: int = key(
+        0,
+        "training rows that a step sees; the next step sees others, until all were seen. The "
+        "incumbent is scored again on the rows of each step, and in the end the incumbents that "
+        "stood longest are scored on all rows, top_prompts at most. 0: every step sees all rows",
+        low=0,
+    )
+    restart_after: int = key(
+        0,
+        "steps without an accepted candidate after which the search goes on from another prompt; "
+        "0: never",
+        low=0,
+    )
+    restart_from: str = key(
+        "best",
+        "the prompt that a restart goes on from: the best one on all training rows, which is the "
+        "incumbent itself under accept=improve without rows_per_step, or the initial one",
+        choices=("best", "initial"),
+    )
     loss_threshold: float = key(
         0.12, "objective below which a group is solved", flat="loss_threshold", source="code"
     )
@@ -239,6 +260,24 @@ class GreaterSettings(Settings, group="greater"):
                 key=("topk", "shortlist_size"),
             )
 
+        growing = [
+            name for name in ("progressive_goals", "progressive_models") if getattr(self, name)
+        ]
+        if self.rows_per_step and growing:
+            raise InputError(
+                f"rows_per_step={self.rows_per_step} draws the rows of every step, and "
+                f"{growing[0]} adds rows as the search goes; choose one of them",
+                key=("greater.rows_per_step", growing[0]),
+            )
+
+    def check_examples(self, examples: Sequence[Any]) -> None:
+        if self.rows_per_step >= max(1, len(examples)):
+            raise InputError(
+                f"rows_per_step={self.rows_per_step} is to be fewer than the training rows, and "
+                f"there are {len(examples)}; give more rows, or fewer a step",
+                key=("greater.rows_per_step", "n_train_data"),
+            )
+
     @property
     def warnings(self) -> list[str]:
         found = []
@@ -246,6 +285,8 @@ class GreaterSettings(Settings, group="greater"):
             found.append(f"anneal has no effect under accept={self.accept}")
         if self.anneal_noise and self.accept != "anneal":
             found.append(f"anneal_noise has no effect under accept={self.accept}")
+        if self.restart_from != "best" and not self.restart_after:
+            found.append(f"restart_from={self.restart_from} has no effect without restart_after")
         if self.sample_chunk and (self.accept != "improve" or self.period_rule != "off"):
             found.append(
                 f"sample_chunk gives up no candidate under accept={self.accept}, "
