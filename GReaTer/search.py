@@ -18,7 +18,7 @@ from prompt_optimization.runs.assemble import (
     check_search,
     make_session,
     open_embedder,
-    open_writer,
+    open_writers,
     prepare,
     train_on,
 )
@@ -83,12 +83,12 @@ class Searches:
                 prepare(plan, self.models, group.rows, self.splits)
             # The plans of one call differ in prompts and rows only.
             embedder, say = open_embedder(plans[0]), warnings.warn
-            writing = open_writer(plans[0], self.models, lambda text: None, say, self.writer)
-            with open_folder(folder) as stores, writing as writer:
+            writing = open_writers(plans[0], self.models, lambda text: None, say, self.writer)
+            with open_folder(folder) as stores, writing as writers:
                 for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
                     rows = {"train": group.rows, **self.splits}
-                    store = stores.open(number, plan, extra, self.models, rows, say, writer)
-                    self._optimize(number, group, plan, store, writer=writer, embedder=embedder)
+                    store = stores.open(number, plan, extra, self.models, rows, say, writers)
+                    self._optimize(number, group, plan, store, writers=writers, embedder=embedder)
                     if self.outputs.status != "finished":
                         break
         except KeyboardInterrupt:

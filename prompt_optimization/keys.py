@@ -262,8 +262,11 @@ class Settings:
         """
         return {}
 
-    def check_server(self) -> None:
-        """Refuse values that a writer behind a server cannot serve.
+    def check_server(self, role: str) -> None:
+        """Refuse values that a server cannot serve.
+
+        Args:
+            role: of the model behind it: ``writer`` or ``judge``.
 
         Raises:
             InputError: some are.
@@ -284,6 +287,11 @@ class Settings:
     def fixed(self) -> frozenset[str]:
         """Keys of other groups that a resumed run may not change under these settings."""
         return frozenset()
+
+    @property
+    def judges(self) -> bool:
+        """Whether the method, which asks a writer, asks a judge too."""
+        return False
 
     @property
     def embeds(self) -> bool:

@@ -51,8 +51,10 @@ def script_writers(patch: pytest.MonkeyPatch, script: Script = some_words) -> Sc
     writer = ScriptedWriter(script)
 
     @contextmanager
-    def open_writer(settings: Plan, *rest: Any) -> Iterator[Writer | None]:
-        yield writer if settings.method.writes else None
+    def open_writers(settings: Plan, *rest: Any) -> Iterator[dict[str, Writer]]:
+        method = settings.method
+        roles = {"writer": method.writes, "judge": method.judges}
+        yield {role: writer for role, asked in roles.items() if asked}
 
-    patch.setattr(run_module, "open_writer", open_writer)
+    patch.setattr(run_module, "open_writers", open_writers)
     return writer

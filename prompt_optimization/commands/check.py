@@ -220,4 +220,5 @@ def _files(found: Check) -> Iterator[str]:
     yield f"log, {done}: {existing.log}"
     yield "beside it while the run is unfinished: a checkpoint and a lock"
     if found.plan.method.writes:
-        yield "beside it: what the writer is asked and answers"
+        asked = "writer and judge are" if found.plan.method.judges else "the writer is"
+        yield f"beside it: what {asked} asked, and the answers"

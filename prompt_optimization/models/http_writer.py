@@ -10,7 +10,7 @@ from typing import Any
 import openai
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.settings import RoleSettings
 from prompt_optimization.models.writers import Answered, Reply, Request
 
 # Characters of a server's own words that a message shows.
@@ -24,7 +24,7 @@ class HttpWriter:
     too busy.
     """
 
-    def __init__(self, settings: WriterSettings) -> None:
+    def __init__(self, settings: RoleSettings) -> None:
         """
         Raises:
             InputError: the key is missing or cannot be one.
@@ -129,14 +129,14 @@ class HttpWriter:
             return InputError(
                 f"the server at {self.settings.base_url} does not accept the key ({status}): the "
                 f"environment variable {name} {have}; set it, or name another one",
-                key="writer.api_key_env",
+                key=self.settings.keys("api_key_env"),
             )
         if status < 500 and status not in (408, 409, 429):
             return InputError(
                 f"the server at {self.settings.base_url} refuses the request ({status}: "
                 f"{self._shown(_said(error))}); check the address, the model's name and the "
                 "further fields",
-                key=("writer.base_url", "writer.model", "writer.extra"),
+                key=self.settings.keys("base_url", "model", "extra"),
             )
         return self._silent(f"cannot answer ({status}: {self._shown(_said(error))})")
 
@@ -144,14 +144,14 @@ class HttpWriter:
         return InputError(
             f"the server at {self.settings.base_url} {problem}, after "
             f"{self.settings.max_retries} further attempts; continue the run once it does",
-            key=("writer.base_url", "resume"),
+            key=(*self.settings.keys("base_url"), "resume"),
         )
 
     def _no_completion(self, given: str) -> InputError:
         return InputError(
             f"the server at {self.settings.base_url} gave no chat completion "
             f"({self._shown(given)}); check the address",
-            key="writer.base_url",
+            key=self.settings.keys("base_url"),
         )
 
     def _shown(self, text: str) -> str:

@@ -360,18 +360,16 @@ class ReasoningSettings(Settings, group="reasoning"):
 
 
 @dataclass(frozen=True)
-class WriterSettings(Settings, group="writer"):
-    """The model that writes prompts, for the methods that ask one."""
+class RoleSettings(Settings):
+    """Base class of the settings of a model that a method asks: the writer, the judge.
 
-    model: str = key(
-        "",
-        "the writer, named as in model_paths, or as the server at base_url calls it; empty: the "
-        "model that the prompt is optimised for",
-        aliases=("optimizer_llm_name",),
-    )
+    The name of the group is that of the role.
+    """
+
+    model: str = ""
     base_url: str = key(
         "",
-        "an OpenAI-compatible server, such as http://localhost:8000/v1; empty: the writer is "
+        "an OpenAI-compatible server, such as http://localhost:8000/v1; empty: the model is "
         "loaded here",
         free=True,
     )
@@ -379,12 +377,6 @@ class WriterSettings(Settings, group="writer"):
         KEY_VARIABLE,
         "the environment variable that holds the server's key; a server without keys needs none",
         free=True,
-    )
-    temperature: float = key(
-        -1.0,
-        "of the replies; 0 takes the likeliest token; -1: the method's own",
-        aliases=("optimizer_temperature",),
-        low=-1.0,
     )
     top_p: float = key(
         1.0,
@@ -403,12 +395,9 @@ class WriterSettings(Settings, group="writer"):
         low=0,
         free=True,
     )
-    parse_retries: int = key(
-        2, "times that a request is repeated for the replies that hold no prompt", low=0
-    )
     accept_raw: bool = key(
         False,
-        "take a whole reply for the prompt where it has no tags, as small models need it",
+        "take a whole reply for what was asked where it has no tags, as small models need it",
     )
     extra: dict[str, Any] = key(  # noqa: RUF009
         {},
@@ -423,31 +412,26 @@ class WriterSettings(Settings, group="writer"):
                 raise InputError(
                     f"the server's address holds {held}; leave it out, and export the key in the "
                     "environment variable that api_key_env names",
-                    key=("writer.base_url", "writer.api_key_env"),
+                    key=self.keys("base_url", "api_key_env"),
                 )
         if (name := _secret_in(self.extra)) is not None:
             raise InputError(
-                f"the field '{name}' of writer.extra looks like a secret, which logs would hold; "
-                "leave it out, and export the key in the environment variable that api_key_env "
-                "names",
-                key=("writer.extra", "writer.api_key_env"),
+                f"the field '{name}' of {self.group}.extra looks like a secret, which logs would "
+                "hold; leave it out, and export the key in the environment variable that "
+                "api_key_env names",
+                key=self.keys("extra", "api_key_env"),
             )
         if self.base_url and not _is_address(self.base_url):
             raise InputError(
                 f"'{self.base_url}' is no address of a server; give one such as "
                 "http://localhost:8000/v1",
-                key="writer.base_url",
+                key=self.keys("base_url"),
             )
         if self.base_url and not self.model:
             raise InputError(
-                f"the writer at {self.base_url} has no name; give the one that the server knows",
-                key=("writer.model", "writer.base_url"),
-            )
-        if self.temperature < 0 and self.temperature != -1:
-            raise InputError(
-                f"{self.temperature} is no temperature; give at least 0, or -1 for the method's "
-                "own",
-                key="writer.temperature",
+                f"the {self.group} at {self.base_url} has no name; give the one that the server "
+                "knows",
+                key=self.keys("model", "base_url"),
             )
 
     def check_ready(self) -> None:
@@ -458,7 +442,8 @@ class WriterSettings(Settings, group="writer"):
         """
         if not self.base_url:
             return
-        require_package("a writer behind a server", "api", "openai", key="writer.base_url")
+        needs = f"a {self.group} behind a server"
+        require_package(needs, "api", "openai", key=self.keys("base_url"))
         self.read_key()
 
     def read_key(self) -> str:
@@ -473,18 +458,18 @@ class WriterSettings(Settings, group="writer"):
             raise InputError(
                 f"the environment variable {name} is not set, and the server at {self.base_url} is "
                 "asked with the key in it; export it, or any word for a server without keys",
-                key="writer.api_key_env",
+                key=self.keys("api_key_env"),
             )
         if not (found.isascii() and all(map(str.isprintable, found)) and " " not in found):
             raise InputError(
                 f"the environment variable {name} holds characters that no key has; set it anew",
-                key="writer.api_key_env",
+                key=self.keys("api_key_env"),
             )
         if found and found in repr((self.model, self.base_url, self.extra)):
             raise InputError(
                 f"the key in the environment variable {name} stands among the settings, which logs "
                 "hold; leave it out there",
-                key=("writer.model", "writer.base_url", "writer.extra"),
+                key=self.keys("model", "base_url", "extra"),
             )
         return found
 
@@ -495,10 +480,66 @@ class WriterSettings(Settings, group="writer"):
         unused = ("api_key_env", "concurrency", "timeout", "max_retries", "extra")
         defaults = {each.attribute: each.default for each in self.rows()}
         return [
-            f"writer.{name} has no effect without writer.base_url"
+            f"{self.group}.{name} has no effect without {self.group}.base_url"
             for name in unused
             if getattr(self, name) != defaults[name]
         ]
+
+    def keys(self, *attributes: str) -> tuple[str, ...]:
+        """The names of these settings, for messages."""
+        return tuple(f"{self.group}.{each}" for each in attributes)
+
+
+@dataclass(frozen=True)
+class WriterSettings(RoleSettings, group="writer"):
+    """The model that writes prompts, for the methods that ask one."""
+
+    model: str = key(
+        "",
+        "the writer, named as in model_paths, or as the server at base_url calls it; empty: the "
+        "model that the prompt is optimised for",
+        aliases=("optimizer_llm_name",),
+    )
+    temperature: float = key(
+        -1.0,
+        "of the replies; 0 takes the likeliest token; -1: the method's own",
+        aliases=("optimizer_temperature",),
+        low=-1.0,
+    )
+    parse_retries: int = key(
+        2, "times that a request is repeated for the replies that hold no prompt", low=0
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.temperature < 0 and self.temperature != -1:
+            raise InputError(
+                f"{self.temperature} is no temperature; give at least 0, or -1 for the method's "
+                "own",
+                key="writer.temperature",
+            )
+
+
+@dataclass(frozen=True)
+class JudgeSettings(RoleSettings, group="judge"):
+    """The model that compares answers, for the methods that ask one."""
+
+    model: str = key(
+        "",
+        "the judge, named as in model_paths, or as the server at base_url calls it; empty: the "
+        "writer judges, and the other keys of judge have no effect",
+    )
+
+    @property
+    def warnings(self) -> list[str]:
+        if self.model or self == JudgeSettings.default():
+            return super().warnings
+        return ["the keys of judge have no effect without judge.model"]
+
+    def beside(self, writer: WriterSettings) -> JudgeSettings:
+        """These, or where they name no model those of ``writer`` as a judge: how it is asked for
+        prompts says nothing of how it judges."""
+        return self if self.model else JudgeSettings.default(accept_raw=writer.accept_raw)
 
 
 @dataclass(frozen=True)

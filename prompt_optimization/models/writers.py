@@ -104,11 +104,16 @@ class Writer(Protocol):
 
 
 class LocalWriter:
-    """A model that is loaded here, wherever its copies are."""
+    """A model that is loaded here, wherever its copies are.
 
-    def __init__(self, model: Model) -> None:
+    Attributes:
+        role: what the method calls it.
+    """
+
+    def __init__(self, model: Model, role: str = "writer") -> None:
         self.name = model.info.name
         self.model = model
+        self.role = role
 
     def write(self, requests: Sequence[Request], answered: Answered) -> None:
         """All requests are answered together, pooled over the model's workers.
@@ -142,9 +147,9 @@ class LocalWriter:
             if info.context is not None and needed > info.context:
                 raise InputError(
                     f"a request needs {needed} tokens with its reply, more than the "
-                    f"{info.context} of the writer {info.name}; allow shorter replies, show it "
-                    "less, or choose another writer",
-                    key=("writer.max_tokens", "writer.model"),
+                    f"{info.context} of the {self.role} {info.name}; allow shorter replies, show "
+                    f"it less, or choose another {self.role}",
+                    key=(f"{self.role}.max_tokens", f"{self.role}.model"),
                 )
         return found
 
@@ -158,9 +163,9 @@ class LocalWriter:
         found = tuple((chat.start + each.ids)[len(ids)] for each in longer)
         if len({*found}) < len(found):
             raise InputError(
-                f"the writer {self.name} begins {' and '.join(request.choices)} with one token, so "
-                "their probabilities are the same; choose another writer",
-                key="writer.model",
+                f"the {self.role} {self.name} begins {' and '.join(request.choices)} with one "
+                f"token, so their probabilities are the same; choose another {self.role}",
+                key=f"{self.role}.model",
             )
         return found
 

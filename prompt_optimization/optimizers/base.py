@@ -15,6 +15,7 @@ from typing import Any
 
 from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.settings import JudgeSettings, WriterSettings
 from prompt_optimization.optimizers.artifacts import Artifacts
 from prompt_optimization.optimizers.registry import module_of
 from prompt_optimization.scoring.finalists import Finalist, Text
@@ -102,6 +103,7 @@ class Tools:
         top_prompts: how many of the best prompts are kept.
         max_prompt_tokens: a prompt does not grow beyond this.
         writer: for methods that ask one (``Settings.writes``).
+        judge: for methods that ask one (``Settings.judges``).
         embedder: for methods that compare texts (``Settings.embeds``).
         artifacts: what the method keeps besides its state, beside the log.
     """
@@ -110,7 +112,8 @@ class Tools:
     max_steps: int
     top_prompts: int = 10
     max_prompt_tokens: int = 64
-    writer: CountedWriter | None = None
+    writer: CountedWriter[WriterSettings] | None = None
+    judge: CountedWriter[JudgeSettings] | None = None
     embedder: Embedder | None = None
     artifacts: Artifacts = field(default_factory=Artifacts)
 

@@ -50,7 +50,7 @@ class StopSettings(Settings, group="stop"):
     )
     max_requests: int = key(
         0,
-        "requests to the writer",
+        "requests to writer and judge",
         flat="max_requests",
         low=0,
         limit=True,
@@ -59,7 +59,7 @@ class StopSettings(Settings, group="stop"):
     )
     max_written_tokens: int = key(
         0,
-        "tokens that the writer wrote",
+        "tokens that writer and judge wrote",
         flat="max_written_tokens",
         low=0,
         limit=True,
@@ -114,8 +114,8 @@ class Progress:
         seconds: time spent in the search, over all sessions of a run.
         decoded: tokens decoded.
         evaluations: reasonings, one a prompt, example and model, with those that the method owes.
-        requests: requests to the writer.
-        written: tokens that the writer wrote.
+        requests: requests to writer and judge.
+        written: tokens that writer and judge wrote.
         objective: of the best prompt on all training rows; infinite while some are unused.
         since_best: steps since the best prompt was found or rows were added.
         solved: every training example is answered rightly.

@@ -29,10 +29,10 @@ from prompt_optimization.scoring.statistics import (
     mean_value,
 )
 
-# What has to be the same in all runs. A writer belongs to its method.
-ALIKE = {name: words for name, words in (MODEL | TASK).items() if name != "writer"} | {
-    "metric": "the metric"
-}
+# What has to be the same in all runs. Writer and judge belong to their method.
+ALIKE = {
+    name: words for name, words in (MODEL | TASK).items() if name not in ("writer", "judge")
+} | {"metric": "the metric"}
 
 # The prompts that a run measures on test, as its log calls them.
 SIDES = ("initial", "best")
@@ -47,6 +47,8 @@ TOKENS = {
     "differentiated": "differentiated",
     "asked": "writer reads",
     "written": "writer writes",
+    "judge_asked": "judge reads",
+    "judge_written": "judge writes",
 }
 
 Log = Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import import_module
 
@@ -17,7 +17,7 @@ from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import open_models
 from prompt_optimization.models.sampling import Sampling
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.settings import RoleSettings
 from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.models.writers import LocalWriter, Writer
 from prompt_optimization.optimizers.base import Tools, optimizer_class
@@ -188,43 +188,62 @@ def prepare(
 
 
 @contextmanager
-def open_writer(
+def open_writers(
     settings: Plan, models: Sequence[Model], note: Say, warn: Say, given: Writer | None = None
-) -> Iterator[Writer | None]:
-    """The writer that ``settings`` ask for; None where the method asks none.
+) -> Iterator[dict[str, Writer]]:
+    """By role, the writer and the judge that ``settings`` ask for; none where the method asks none.
+
+    A model that has several roles is opened once.
 
     Args:
         models: those that are optimised for; the first is the writer where no other is named.
         note, warn: as ``open_models`` takes them.
-        given: in place of the one that the settings name.
+        given: in place of the writer that the settings name.
 
     Raises:
-        InputError: it cannot be loaded, or has no chat template.
+        InputError: one cannot be loaded, or has no chat template.
     """
-    own = settings.writer
-    if not settings.method.writes:
-        yield None
-    elif given is not None:
-        yield given
-    elif own.base_url:
+    with ExitStack() as opened:
+        found: dict[str, Writer] = {}
+
+        def opening(own: RoleSettings, known: Sequence[Model]) -> Writer:
+            return opened.enter_context(_open_role(settings, own, known, note, warn))
+
+        if settings.method.writes:
+            found["writer"] = given or opening(settings.writer, models[:1])
+        if settings.method.judges:
+            writer, judge = found["writer"], settings.judge
+            local = [writer.model] if isinstance(writer, LocalWriter) else []
+            found["judge"] = opening(judge, [models[0], *local]) if judge.model else writer
+        yield found
+
+
+@contextmanager
+def _open_role(
+    settings: Plan, own: RoleSettings, known: Sequence[Model], note: Say, warn: Say
+) -> Iterator[Writer]:
+    """The model that ``own`` names: a server's, one of those ``known``, or another one."""
+    if own.base_url:
         yield import_module("prompt_optimization.models.http_writer").HttpWriter(own)
-    elif own.model in ("", models[0].info.name):
-        yield _local_writer(models[0], own)
-    else:
-        like = settings.models.models()[0]
-        asked = replace(like, name=own.model, tokenizer=None, template="auto")
-        with open_models([asked], settings.compute, note, warn) as (model,):
+        return
+    for model in known:
+        if own.model in ("", model.info.name):
             yield _local_writer(model, own)
+            return
+    like = settings.models.models()[0]
+    asked = replace(like, name=own.model, tokenizer=None, template="auto")
+    with open_models([asked], settings.compute, note, warn) as (model,):
+        yield _local_writer(model, own)
 
 
-def _local_writer(model: Model, settings: WriterSettings) -> LocalWriter:
+def _local_writer(model: Model, settings: RoleSettings) -> LocalWriter:
     if model.chat.name == "plain" and not settings.accept_raw:
         raise InputError(
-            f"the writer '{model.info.name}' has no chat template, so it would not do what it is "
-            "asked; choose an instruct model, or accept its replies as they are",
-            key=("writer.model", "writer.accept_raw"),
+            f"the {settings.group} '{model.info.name}' has no chat template, so it would not do "
+            "what it is asked; choose an instruct model, or accept its replies as they are",
+            key=settings.keys("model", "accept_raw"),
         )
-    return LocalWriter(model)
+    return LocalWriter(model, settings.group)
 
 
 def open_embedder(settings: Plan) -> Embedder | None:
@@ -244,7 +263,7 @@ def make_session(
     observers: Observers,
     transfer: Transfer | None = None,
     loss: AnswerLoss | None = None,
-    writer: Writer | None = None,
+    writers: Mapping[str, Writer] | None = None,
     embedder: Embedder | None = None,
 ) -> Session:
     """The session that ``settings`` describe, on models that ``prepare`` has seen.
@@ -252,11 +271,11 @@ def make_session(
     Args:
         splits: the held-out rows.
         loss: of an answer, in place of the mean cross-entropy.
-        writer: for methods that ask one.
+        writers: by role, for methods that ask some.
         embedder: for methods that compare texts.
 
     Raises:
-        InputError: what the writer has answered so far, or what the method has kept, cannot be
+        InputError: what the writers have answered so far, or what the method has kept, cannot be
             read.
     """
     decoding = decoding_of(settings, loss)
@@ -271,12 +290,19 @@ def make_session(
         keep=settings.task.keep,
         metric=settings.metric,
     )
+    writer = judge = None
+    if writers:
+        replies = store.replies()
+        writer = CountedWriter(writers["writer"], settings.writer, scorer, replies)
+        if "judge" in writers:
+            judge = CountedWriter(writers["judge"], settings.judge, scorer, replies)
     tools = Tools(
         random.Random(settings.run.seed),
         settings.stop.max_steps,
         settings.run.top_prompts,
         settings.task.max_prompt_tokens,
-        CountedWriter(writer, settings.writer, scorer, store.replies()) if writer else None,
+        writer,
+        judge,
         embedder,
         store.artifacts(),
     )

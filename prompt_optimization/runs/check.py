@@ -24,7 +24,7 @@ from prompt_optimization.runs.assemble import (
     check_search,
     decoding_of,
     make_session,
-    open_writer,
+    open_writers,
     prepare,
     template_of,
 )
@@ -172,7 +172,7 @@ def check(values: Mapping[str, Any], note: Say, warn: Say, measure: bool = True)
             check_same_tokenizer(models, optimised)
             held_out = {name: some for name, some in rows.items() if name != "train"}
             prepare(settings, models, splits.train, held_out)
-            opened.enter_context(open_writer(settings, models, note, warn))
+            opened.enter_context(open_writers(settings, models, note, warn))
             found = _measure(settings, models, splits.train, warn)
     return Check(settings, existing, tables, rows, outline, devices, encoded, prompt_tokens, found)
 

@@ -21,6 +21,7 @@ from prompt_optimization.models.settings import (
     AnswererSettings,
     ComputeSettings,
     EmbedSettings,
+    JudgeSettings,
     ReasoningSettings,
     WriterSettings,
 )
@@ -41,6 +42,7 @@ COMMON: tuple[type[Settings], ...] = (
     ReasoningSettings,
     ScoringSettings,
     WriterSettings,
+    JudgeSettings,
     EmbedSettings,
     StopSettings,
     RunSettings,
@@ -174,6 +176,7 @@ class Plan:
 
     Attributes:
         params: every setting by its name, defaults resolved; what the log holds.
+        judge: with which the judge is asked, also where the writer judges.
         method: the settings of the method that ``run.method`` names.
         metric: what a written answer is worth.
     """
@@ -185,6 +188,7 @@ class Plan:
     reasoning: ReasoningSettings
     scoring: ScoringSettings
     writer: WriterSettings
+    judge: JudgeSettings
     embed: EmbedSettings
     stop: StopSettings
     run: RunSettings
@@ -222,7 +226,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     task, models = TaskSettings.of(given), AnswererSettings.of(given)
     reasoning, stop = ReasoningSettings.of(given), StopSettings.of(given)
     compute, writer = ComputeSettings.of(given), WriterSettings.of(given)
-    embed = EmbedSettings.of(given)
+    judge, embed = JudgeSettings.of(given), EmbedSettings.of(given)
     ignored, method = IgnoredSettings.of(given), kind.of(given)
     behaviour = getattr(method, "behaviour", "sound")
     scoring = ScoringSettings.of(given | {"behaviour": behaviour})
@@ -232,6 +236,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     models.models()  # refuses keys with another number of entries
     made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
     made += [writer] if kind.writes else []
+    made += [judge] if method.judges else []
     made += [embed] if method.embeds else []
     params = {name: value for group in made for name, value in group.values().items()}
     params["metric"] = metric.name
@@ -243,9 +248,15 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     if kind.writes:
         writer.check_ready()
         if writer.base_url:
-            method.check_server()
+            method.check_server("writer")
     elif writer != WriterSettings.default():
         warnings.append(f"the keys of writer have no effect under method={run.method}")
+    if method.judges:
+        judge.check_ready()
+        if (judge if judge.model else writer).base_url:
+            method.check_server("judge")
+    elif judge != JudgeSettings.default():
+        warnings.append(f"the keys of judge have no effect under these keys of {run.method}")
     if method.embeds:
         embed.check_ready()
     elif embed != EmbedSettings.default():
@@ -258,6 +269,7 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
         reasoning=reasoning,
         scoring=scoring,
         writer=writer,
+        judge=judge.beside(writer),
         embed=embed,
         stop=stop,
         run=run,

@@ -71,9 +71,13 @@ def describe_run(
     tables: dict[str, Table],
     rows: Mapping[str, Sequence[Example]],
     seed: int,
-    writer: Writer | None = None,
+    writers: Mapping[str, Writer] | None = None,
 ) -> dict[str, Any]:
-    """The environment of a run on ``rows`` by split, with a ``writer`` where it has one."""
+    """The environment of a run on ``rows`` by split, with its ``writers`` by role. A judge that is
+    the writer is not described twice."""
+    own = dict(writers or {})
+    if own.get("judge") is own.get("writer"):
+        own.pop("judge", None)
     described = [model.call_any(describe_model) for model in models]
     others = [_in_short(each, model) for each, model in zip(described[1:], models[1:], strict=True)]
     found = describe(described[0], models[0].chat, tables, seed)
@@ -84,7 +88,7 @@ def describe_run(
     return found | {
         "other_models": others,
         "rows": {split: [example.row for example in some] for split, some in rows.items()},
-        **({} if writer is None else {"writer": _describe_writer(writer, models)}),
+        **{role: _describe_writer(each, models) for role, each in own.items()},
     }
 
 

@@ -18,7 +18,7 @@ from prompt_optimization.runs.assemble import (
     check_search,
     make_session,
     open_embedder,
-    open_writer,
+    open_writers,
     prepare,
     template_of,
 )
@@ -109,12 +109,12 @@ def _run(
             layout = template_of(settings).layout(*load_tokenizer(other))
             EncodedExamples(layout, splits.test, Layout.normalise(settings.task.prompt))
 
-        opening_writer = open_writer(settings, models, display.note, display.warn)
-        writer = opened.enter_context(opening_writer)
+        opening_writers = open_writers(settings, models, display.note, display.warn)
+        writers = opened.enter_context(opening_writers)
         embedder = open_embedder(settings)
 
         # --- Log: a new one, or that of the run to continue ---
-        environment = describe_run(models, tables, rows, settings.run.seed, writer)
+        environment = describe_run(models, tables, rows, settings.run.seed, writers)
         if existing.data is None:
             locks.enter_context(RunLock(existing.log))
             store = Store.create(existing.log, settings.params, environment)
@@ -129,7 +129,14 @@ def _run(
         trackers = [Track(settings.run.track)] if settings.run.track else []
         observers = Observers([display, NowFile(existing.log), *trackers], display.warn)
         session = make_session(
-            settings, models, held_out, store, observers, transfer, writer=writer, embedder=embedder
+            settings,
+            models,
+            held_out,
+            store,
+            observers,
+            transfer,
+            writers=writers,
+            embedder=embedder,
         )
         session.run()
     return store.log

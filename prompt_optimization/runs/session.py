@@ -140,7 +140,7 @@ class Session:
             decoded=ledger.tokens["decoded"],
             evaluations=ledger.evaluations + optimizer.owed,
             requests=ledger.requests,
-            written=ledger.tokens["written"],
+            written=ledger.written,
             objective=best.scored.objective if whole else float("inf"),
             since_best=optimizer.steps - 1 - max(best.step, optimizer.grown),
             solved=whole and incumbent.mistakes == 0,

@@ -17,14 +17,17 @@ class Ledger:
     Attributes:
         evaluations: reasonings, one a prompt, example and model.
         reused: outcomes that were known already.
-        requests: requests to the writer.
+        requests: requests to writer and judge.
+        judge_requests: those of them that went to the judge.
         tokens: by kind: ``decoded``, ``prefilled``, ``differentiated`` (see
-            ``LanguageModel.counts``), and of the writer ``asked`` and ``written``.
+            ``LanguageModel.counts``), of the writer ``asked`` and ``written``, and of the judge
+            ``judge_asked`` and ``judge_written``.
     """
 
     evaluations: int = 0
     reused: int = 0
     requests: int = 0
+    judge_requests: int = 0
     tokens: Counter[str] = field(default_factory=Counter)
     _seconds: float = 0.0
     _started: float | None = None
@@ -34,6 +37,19 @@ class Ledger:
         """Time spent, over all sessions of a run."""
         running = 0.0 if self._started is None else time.perf_counter() - self._started
         return self._seconds + running
+
+    @property
+    def written(self) -> int:
+        """Tokens that writer and judge wrote."""
+        return self.tokens["written"] + self.tokens["judge_written"]
+
+    def add_requests(self, role: str, requests: int, asked: int, written: int) -> None:
+        """Count what a model was asked as ``writer`` or ``judge``, and the tokens of that."""
+        judging = role == "judge"
+        self.requests += requests
+        self.judge_requests += requests if judging else 0
+        self.tokens["judge_asked" if judging else "asked"] += asked
+        self.tokens["judge_written" if judging else "written"] += written
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -50,6 +66,7 @@ class Ledger:
             "evaluations": self.evaluations,
             "reused": self.reused,
             **({"requests": self.requests} if self.requests else {}),
+            **({"judge_requests": self.judge_requests} if self.judge_requests else {}),
             "tokens": dict(self.tokens),
             "seconds": self.seconds,
         }
@@ -58,6 +75,7 @@ class Ledger:
         """Continue from a ``record``. The counter of tokens stays the same object."""
         self.evaluations, self.reused = record["evaluations"], record["reused"]
         self.requests = record.get("requests", 0)
+        self.judge_requests = record.get("judge_requests", 0)
         self._seconds = record["seconds"]
         self.tokens.clear()
         self.tokens.update(record["tokens"])

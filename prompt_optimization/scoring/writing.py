@@ -1,14 +1,16 @@
-"""The only way for a method to ask the writer: counted, within budget, and never twice."""
+"""The only way for a method to ask writer or judge: counted, within budget, and never twice."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.settings import RoleSettings
 from prompt_optimization.models.writers import Reply, Request, Writer
 from prompt_optimization.scoring.scorer import BudgetSpent, Scorer
+
+S = TypeVar("S", bound=RoleSettings)
 
 # (step, wave of the step, number within the wave); step -1 is the start of a search.
 Place = tuple[int, int, int]
@@ -34,16 +36,14 @@ class Replies(Protocol):
         """
 
 
-class CountedWriter:
-    """A writer whose requests count in a scorer's ledger.
+class CountedWriter(Generic[S]):
+    """A writer whose requests count in a scorer's ledger, in the role that its settings name.
 
     Attributes:
         settings: how replies are drawn and read.
     """
 
-    def __init__(
-        self, writer: Writer, settings: WriterSettings, scorer: Scorer, replies: Replies
-    ) -> None:
+    def __init__(self, writer: Writer, settings: S, scorer: Scorer, replies: Replies) -> None:
         self.settings = settings
         self._writer = writer
         self._scorer = scorer
@@ -84,9 +84,7 @@ class CountedWriter:
         with activity.phase("write"):
             if missing:
                 self._writer.write([requests[index] for index in missing], answered)
-        ledger = self._scorer.ledger
-        ledger.requests += len(requests)
-        for replies in found.values():
-            ledger.tokens["asked"] += sum(reply.asked for reply in replies)
-            ledger.tokens["written"] += sum(reply.written for reply in replies)
+        replies = [reply for own in found.values() for reply in own]
+        asked, written = sum(each.asked for each in replies), sum(each.written for each in replies)
+        self._scorer.ledger.add_requests(self.settings.group, len(requests), asked, written)
         return [found[index] for index in range(len(requests))]

@@ -329,6 +329,27 @@ def test_a_search_whose_writer_is_behind_a_server(
     assert len(asked["replies"]) == 2 and all(reply["written"] for reply in asked["replies"])
 
 
+def test_a_judge_that_is_loaded_here_beside_a_writer_behind_a_server(
+    server: Server, small_run: dict[str, Any], tmp_path: Path
+) -> None:
+    server.behaviour = lambda body, before: (
+        200,
+        completion([f"<prompt>Think {before} times and answer.</prompt>"]),
+    )
+    own = {"writer.base_url": server.url, "writer.model": "m"}
+    own |= {"judge.model": small_run["model_paths"], "spo.judge": "logprob"}
+    run = {"method": "spo", "spo.rounds": 2, "max_new_tokens": 4, "n_dev_data": 2, "n_test_data": 2}
+    log = carry_out(small_run | own | run | {"result_prefix": tmp_path / "run"})
+    assert log.data["status"] == "finished" and len(server.bodies) == 2
+    lines = [json.loads(line) for line in replies_path(log.path).read_text().splitlines()]
+    judge = log.data["environment"]["judge"]["model"]
+    assert log.data["environment"]["writer"] == {"model": "m"} and judge != "m"
+    assert [line["writer"] for line in lines] == ["m", *[judge] * 6] * 2
+    ledger = log.data["ledger"]["search"]
+    assert (ledger["requests"], ledger["judge_requests"]) == (14, 12)
+    assert ledger["tokens"]["asked"] == 14 and ledger["tokens"]["judge_asked"] > 14
+
+
 @pytest.mark.parametrize(
     "address", ["ftp://host/v1", "http://", "http://[::1", "http://host:99999/v1"]
 )

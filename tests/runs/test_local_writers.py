@@ -1,4 +1,4 @@
-"""Which model writes: another local one, or one without a chat template."""
+"""Which model writes and which one judges: another local one, or one without a chat template."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prompt_optimization.models.loading import load_model
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.models.writers import LocalWriter, Reply, Request
-from prompt_optimization.runs.assemble import open_writer
+from prompt_optimization.runs.assemble import open_writers
 from prompt_optimization.runs.config import plan
 from tests.runs.harness import values
 
@@ -41,7 +41,8 @@ def test_another_local_model_writes(small_run: dict[str, Any], plain_model: Path
     said: list[str] = []
     settings = plan(values(flags | {"writer.accept_raw": True}))
     answers = Model.in_process(Worker(*load_model(settings.models.models()[0])))
-    with open_writer(settings, [answers], said.append, said.append) as writer:
+    with open_writers(settings, [answers], said.append, said.append) as writers:
+        writer = writers["writer"]
         assert isinstance(writer, LocalWriter) and writer.model is not answers
         assert any("plain" in note for note in said) and "plain" in writer.name
         assert writer.model.chat.name == "plain"
@@ -50,11 +51,35 @@ def test_another_local_model_writes(small_run: dict[str, Any], plain_model: Path
         assert [reply.written for reply in found[0]] and len(found[0]) == 2
     with (
         pytest.raises(InputError, match="has no chat template, so it would not do what it is") as e,
-        open_writer(plan(values(flags)), [answers], said.append, said.append),
+        open_writers(plan(values(flags)), [answers], said.append, said.append),
     ):
         pass
     assert e.value.keys == ("writer.model", "writer.accept_raw")
     # The model itself is not loaded twice.
     own = plan(values(small_run | {"method": "opro"}))
-    with open_writer(own, [answers], said.append, said.append) as writer:
+    with open_writers(own, [answers], said.append, said.append) as writers:
+        writer = writers["writer"]
         assert isinstance(writer, LocalWriter) and writer.model is answers
+
+
+def test_a_judge_that_is_loaded_already_is_not_loaded_again(
+    small_run: dict[str, Any], plain_model: Path
+) -> None:
+    said: list[str] = []
+    flags = small_run | {"method": "spo", "writer.model": plain_model, "writer.accept_raw": True}
+    answers = Model.in_process(Worker(*load_model(plan(values(flags)).models.models()[0])))
+
+    def opened(own: dict[str, Any]) -> tuple[Any, Any]:
+        with open_writers(plan(values(flags | own)), [answers], said.append, said.append) as found:
+            return found["writer"], found.get("judge")
+
+    writer, judge = opened({})
+    assert judge is writer
+    writer, judge = opened({"judge.model": plain_model, "judge.accept_raw": True})
+    assert judge is not writer and judge.model is writer.model and judge.role == "judge"
+    writer, judge = opened({"judge.model": answers.info.name})
+    assert judge.model is answers and writer.model is not answers
+    assert opened({"spo.judge": "random"})[1] is None
+    with pytest.raises(InputError, match=r"the judge '.*plain' has no chat template") as caught:
+        opened({"judge.model": plain_model})
+    assert caught.value.keys == ("judge.model", "judge.accept_raw")

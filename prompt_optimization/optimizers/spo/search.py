@@ -8,6 +8,7 @@ from typing import Any
 
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.sampling import Sampling
+from prompt_optimization.models.settings import JudgeSettings
 from prompt_optimization.models.writers import Reply, Request
 from prompt_optimization.optimizers.base import Entry, Step, Tools
 from prompt_optimization.optimizers.spo.judge import (
@@ -25,6 +26,7 @@ from prompt_optimization.optimizers.text.failures import shortened
 from prompt_optimization.optimizers.text.optimizer import Ask, Fix, Proposal, TextOptimizer
 from prompt_optimization.scoring.finalists import Finalist, Text
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer, Transcript
+from prompt_optimization.scoring.writing import CountedWriter
 
 # The temperature of the paper's writer.
 WRITING = 0.7
@@ -124,6 +126,11 @@ class Spo(TextOptimizer):
     def problem(self, text: str) -> str | None:
         limit = self.settings.word_limit
         return "wordy" if 0 < limit < len(text.split()) else super().problem(text)
+
+    @property
+    def _judging(self) -> CountedWriter[JudgeSettings]:
+        assert self.tools.judge is not None, "a method that judges needs a judge"
+        return self.tools.judge
 
     def _rows(self) -> Sequence[Row]:
         return [(0, question) for question in self.questions]
@@ -252,7 +259,7 @@ class Spo(TextOptimizer):
             for case, own in zip(cases, orders, strict=True)
             for swapped in own
         ]
-        replies = iter([reply for (reply,) in self._ask(requests)])
+        replies = iter([reply for (reply,) in self._ask(requests, self._judging)])
         read = [[next(replies) for _ in own] for own in orders]
         return Judged(
             [
@@ -279,11 +286,12 @@ class Spo(TextOptimizer):
             second=second,
             reply=LETTER if by_letter else TAGGED,
         )
-        # The user's length and temperature are those of prompts.
+        own = self._judging.settings
         return Request(
             user,
             temperature=0.0 if by_letter else self.settings.judge_temperature,
-            max_tokens=1 if by_letter else JUDGED,
+            top_p=own.top_p,
+            max_tokens=1 if by_letter else own.max_tokens or JUDGED,
             seed=self.tools.rng.getrandbits(32),
             choices=LETTERS if by_letter else (),
         )
@@ -291,7 +299,7 @@ class Spo(TextOptimizer):
     def _choice(self, reply: Reply) -> str | None:
         """The letter that the judge chose."""
         if self.settings.judge != "logprob":
-            return choice_of(reply.text, self.writer.settings.accept_raw)
+            return choice_of(reply.text, self._judging.settings.accept_raw)
         first, second = reply.probabilities
         return None if first == second else reply.text
 

@@ -23,6 +23,10 @@ class SpoSettings(TextSettings, group="spo"):
 
     unlabelled: ClassVar[bool] = True
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {"challenge": CHALLENGE, "verdict": JUDGE}
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "judge.temperature": "spo.judge_temperature sets it",
+        "judge.parse_retries": "a reply without a choice counts as a reading without a verdict",
+    }
 
     requirements: str = key("", "what is required of answers, for writer and judge")
     rounds: int = key(
@@ -55,8 +59,9 @@ class SpoSettings(TextSettings, group="spo"):
     answer_format: str = key("", "of reference=format: what an answer looks like, in words")
     judge: str = key(
         "llm",
-        "who compares two answers: llm: the writer chooses between them; logprob: the likelier of "
-        "the two letters as its next word, for a writer that is loaded here; consistency: the "
+        "who compares two answers: llm: the model of judge.model, or else the writer, chooses "
+        "between them; logprob: the likelier of the two letters as its next word, for a model that "
+        "is loaded here; consistency: the "
         "answers that agree more with others that are drawn; reference: the right answers, a "
         "ceiling; random: a coin, the floor",
         choices=("llm", "logprob", "consistency", "reference", "random"),
@@ -146,12 +151,16 @@ class SpoSettings(TextSettings, group="spo"):
                 key=("spo.questions", "spo.alpha"),
             )
 
-    def check_server(self) -> None:
-        if self.judge == "logprob":
+    @property
+    def judges(self) -> bool:
+        return self.judge in ("llm", "logprob")
+
+    def check_server(self, role: str) -> None:
+        if role == "judge" and self.judge == "logprob":
             raise InputError(
                 "the judge 'logprob' reads probabilities that a server does not tell; choose the "
-                "judge 'llm', or load the writer here",
-                key=("spo.judge", "writer.base_url"),
+                "judge 'llm', or name a model that is loaded here",
+                key=("spo.judge", "judge.model"),
             )
 
     def check_examples(self, examples: Sequence[Any]) -> None:

@@ -26,6 +26,7 @@ from prompt_optimization.optimizers.text.parse import (
 from prompt_optimization.optimizers.text.racing import Kind, Race
 from prompt_optimization.optimizers.text.settings import TextSettings
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
+from prompt_optimization.scoring.writing import CountedWriter
 
 # What prompts stand between in a reply; meta-prompts ask for it.
 TAG = "prompt"
@@ -396,12 +397,15 @@ class TextOptimizer(Optimizer):
         super().carry_over(state)
         self.known.update(dict.fromkeys(entry.text for entry in self.leaderboard.entries))
 
-    def _ask(self, requests: Sequence[Request]) -> list[list[Reply]]:
+    def _ask(
+        self, requests: Sequence[Request], asked: CountedWriter[Any] | None = None
+    ) -> list[list[Reply]]:
+        """A wave of requests to ``asked``, or to the writer."""
         if not requests:
             return []
         step, wave = self._place
         self._place = (step, wave + 1)
-        return self.writer.write(requests, step, wave)
+        return (asked or self.writer).write(requests, step, wave)
 
     def _take(self, ask: Ask, reply: Reply, found: dict[str, Proposal]) -> str | None:
         """Put the prompt that ``reply`` holds into ``found``; the reason when that is not

@@ -59,14 +59,14 @@ class Folder:
         models: Sequence[Model],
         rows: Mapping[str, Sequence[Example]],
         warn: Callable[[str], None],
-        writer: Writer | None = None,
+        writers: Mapping[str, Writer] | None = None,
     ) -> Store:
         """The store of a search: a new one, or where it stood.
 
         Args:
             extra: what the search depends on besides its settings.
             rows: by split, ``train`` among them.
-            writer: of the search, if it has one.
+            writers: of the search, by role.
 
         Raises:
             InputError: the search there was another one, or cannot be continued.
@@ -81,7 +81,7 @@ class Folder:
             for name, some in rows.items()
             if name != "dev"
         }
-        environment = describe_run(models, tables, rows, plan.run.seed, writer)
+        environment = describe_run(models, tables, rows, plan.run.seed, writers)
         training = tables["train"]
         environment["training"] = f"{len(training.examples)} rows, sha256 {training.sha256}"
         log = self.path / f"{number}.json"

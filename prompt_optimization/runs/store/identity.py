@@ -26,6 +26,7 @@ MODEL = {
     "chat_template": "the chat template",
     "other_models": "the other models",
     "writer": "the writer",
+    "judge": "the judge",
 }
 TASK = {
     "data": "the task file",

@@ -13,7 +13,7 @@ from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.executor import Future
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.settings import JudgeSettings, WriterSettings
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.base import Tools
 from prompt_optimization.optimizers.text.optimizer import TextOptimizer
@@ -103,6 +103,7 @@ def planted(
     questions: int = 50,
     seed: int = 0,
     writer: WriterSettings | None = None,
+    judge: JudgeSettings | None = None,
     embedder: Any = None,
 ) -> tuple[S, ScriptedWriter]:
     """A search that has scored its initial prompt, and the writer that it asks."""
@@ -114,10 +115,12 @@ def planted(
     )
     scripted = ScriptedWriter(script)
     own = writer or WriterSettings.default(parse_retries=0)
-    counted = CountedWriter(scripted, own, scorer, ReplyLog(None))
-    search = kind(
-        settings, scorer, Tools(random.Random(seed), 100, writer=counted, embedder=embedder)
-    )
+    replies = ReplyLog(None)
+    counted = CountedWriter(scripted, own, scorer, replies)
+    judging = (judge or JudgeSettings.default()).beside(own)
+    judges = CountedWriter(scripted, judging, scorer, replies)
+    tools = Tools(random.Random(seed), 100, writer=counted, judge=judges, embedder=embedder)
+    search = kind(settings, scorer, tools)
     search.start(START)
     return search, scripted
 

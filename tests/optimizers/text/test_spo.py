@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.settings import JudgeSettings, WriterSettings
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.spo.judge import (
     Tally,
@@ -24,7 +24,7 @@ from prompt_optimization.optimizers.spo.judge import (
 )
 from prompt_optimization.optimizers.spo.search import Spo
 from prompt_optimization.optimizers.spo.settings import SpoSettings
-from prompt_optimization.runs.config import plan
+from prompt_optimization.runs.config import elsewhere, plan
 from prompt_optimization.runs.store.replies import replies_path
 from tests.conftest import QUESTIONS
 from tests.optimizers.text.planted import START, costs_of, different, planted
@@ -371,10 +371,55 @@ def test_what_does_not_go_together_is_refused(small_run: dict[str, Any], tmp_pat
             "none of the 2 rows of test has an answer",
         ),
         (server | {"spo.judge": "logprob"}, "probabilities that a server does not tell"),
+        (
+            {"judge.base_url": "http://localhost:1", "judge.model": "m", "spo.judge": "logprob"},
+            "probabilities that a server does not tell",
+        ),
+        ({"judge.base_url": "http://localhost:1"}, "the judge at http://localhost:1 has no name"),
+        ({"judge.extra": {"api_key": "x"}}, "of judge.extra looks like a secret"),
     ):
         with pytest.raises(InputError, match=words):
             carry_out(flags | own)
     assert not list(tmp_path.glob("run_*"))
+
+
+def test_judge_keys_without_effect_are_named(small_run: dict[str, Any]) -> None:
+    flags = small_run | {"method": "spo", "n_test_data": 0}
+    for own, words in (
+        ({"judge.max_tokens": 9}, "the keys of judge have no effect without judge.model"),
+        (
+            {"judge.model": "m", "spo.judge": "random"},
+            "the keys of judge have no effect under these keys of spo",
+        ),
+        (
+            {"judge.model": "m", "judge.timeout": 9.0},
+            "judge.timeout has no effect without judge.base_url",
+        ),
+    ):
+        assert plan(values(flags | own)).warnings == (words,)
+    assert elsewhere("judge.temperature") == "spo.judge_temperature sets it"
+
+
+def test_a_judge_has_its_own_settings_and_is_counted_by_itself() -> None:
+    search, writer = planted(
+        Spo,
+        SpoSettings.default(questions=2, judge_temperature=0.1),
+        rule=by_word,
+        script=prefers_yes,
+        questions=10,
+        writer=WriterSettings.default(max_tokens=50, top_p=0.9),
+        judge=JudgeSettings.default(model="j", max_tokens=7, top_p=0.5),
+    )
+    assert search.step()
+    asked, judged = writer.waves
+    assert [(each.max_tokens, each.top_p) for each in asked] == [(50, 0.9)]
+    drawn = {(each.max_tokens, each.top_p, each.temperature) for each in judged}
+    assert drawn == {(7, 0.5, 0.1)} and len(judged) == 4
+    ledger = search.scorer.ledger
+    assert (ledger.requests, ledger.judge_requests) == (5, 4)
+    words = [sum(len(each.user.split()) for each in wave) for wave in writer.waves]
+    assert [ledger.tokens["asked"], ledger.tokens["judge_asked"]] == words
+    assert ledger.written == ledger.tokens["written"] + 4 and ledger.tokens["judge_written"] == 4
 
 
 def test_a_forced_resume_goes_on_from_the_incumbent() -> None:
