@@ -5,9 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import shlex
-import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +16,12 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags.tuple_parser import TupleParser
 
 from prompt_optimization import configs
+from prompt_optimization.commands.help_text import help_text, packaged_configs
 from prompt_optimization.commands.short_flags import SHORT, take
 from prompt_optimization.errors import InputError, did_you_mean, nearest
-from prompt_optimization.optimizers.registry import about, method_names
 from prompt_optimization.runs.config import (
+    advice,
     all_keys,
-    elsewhere,
-    groups,
     key_named,
     key_names,
     values_of,
@@ -58,9 +55,6 @@ HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 
 # Reads what is no Python file, whose path follows the colon.
 FILE = Path(configs.__path__[0]) / "_file.py"
-
-# Characters of a default that the help shows.
-SHOWN = 40
 
 
 @dataclass
@@ -238,10 +232,7 @@ def _check_flag(argument: str) -> None:
     if key and not (key_named(key.group(1)) or _inside_dict(key.group(1))):
         within = "." in key.group(1)
         known = [name for name in key_names() if "." in name or not within]
-        meant = nearest(key.group(1), known)
-        hint = elsewhere(key.group(1)) or (
-            f"did you mean --config.{meant}?" if meant else "--help lists the keys"
-        )
+        hint = advice(key.group(1), known, "--config.{}")
         raise InputError(f"config key '{key.group(1)}' is unknown; {hint}")
     bare = re.match(r"--?(?!config\b)([\w.]+)(=|$)", argument)
     if bare and bare.group(1) in key_names() and bare.group(1) not in flags.FLAGS:
@@ -264,12 +255,6 @@ def _unreadable(path: str, error: BaseException | None) -> InputError:
         f"config file '{path}' cannot be read{reason}; give an existing one, a Python file with a "
         "get_config that begins with the template's, for instance --config=demo"
     )
-
-
-def packaged_configs() -> dict[str, Path]:
-    """The configs that come with the package, by name."""
-    files = sorted(Path(configs.__path__[0]).glob("[!_]*.py"))
-    return {file.stem: file for file in files}
 
 
 def _with_config_files(arguments: Sequence[str]) -> list[str]:
@@ -353,70 +338,6 @@ def _check_file(name: str) -> None:
             f"config file '{path}' cannot be read: it {why}; give an existing one, for instance "
             "--config=demo"
         )
-
-
-def help_text(module: str, program: str, text: str, short: Sequence[str] = ()) -> str:
-    """What ``--help`` prints: usage, flags, and every key in its group with its default."""
-    usage = f"usage: {program} --config=CONFIG [--config.KEY=VALUE ...] [FLAG ...]"
-    of_task = ""
-    if short:
-        usage = f"usage: {program} --data=FILE [FLAG ...] [--config=CONFIG] [--config.KEY=VALUE]"
-        own = (
-            f"  --{name}={SHORT[name].value}\n{_wrapped(SHORT[name].meaning, '      ')}"
-            for name in short
-        )
-        of_task = "\n".join(["A task of one's own:", *own])
-    own_flags = "\n".join(_flag_help(each) for each in flags.FLAGS.get_flags_for_module(module))
-    methods = "\n".join(f"  {name}\n{_wrapped(about(name), '      ')}" for name in method_names())
-    parts = [
-        usage,
-        text.strip(),
-        of_task,
-        _wrapped(
-            "CONFIG is a file in Python or YAML, the log of a run, which is repeated, or one of "
-            f"{', '.join(packaged_configs())}.",
-            "",
-        ),
-        own_flags and f"Flags:\n{own_flags}",
-        f"Methods (--config.method=NAME):\n{methods}",
-        _wrapped(
-            "Keys, with their defaults. A key is also known within its group, as in "
-            "--config.greater.topk.",
-            "",
-        ),
-        *(_group_help(group.group) for group in groups()),
-    ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _flag_help(flag: flags.Flag[Any]) -> str:
-    """A flag of the command's own."""
-    name = f"  --[no]{flag.name}" if flag.boolean else f"  --{flag.name}"
-    meaning, several, _ = flag.help.partition(";\n    repeat this option")  # absl's own words
-    if several:
-        meaning += " It may be given several times."
-    return f"{name} ({_shown(flag.default)})\n{_wrapped(meaning, '      ')}"
-
-
-def _group_help(group: str) -> str:
-    lines = [f"{group}:"]
-    for each in all_keys().values():
-        if each.group == group:
-            default = "set by behaviour" if each.by_behaviour else _shown(each.default)
-            lines += [f"  --config.{each.name} ({default})", _wrapped(each.meaning, "      ")]
-    return "\n".join(lines)
-
-
-def _wrapped(text: str, indent: str) -> str:
-    width = min(100, shutil.get_terminal_size().columns)
-    return textwrap.fill(
-        text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    )
-
-
-def _shown(default: object) -> str:
-    text = repr(default)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def _type_error(text: str) -> str:

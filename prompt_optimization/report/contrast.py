@@ -9,7 +9,7 @@ from typing import Any
 
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.naming import metric_label
-from prompt_optimization.runs.store.log import metric_of
+from prompt_optimization.runs.store.log import PLACE, metric_of
 from prompt_optimization.scoring.statistics import (
     Estimate,
     mean_value,
@@ -18,7 +18,7 @@ from prompt_optimization.scoring.statistics import (
 )
 
 # Settings that say where a run is kept and shown, not what it is.
-_PLACE = ("resume", "result_prefix", "logfile", "verbose")
+_PLACE = (*PLACE, "resume", "verbose")
 
 # What a log's environment tells that makes results differ.
 _ENVIRONMENT = ("model", "weights", "tokenizer", "dtype", "device", "git_revision")

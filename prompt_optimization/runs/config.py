@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,9 +78,19 @@ def key_named(name: str) -> Key | None:
     return found or next((each for each in all_keys().values() if name in each.names), None)
 
 
-def elsewhere(name: str) -> str | None:
-    """What to do in place of setting ``name``, which is a flag's name or one of published code."""
-    return next((group.elsewhere[name] for group in groups() if name in group.elsewhere), None)
+def advice(name: str, known: Iterable[str], spelled: str = "'{}'") -> str:
+    """How a sentence about the unknown key ``name`` ends.
+
+    Args:
+        known: keys that may have been meant.
+        spelled: how the user writes one of them.
+    """
+    # A flag's name, or one of published code.
+    for group in groups():
+        if name in group.elsewhere:
+            return group.elsewhere[name]
+    meant = nearest(name, known)
+    return f"did you mean {spelled.format(meant)}?" if meant else "--help lists the keys"
 
 
 class _DictReference(FieldReference):
@@ -133,11 +143,9 @@ def _check_names(config: ConfigDict) -> None:
         grouped = any(name == group.group for group in groups()) and isinstance(value, ConfigDict)
         for found in [f"{name}.{inner}" for inner in value] if grouped else [name]:
             if found not in key_names():
-                meant = nearest(found, key_names())
-                hint = elsewhere(found) or (
-                    f"did you mean '{meant}'?" if meant else "--help lists the keys"
+                raise InputError(
+                    f"the config has the unknown key '{found}'; {advice(found, key_names())}"
                 )
-                raise InputError(f"the config has the unknown key '{found}'; {hint}")
 
 
 def _value(config: ConfigDict, each: Key) -> Any:

@@ -14,14 +14,14 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.paths import user_path
 from prompt_optimization.runs.config import all_keys, key_named, make_config
 from prompt_optimization.runs.store.collection import read_collection
-from prompt_optimization.runs.store.log import checked_log
+from prompt_optimization.runs.store.log import PLACE, checked_log
 from prompt_optimization.runs.yaml_config import read_yaml
 
 YAML = (".yaml", ".yml")
 # What ``log_path`` adds to a prefix.
 _STAMP = re.compile(r"_\d{8}-\d{6}(-\d+)?\Z")
 # Where a log is and how it came about, which is not repeated.
-_OF_THE_RUN = ("result_prefix", "logfile", "resume")
+_OF_THE_RUN = (*PLACE, "resume")
 
 
 def is_config_file(path: str) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from prompt_optimization.errors import InputError, nearest
+from prompt_optimization.errors import InputError
 from prompt_optimization.keys import KINDS, Key
-from prompt_optimization.runs.config import all_keys, elsewhere, key_named, key_names
+from prompt_optimization.runs.config import advice, all_keys, key_named, key_names
 
 _NULL = "tag:yaml.org,2002:null"
 _PLAIN = "tag:yaml.org,2002:"
@@ -88,8 +88,7 @@ def _settings(
                 raise _refusal(path, key, f"'{name}' is a group; write its keys below it, {such}")
             yield from _settings(path, value, name)
         else:
-            meant = nearest(name, key_names())
-            hint = elsewhere(name) or (f"did you mean '{meant}'?" if meant else "--help lists them")
+            hint = advice(name, key_names())
             raise _refusal(path, key, f"the key '{name}' is unknown; {hint}")
 
 

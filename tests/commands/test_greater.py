@@ -13,6 +13,7 @@ import pytest
 
 from prompt_optimization import extras, paths
 from prompt_optimization.commands import flags, generate_data, greater, report
+from prompt_optimization.commands.help_text import SHOWN, packaged_configs
 from prompt_optimization.configs import embedded
 from prompt_optimization.errors import InputError
 from prompt_optimization.optimizers.registry import about, method_names
@@ -106,7 +107,7 @@ def test_help_tells_every_method_and_every_key() -> None:
         assert f"{name} {about(name)}" in text
     for row in all_keys().values():
         _, after = text.split(f"--config.{row.name} (")  # the default, and then the meaning
-        assert row.meaning in after[: flags.SHOWN + 2 + len(row.meaning)]
+        assert row.meaning in after[: SHOWN + 2 + len(row.meaning)]
 
 
 @pytest.mark.parametrize("name", ["report", "generate-data", "fetch-data"])
@@ -155,7 +156,7 @@ def test_a_report_without_its_packages(
 
 def test_packaged_configs_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT / "experiments")
-    known = flags.packaged_configs()
+    known = packaged_configs()
     assert {"embedded", "template", "transfer_gemma2"} <= set(known)
     assert "__init__" not in known and all(path.is_file() for path in known.values())
     path = str(known["embedded"])

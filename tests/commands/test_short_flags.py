@@ -12,6 +12,7 @@ import pytest
 from absl.testing import flagsaver
 
 from prompt_optimization.commands import compare, flags, optimize
+from prompt_optimization.commands.help_text import help_text
 from prompt_optimization.commands.short_flags import FOR_RUNS
 from prompt_optimization.errors import InputError
 from prompt_optimization.runs.config import plan
@@ -213,6 +214,6 @@ def test_the_same_command_continues_and_another_one_begins(
 
 
 def test_help_tells_them() -> None:
-    text = flags.help_text(compare.__name__, "greater compare", "", compare.SHORT)
+    text = help_text(compare.__name__, "greater compare", "", compare.SHORT)
     assert text.startswith("usage: greater compare --data=FILE ") and "--extractor=TEXT" in text
     assert "--method=" not in text.partition("Methods (")[0]
