@@ -18,8 +18,8 @@ from prompt_optimization.models.decode import Choice, decode
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.sampling import Sampling
+from prompt_optimization.optimizers.greater.edits import WIDENING
 from prompt_optimization.optimizers.greater.propose import banned_ids, propose
-from prompt_optimization.optimizers.greater.search import WIDENING
 from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.tasks.texts import read_lines
 

@@ -72,9 +72,18 @@ METHODS = [name for name in method_names() if name != "qpo" or find_spec("trl")]
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "greater with the likelihood ratio": (
         "greater",
-        {"shortlist": "likelihood_ratio", "draws": 2, "accept": "anneal"},
+        {
+            "shortlist": "likelihood_ratio",
+            "draws": 2,
+            "accept": "anneal",
+            "edits": ("token", "insert", "delete", "span"),
+            "edit_proposals": 2,
+        },
     ),
-    "greater on fresh rows": ("greater", {"rows_per_step": 2, "restart_after": 1}),
+    "greater on fresh rows": (
+        "greater",
+        {"rows_per_step": 2, "restart_after": 1, "edits": ("token", "span"), "edit_proposals": 2},
+    ),
 }
 
 

@@ -19,9 +19,9 @@ from prompt_optimization.optimizers.greater.differentiate import (
     submit_gradient,
 )
 from prompt_optimization.optimizers.greater.draws import Draws
+from prompt_optimization.optimizers.greater.edits import Edit, Editor, token_edits
 from prompt_optimization.optimizers.greater.incumbents import Incumbents
 from prompt_optimization.optimizers.greater.noise import PairedNoise
-from prompt_optimization.optimizers.greater.propose import Proposals, banned_ids, propose
 from prompt_optimization.optimizers.greater.rows import RowsInUse, first_examples, first_models
 from prompt_optimization.optimizers.greater.select import (
     accepts,
@@ -30,20 +30,17 @@ from prompt_optimization.optimizers.greater.select import (
     shortlist,
     until_period,
 )
-from prompt_optimization.optimizers.greater.settings import SIGNALS, GreaterSettings
-from prompt_optimization.optimizers.greater.spelling import Spelling
+from prompt_optimization.optimizers.greater.settings import SIGNALS, TOKEN, GreaterSettings
+from prompt_optimization.optimizers.text.compete import compete
+from prompt_optimization.optimizers.text.racing import phases
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
-
-# What topk grows by while too few proposals come out. (code)
-WIDENING = 2
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A shortlisted token, what the signal said of it if one was asked for, and the prompt that it
-    makes."""
+    """A shortlisted edit, what the signal said of it if one was asked for, and its prompt."""
 
-    token: int
+    edit: Edit
     signal: float | None
     scored: Scored
 
@@ -69,12 +66,8 @@ class GreaterSearch(Optimizer):
         super().__init__(settings, scorer, tools)
         self.models = scorer.models
         self.tokenizer = scorer.models[0].tokenizer
-        self.spelling = Spelling(scorer)
-        # Models of one tokenizer may fill up their embeddings differently.
-        self.vocabulary = min(model.info.vocabulary for model in self.models)
-        self.banned = banned_ids(
-            self.tokenizer, self.vocabulary, allow_non_ascii=settings.allow_non_ascii
-        )
+        self.editor = Editor(settings, scorer, tools.rng)
+        self.spelling = self.editor.spelling
         self.weights = LossWeights(
             settings.answer_weight,
             settings.nll_weight,
@@ -150,51 +143,42 @@ class GreaterSearch(Optimizer):
         # 1. Propose.
         with phase("propose"):
             taken = () if appended else (incumbent[position],)
-            proposals = self._propose(models, position, before, edited, taken)
+            examples = self.rows.examples
+            proposals = self.editor.tokens(models, examples, before, edited, taken)
             tokens = list(proposals.tokens)
             current = taken[0] if taken else self._placeholder(tokens, edited)
             if s.current_in_shortlist and current is not None and current not in tokens:
                 tokens.append(current)
+            edits = [] if current is None else token_edits(s.edits, tokens, edited)
+            longest = self._longest
+            edits += self.editor.others(models, examples, incumbent, position, tokens, longest)
 
         candidates: list[Candidate] = []
-        known: dict[int, float] = {}
-        if tokens and current is not None:
-            prompt = edited(current)
-
+        known: dict[Edit, float] = {}
+        if edits:
             # 2. Reason. The incumbent's reasoning is known from the step that chose it.
             # 3. Differentiate.
-            signal = self._signal(models, prompt, position, tokens, appended)
+            prompt = incumbent if current is None else edited(current)
+            signal = self._signal(models, edits, prompt, position, appended)
             if signal is not None:
-                known = dict(zip(tokens, signal.tolist(), strict=True))
+                known = dict(zip(edits, signal.tolist(), strict=False))
 
             # 4. Select.
             with phase("select"):
-                best = self._shortlist(signal, tokens)
-                if s.period_rule == "published":
-                    at = until_period(
-                        [self.spelling.ends_sentence(t) for t in best],
-                        position,
-                        self.initial_length,
-                    )
-                    best = best if at is None else best[: at + 1]
-                scores = self.scorer.score(
-                    self.spelling.texts([edited(token) for token in best]),
-                    self._hardest_first(),
-                    ceiling=self._ceiling(),
-                    chunk=s.sample_chunk,
-                )
+                best = self._shortlist(signal, edits)
                 candidates = [
-                    Candidate(token, known.get(token), scored)
-                    for token, scored in zip(best, scores, strict=True)
+                    Candidate(edit, known.get(edit), scored)
+                    for edit, scored in self._tried(best, position)
                 ]
 
         chosen, accepted = self._decide(candidates, position)
         # After a rejected appended token nothing is left to the right: start over at the front.
-        self.position = 0 if appended and not accepted else position + 1
+        added = candidates[chosen].edit.added if accepted and chosen is not None else 1
+        self.position = 0 if appended and not accepted else position + added
         found = [c.scored for c in candidates if not c.scored.capped]
         events = self._follow_goals(found, accepted) + self._restart(accepted)
         return Step(
-            tried=tuple(Tried(self.spelling.text_of(c.token), c.scored) for c in candidates),
+            tried=tuple(Tried(self._label(c.edit), c.scored) for c in candidates),
             incumbent=self.incumbent,
             accepted=accepted,
             events=events,
@@ -203,7 +187,7 @@ class GreaterSearch(Optimizer):
                 "appended": appended,
                 "samples": active,
                 "topk": proposals.topk,
-                "proposals": [self._named(token, known.get(token)) for token in tokens],
+                "proposals": [self._named(edit, known.get(edit)) for edit in edits],
                 "capped": {
                     "candidates": sum(c.scored.capped for c in candidates),
                     "rows": sum(active - c.scored.rows for c in candidates),
@@ -269,6 +253,11 @@ class GreaterSearch(Optimizer):
     def _rows(self) -> list[Row]:
         return self.rows.all
 
+    @property
+    def _longest(self) -> int:
+        """Tokens that a prompt may have."""
+        return max(self.tools.max_prompt_tokens, self.initial_length)
+
     def _position(self, ids: Ids) -> tuple[int, bool]:
         """The position to edit, past the words that have to stay. After the last token one is
         appended, unless the sentence has ended or the prompt is as long as it may be."""
@@ -278,46 +267,9 @@ class GreaterSearch(Optimizer):
                 return place, False
         if self.spelling.ends_sentence(ids[-1]):
             return next(iter(free), 0), False
-        if len(ids) >= max(self.tools.max_prompt_tokens, self.initial_length):
+        if len(ids) >= self._longest:
             return next(iter(free), 0), False
         return len(ids), True
-
-    def _propose(
-        self,
-        models: Sequence[Model],
-        position: int,
-        before: Ids,
-        edited: Callable[[int], Ids],
-        taken: Ids,
-    ) -> Proposals:
-        s = self.settings
-        banned = self.banned
-        if position:  # No word twice in a row.
-            banned = banned.clone()
-            banned[before[-1]] = True
-        return propose(
-            [model.log_probs(before, self.rows.examples)[:, : self.vocabulary] for model in models],
-            banned,
-            self.tools.rng,
-            topk=s.topk,
-            topq=s.topq,
-            group_size=s.group_size,
-            minimum=s.min_proposals,
-            widening=WIDENING,
-            keep=lambda tokens: self._keep(tokens, edited, taken),
-        )
-
-    def _keep(self, tokens: Sequence[int], edited: Callable[[int], Ids], taken: Ids) -> list[int]:
-        """The tokens whose prompt is a text that means exactly these ids, with the words that have
-        to stay.
-
-        The current token passes only where it may be shortlisted: its score is known, so trying it
-        again would waste a place.
-        """
-        if not self.settings.current_in_shortlist:
-            tokens = [token for token in tokens if token not in taken]
-        able = self.spelling.can_stand([edited(token) for token in tokens])
-        return [token for token, stands in zip(tokens, able, strict=True) if stands]
 
     def _placeholder(self, tokens: Sequence[int], edited: Callable[[int], Ids]) -> int | None:
         """What stands in an appended slot while the gradient is taken: the published code's
@@ -331,17 +283,18 @@ class GreaterSearch(Optimizer):
     def _signal(
         self,
         models: Sequence[Model],
+        edits: Sequence[Edit],
         prompt: Ids,
         position: int,
-        tokens: Sequence[int],
         appended: bool,
     ) -> torch.Tensor | None:
-        """What predicts the effect of each of ``tokens`` in place of that of ``prompt``: [tokens],
+        """What predicts the effect of the first of ``edits``: of all by the likelihood ratio, by
+        the gradient of those that put a token in the place of that of ``prompt``: [edits],
         negative for a better prompt. None where none is asked for."""
-        if self.settings.shortlist == "likelihood_ratio":
-            edits = [(*prompt[:position], token, *prompt[position + 1 :]) for token in tokens]
-            return self._likelihood_ratio(models, edits)
-        return self._gradient(models, prompt, position, tokens, appended)
+        if self._rule == "likelihood_ratio":
+            return self._likelihood_ratio(models, [edit.ids for edit in edits])
+        tokens = [edit.words[0] for edit in edits if edit.kind == TOKEN]
+        return self._gradient(models, prompt, position, tokens, appended) if tokens else None
 
     def _likelihood_ratio(self, models: Sequence[Model], edits: Sequence[Ids]) -> torch.Tensor:
         """The first-order change of the loss by each of ``edits`` through the incumbent's
@@ -385,10 +338,39 @@ class GreaterSearch(Optimizer):
             ]
             return torch.stack([future.result() for future in submitted]).sum(0)
 
-    def _shortlist(self, signal: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
-        """The tokens to try."""
+    @property
+    def _rule(self) -> str:
+        """Of the shortlist."""
+        return self.settings.shortlist
+
+    def _shortlist(self, signal: torch.Tensor | None, edits: Sequence[Edit]) -> list[Edit]:
+        """The edits to try: the best ones by the rule, and those that it cannot rank."""
+        every = self._rule == "likelihood_ratio"
+        ranked = [edit for edit in edits if every or edit.kind == TOKEN]
+        size, rng = self.settings.shortlist_size, self.tools.rng
+        best = shortlist(self._rule, signal, ranked, size, rng) if ranked else []
+        return best + list(edits[len(ranked) :])
+
+    def _tried(self, best: Sequence[Edit], position: int) -> list[tuple[Edit, Scored]]:
+        """What ``best`` are worth. Where the rule could not rank all of them, a race does."""
         s = self.settings
-        return shortlist(s.shortlist, signal, tokens, s.shortlist_size, self.tools.rng)
+        if s.period_rule == "published":
+            ends = [self.spelling.ends_sentence(edit.words[0]) for edit in best]
+            at = until_period(ends, position, self.initial_length)
+            best = best if at is None else best[: at + 1]
+        texts = self.spelling.texts([edit.ids for edit in best])
+        if self._rule != "likelihood_ratio" and any(edit.kind != TOKEN for edit in best):
+            rows = self._rows()
+            self.tools.rng.shuffle(rows)
+            of = dict(zip(texts, best, strict=True))
+            scores = compete(
+                self.scorer, [self.incumbent.text, *texts], rows, phases, keep=s.shortlist_size
+            )
+            return [(of[each.text], each) for each in scores if each.text in of]
+        scores = self.scorer.score(
+            texts, self._hardest_first(), ceiling=self._ceiling(), chunk=s.sample_chunk
+        )
+        return list(zip(best, scores, strict=True))
 
     def _reasonings(self, prompt: Ids, appended: bool) -> list[Ids]:
         """The reasonings to differentiate through, one a row in use."""
@@ -435,7 +417,7 @@ class GreaterSearch(Optimizer):
         chosen = finished[choose([candidates[i].scored.order for i in finished], s.ties)]
         if s.period_rule == "published":
             at = until_period(
-                [self.spelling.ends_sentence(c.token) for c in candidates],
+                [self.spelling.ends_sentence(c.edit.words[0]) for c in candidates],
                 position,
                 self.initial_length,
             )
@@ -483,8 +465,13 @@ class GreaterSearch(Optimizer):
             return ("started over",)
         return ()
 
-    def _named(self, token: int, signal: float | None) -> dict[str, Any]:
-        named = {"token": token, "text": self.spelling.text_of(token)}
+    def _label(self, edit: Edit) -> str:
+        text = self.tokenizer.decode(list(edit.words))
+        return text if edit.kind == TOKEN else f"{edit.kind}:{text}"
+
+    def _named(self, edit: Edit, signal: float | None) -> dict[str, Any]:
+        kind = {"token": edit.words[0]} if edit.kind == TOKEN else {"edit": edit.kind}
+        named = kind | {"text": self.tokenizer.decode(list(edit.words))}
         if signal is None:
             return named
         rule = self.settings.shortlist
@@ -497,7 +484,7 @@ class GreaterSearch(Optimizer):
         scored = candidate.scored
         outcomes = () if scored.capped else scored.outcomes
         return {
-            **self._named(candidate.token, candidate.signal),
+            **self._named(candidate.edit, candidate.signal),
             **scored.record(),
             "ids": list(self.scorer.ids(scored.text)),
             "found_at_step": self.steps,

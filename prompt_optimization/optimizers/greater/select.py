@@ -5,31 +5,34 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 
 from prompt_optimization.optimizers.greater.settings import SIGNALS
 
+T = TypeVar("T")
+
 
 def shortlist(
-    rule: str, signal: torch.Tensor | None, tokens: Sequence[int], size: int, rng: random.Random
-) -> list[int]:
-    """The ``size`` tokens to try.
+    rule: str, signal: torch.Tensor | None, edits: Sequence[T], size: int, rng: random.Random
+) -> list[T]:
+    """The ``size`` edits to try.
 
     Args:
         rule: ``gradient`` and ``likelihood_ratio``: those with the lowest signal, lowest first;
             ``random``: any; ``proposal``: the first. The last two are what the others are to be
             compared with.
-        signal: [tokens], what the rule is named after; only the first two ask for it.
-        tokens: likeliest first.
+        signal: [edits], what the rule is named after; only the first two ask for it.
+        edits: likeliest first.
     """
     if rule == "random":
-        return rng.sample(list(tokens), min(size, len(tokens)))
+        return rng.sample(list(edits), min(size, len(edits)))
     if rule == "proposal":
-        return list(tokens[:size])
+        return list(edits[:size])
     assert rule in SIGNALS and signal is not None, rule
     order = torch.argsort(signal, stable=True)[:size].tolist()
-    return [tokens[i] for i in order]
+    return [edits[i] for i in order]
 
 
 def hardest_first(wrong: Sequence[bool], losses: Sequence[float]) -> list[int]:

@@ -10,11 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.keys import Settings, key
 
 # Rules of a shortlist that ask what the tokens would do; a log calls the answer the same.
 SIGNALS = ("gradient", "likelihood_ratio")
+
+# The edit of the paper: another token.
+TOKEN = "token"
+
+# All kinds of edits.
+EDITS = (TOKEN, "insert", "delete", "span")
 
 
 def _by(sound: object, published: object) -> dict[str, object]:
@@ -95,6 +101,16 @@ class GreaterSettings(Settings, group="greater"):
         "bounds the change of a drawn reasoning's log-likelihood under shortlist=likelihood_ratio, "
         "in nats",
         above=0.0,
+    )
+    edits: tuple[str, ...] = key(
+        (TOKEN,),
+        "what is changed at a position: token puts another one there, insert one more before it, "
+        "delete takes it out, span puts two to four tokens that the model writes in the place of "
+        "as many. shortlist=likelihood_ratio ranks all of them; otherwise those other than token "
+        "are raced with the shortlisted tokens on a growing part of the rows",
+    )
+    edit_proposals: int = key(
+        4, "insertions, and spans, that are proposed at a position", low=1, high=1000
     )
     shortlist_size: int = key(
         3, "tokens tried in a step", flat="shortlist_size", low=1, high=10_000, source="paper"
@@ -260,6 +276,13 @@ class GreaterSettings(Settings, group="greater"):
                 key=("topk", "shortlist_size"),
             )
 
+        check_edits(self.edits, "greater.edits")
+        if set(self.edits) != {TOKEN} and self.period_rule == "published":
+            raise InputError(
+                f"edits={','.join(self.edits)} and period_rule=published do not go together, "
+                "because that rule looks at single tokens; leave one of them out",
+                key=("greater.edits", "period_rule"),
+            )
         growing = [
             name for name in ("progressive_goals", "progressive_models") if getattr(self, name)
         ]
@@ -299,6 +322,19 @@ class GreaterSettings(Settings, group="greater"):
         """Keys of other groups that a resumed run may not change under these settings."""
         # Annealing looks ahead to the last step.
         return frozenset({"n_steps"}) if self.accept == "anneal" else frozenset()
+
+
+def check_edits(kinds: Sequence[str], key: str) -> None:
+    """Refuse kinds of edits that there are not.
+
+    Raises:
+        InputError: one is unknown, or there is none.
+    """
+    if not kinds:
+        raise InputError(f"no edit is named; name one or more of {', '.join(EDITS)}", key=key)
+    for kind in kinds:
+        if kind not in EDITS:
+            raise InputError(f"there is no edit '{kind}'; {did_you_mean(kind, EDITS)}", key=key)
 
 
 SETTINGS = GreaterSettings

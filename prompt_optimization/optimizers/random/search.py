@@ -8,8 +8,8 @@ import torch
 
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
+from prompt_optimization.optimizers.greater.edits import Edit
 from prompt_optimization.optimizers.greater.search import GreaterSearch
-from prompt_optimization.optimizers.greater.select import shortlist
 
 
 class RandomSearch(GreaterSearch):
@@ -20,15 +20,16 @@ class RandomSearch(GreaterSearch):
     def _signal(
         self,
         models: Sequence[Model],
+        edits: Sequence[Edit],
         prompt: Ids,
         position: int,
-        tokens: Sequence[int],
         appended: bool,
     ) -> torch.Tensor | None:
         return None
 
-    def _shortlist(self, signal: torch.Tensor | None, tokens: Sequence[int]) -> list[int]:
-        return shortlist("random", signal, tokens, self.settings.shortlist_size, self.tools.rng)
+    @property
+    def _rule(self) -> str:
+        return "random"
 
 
 OPTIMIZER = RandomSearch

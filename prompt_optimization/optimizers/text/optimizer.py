@@ -15,6 +15,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.writers import Reply, Request
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
+from prompt_optimization.optimizers.text.compete import compete, weighted_costs
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.parse import (
     UNREADABLE,
@@ -23,7 +24,7 @@ from prompt_optimization.optimizers.text.parse import (
     read_prompt,
     without_thinking,
 )
-from prompt_optimization.optimizers.text.racing import Kind, Race
+from prompt_optimization.optimizers.text.racing import Kind
 from prompt_optimization.optimizers.text.settings import TextSettings
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
 from prompt_optimization.scoring.writing import CountedWriter
@@ -296,15 +297,8 @@ class TextOptimizer(Optimizer):
         rows = self.scorer.rows()
         self.tools.rng.shuffle(rows)
 
-        def pull(prompts: Sequence[int], first: int, last: int) -> list[list[float]]:
-            some: list[Row] = rows[first:last]
-            running = [racers[i] for i in prompts]
-            self.scorer.score(running, some)  # Side by side; what follows is known then.
-            return [self.costs(text, some) for text in running]
-
         with self.scorer.activity.phase("race"):
-            chosen = kind(Race(len(racers), len(rows), pull, 0, keep=keep, budget=budget))
-            scores = self.scorer.score([racers[i] for i in chosen])
+            scores = compete(self.scorer, racers, rows, kind, keep=keep, budget=budget)
         self._scored(scores)
         self.known.update(dict.fromkeys(racers))
         return scores
@@ -324,11 +318,8 @@ class TextOptimizer(Optimizer):
         return 1 - sum(self.costs(scored.text, rows)) / sum(self.scorer.weights(rows))
 
     def costs(self, text: str, rows: Sequence[Row]) -> list[float]:
-        """As ``Scorer.costs``, each times the row's weight, so that their sums rank prompts as
-        objectives do."""
-        weights = self.scorer.weights(rows)
-        costs = self.scorer.costs(text, rows)
-        return [weight * cost for weight, cost in zip(weights, costs, strict=True)]
+        """As ``weighted_costs``."""
+        return weighted_costs(self.scorer, text, rows)
 
     def made(
         self,
