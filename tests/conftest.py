@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ from prompt_optimization.tasks.templates import END, PRESETS, resolved, with_sol
 
 # Tiny matrices gain nothing from a second thread and lose much to its waiting.
 torch.set_num_threads(1)
+# Where models and tensors of the tests lie that work on any device: see benchmarks/gpu.py.
+DEVICE = torch.device(os.environ.get("GREATER_TEST_DEVICE", "cpu"))
+if DEVICE.type != "cpu":
+    torch.set_default_device(DEVICE)
 # How long an example takes depends on what else the machine does.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -199,7 +204,7 @@ def tiny_model(family: str, vocabulary: int, eos: int, dtype: torch.dtype, seed:
         model = Gemma2ForCausalLM(
             Gemma2Config(**common, head_dim=8, query_pre_attn_scalar=8, sliding_window=24)
         )
-    return model.to(dtype)
+    return model.to(DEVICE, dtype)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from prompt_optimization.models.layout import Ids
 
 def logits(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
     """[len(ids), vocabulary], from ids alone."""
+    inputs = torch.tensor([list(ids)], device=model.device)
     with torch.no_grad():
-        return model.model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0]
+        return model.model(input_ids=inputs, use_cache=False).logits[0]
 
 
 def reason(

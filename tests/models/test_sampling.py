@@ -28,8 +28,8 @@ from prompt_optimization.models.sampling import (
 )
 from prompt_optimization.optimizers.greater.differentiate import LossWeights, token_gradients
 from tests import plain
+from tests.conftest import DEVICE
 
-CPU = torch.device("cpu")
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 PROMPTS = (" careful thought, count each one.", " careful steps, count each one.", " think.")
 
@@ -68,12 +68,12 @@ def some_logits(
 ) -> torch.Tensor:
     """Normal logits, rounded to multiples of ``grid`` unless it is 0, some of them -inf."""
     generator = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(*shape, generator=generator)
+    logits = scale * torch.randn(*shape, generator=generator, device="cpu")
     if grid:
         logits = (logits / grid).round() * grid
-    out = torch.rand(*shape, generator=generator) < ruled_out
+    out = torch.rand(*shape, generator=generator, device="cpu") < ruled_out
     out[:, seed % shape[1]] = False
-    return logits.masked_fill(out, -torch.inf)
+    return logits.masked_fill(out, -torch.inf).to(DEVICE)
 
 
 def plain_sample(
@@ -83,7 +83,7 @@ def plain_sample(
     sampling = decoding.sampling
     assert sampling is not None
     question = samples.examples[sample].question
-    choose = sampling.choice([question], CPU)
+    choose = sampling.choice([question], DEVICE)
     ids = [*samples.before[sample], *prompt, *samples.after[sample]]
     start = len(ids)
     for step in range(decoding.max_new_tokens):
@@ -145,7 +145,7 @@ def test_a_draw_is_the_largest_of_all_noisy_scores(
     logits = some_logits(seed, (rows, width), scale, grid, ruled_out).to(dtype)
     sampling = Sampling(temperature, top_k, top_p, seed)
     questions = [f"question {row // 2}" for row in range(rows)]
-    choose = sampling.choice(questions, CPU)
+    choose = sampling.choice(questions, DEVICE)
     origin = torch.arange(rows)
     drawn = choose(logits, origin, step)
     expected = [
@@ -165,7 +165,7 @@ def test_a_draw_is_the_largest_of_all_noisy_scores(
 def test_tokens_that_are_not_among_the_likeliest(sampling: Sampling) -> None:
     logits = some_logits(0, (40, 5000), scale=2, grid=0, ruled_out=0)
     questions = [f"question {row}" for row in range(40)]
-    drawn = sampling.choice(questions, CPU)(logits, torch.arange(40), 3)
+    drawn = sampling.choice(questions, DEVICE)(logits, torch.arange(40), 3)
     expected = [
         plain_draw(sampling, row, question, 3)[0]
         for row, question in zip(logits, questions, strict=True)
@@ -177,7 +177,7 @@ def test_tokens_that_are_not_among_the_likeliest(sampling: Sampling) -> None:
 
 @pytest.mark.parametrize("sampling", [Sampling(1.0, top_k=3), Sampling(1.0, top_p=0.0025)])
 def test_of_equally_likely_tokens_the_lowest_ids_are_left(sampling: Sampling) -> None:
-    choose = sampling.choice(["why?"], CPU)
+    choose = sampling.choice(["why?"], DEVICE)
     logits = torch.zeros(1, 1000)
     logits[0, 3] = -1
     found = {int(choose(logits, torch.tensor([0]), step)) for step in range(60)}
@@ -185,7 +185,7 @@ def test_of_equally_likely_tokens_the_lowest_ids_are_left(sampling: Sampling) ->
 
 
 def test_a_token_after_enough_probability_is_left_out() -> None:
-    choose = Sampling(1.0, top_p=0.5).choice(["why?"], CPU)
+    choose = Sampling(1.0, top_p=0.5).choice(["why?"], DEVICE)
     found = {int(choose(torch.zeros(1, 4), torch.tensor([0]), step)) for step in range(60)}
     assert found == {0, 1}
 
@@ -194,7 +194,7 @@ def test_every_token_of_a_flat_distribution_can_win() -> None:
     questions = [f"question {row}" for row in range(3000)]
     logits = torch.zeros(3000, LIKELIEST + 17)
     logits[:, LIKELIEST:] = -0.01
-    drawn = Sampling(1.0).choice(questions, CPU)(logits, torch.arange(3000), 0)
+    drawn = Sampling(1.0).choice(questions, DEVICE)(logits, torch.arange(3000), 0)
     assert drawn.unique().tolist() == list(range(LIKELIEST + 17))
 
 
@@ -202,7 +202,7 @@ def test_every_token_of_a_flat_distribution_can_win() -> None:
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 @pytest.mark.parametrize("width", [20, 1000])
 def test_logits_that_are_not_finite(sampling: Sampling, wrong: float, width: int) -> None:
-    choose = sampling.choice(["a", "b", "c"], CPU)
+    choose = sampling.choice(["a", "b", "c"], DEVICE)
     logits = torch.zeros(2, width)
     logits[1, width - 1] = wrong
     with pytest.raises(NotFiniteError) as caught:
@@ -215,9 +215,13 @@ def test_logits_that_are_not_finite(sampling: Sampling, wrong: float, width: int
 
 def test_hashes_are_the_same_on_every_device() -> None:
     generator = torch.Generator().manual_seed(0)
-    starts = torch.randint(-(2**63), 2**63 - 1, (5,), generator=generator)
-    counters = torch.randint(-(2**63), 2**63 - 1, (16, 3000), generator=generator)
-    assert _largest(starts, counters).equal(_largest_on_cpu(starts, counters))
+    starts = torch.randint(-(2**63), 2**63 - 1, (5,), generator=generator, device="cpu")
+    counters = torch.randint(-(2**63), 2**63 - 1, (16, 3000), generator=generator, device="cpu")
+    assert (
+        _largest(starts.to(DEVICE), counters.to(DEVICE))
+        .cpu()
+        .equal(_largest_on_cpu(starts, counters))
+    )
 
 
 @pytest.mark.parametrize("hashed", [0, 2**64 - 1])
@@ -240,7 +244,7 @@ def test_only_what_is_likely_enough(
     seed: int, temperature: float, top_k: int, top_p: float
 ) -> None:
     logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(seed))
-    choose = Sampling(temperature, top_k, top_p, seed).choice(["why?"], CPU)
+    choose = Sampling(temperature, top_k, top_p, seed).choice(["why?"], DEVICE)
     found = {int(choose(logits, torch.tensor([0]), step)) for step in range(40)}
     order = logits[0].argsort(descending=True).tolist()
     shares = (logits[0] / temperature).softmax(0)
@@ -256,7 +260,7 @@ def test_only_what_is_likely_enough(
 
 def test_draws_follow_the_distribution() -> None:
     logits = torch.tensor([[1.0, 0.0, 2.0, -1.0]])
-    choose = Sampling(0.7, seed=1).choice(["why?"], CPU)
+    choose = Sampling(0.7, seed=1).choice(["why?"], DEVICE)
     found = torch.tensor([int(choose(logits, torch.tensor([0]), step)) for step in range(20_000)])
     expected = (logits[0] / 0.7).softmax(0)
     # Four standard deviations of a share of 20,000 draws, and of 5,000.

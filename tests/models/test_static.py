@@ -31,10 +31,10 @@ from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.models.static import StaticBuffers, bucket
+from tests.conftest import DEVICE
 from tests.devices import lay_on_both
 from tests.models.test_engine import PROMPTS, check_against_plain, prompts_of, stop_at
 
-CPU = torch.device("cpu")
 TINY: dict[str, Any] = {
     "vocab_size": 420,
     "hidden_size": 32,
@@ -134,7 +134,7 @@ def test_any_pools_one_after_the_other(make_model: Any, data: st.DataObject) -> 
             ids, valid = pad_left(rows, model.filler, model.device)
             kv = KVRows.empty(len(rows), model.device)
             logits, _ = model.read(kv, ids, valid=valid)
-            choice = sampling.choice([str(ids) for ids in rows], CPU) if sampling else None
+            choice = sampling.choice([str(ids) for ids in rows], DEVICE) if sampling else None
             model.counts.clear()
             written, kv = decode(model, kv, logits, limit, 1, choice)
             after, _ = model.read(kv, torch.full((len(rows), 1), 9))
