@@ -299,6 +299,11 @@ class Settings:
         return False
 
     @property
+    def margins(self) -> bool:
+        """Whether the method needs the outcomes' margins."""
+        return False
+
+    @property
     def warnings(self) -> list[str]:
         """What the user should know of values that have no effect."""
         return []

@@ -83,6 +83,11 @@ class EncodedExamples:
     def __len__(self) -> int:
         return len(self.examples)
 
+    @cached_property
+    def first_tokens(self) -> list[int]:
+        """What the answers begin with, each once."""
+        return sorted({target.answer[0] for target in self.targets if target.answer})
+
     @property
     def has_targets(self) -> bool:
         """Whether there is an answer to force after the reasoning."""

@@ -21,7 +21,7 @@ from prompt_optimization.models.language_model import (
     at_least_float32,
     pad_right,
 )
-from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.layout import Ids, Target
 from prompt_optimization.models.memory import RowBudget, most_rows, row_bytes, rows_that_fit
 from prompt_optimization.models.thinking import decoded
 from prompt_optimization.tasks.answers import strict_match
@@ -41,6 +41,7 @@ class Decoding:
         answer_loss: in place of the mean cross-entropy.
         must_end: an answer whose tokens are all the model's first choice is a mistake where its
             first choice after them states another answer, as ``0`` does after ``2``.
+        margin: measure the outcomes' margins.
     """
 
     max_new_tokens: int
@@ -49,6 +50,7 @@ class Decoding:
     sampling: Sampling | None = None
     answer_loss: AnswerLoss | None = None
     must_end: bool = False
+    margin: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Outcome:
         nll: mean negative log-likelihood of the prompt's tokens after this question, in nats.
         answer: what the model wrote after the extractor, or all of its reasoning without one; None
             when it was not asked.
+        margin: of the probabilities that the answers of all examples have among each other, by
+            their first tokens: that of the right answer less the greatest of the others, from -1 to
+            1; 0 when it was not asked for.
     """
 
     reasoning: Ids
@@ -71,6 +76,7 @@ class Outcome:
     mistake: bool
     nll: float
     answer: str | None = None
+    margin: float = 0.0
 
 
 class Engine:
@@ -221,6 +227,7 @@ class Engine:
         ]
         end = kv.columns
         answers: list[str | None] = [None] * len(pool)
+        margins = [0.0] * len(pool)
         if not examples.has_targets:
             loss, mistake = [0.0] * len(pool), [False] * len(pool)
             spoken = self._texts(examples, reasonings)
@@ -228,7 +235,7 @@ class Engine:
             cut = [examples.ending(s, own) for own, (_, s) in zip(reasonings, pool, strict=True)]
             answers = ["" if own else text for own, text in zip(cut, spoken, strict=True)]
         elif any(target.answer for target in targets):
-            loss, mistake = self.score(examples, pool, kv, unread, decoding)
+            loss, mistake, margins = self.score(examples, pool, kv, unread, decoding)
         else:
             loss, mistake = [0.0] * len(pool), [True] * len(pool)
         if examples.has_targets and decoding.answer_tokens:
@@ -240,7 +247,7 @@ class Engine:
         return [
             Outcome(reasoning, *rest_of)
             for reasoning, *rest_of in zip(
-                reasonings, loss, mistake, prompt_nll, answers, strict=True
+                reasonings, loss, mistake, prompt_nll, answers, margins, strict=True
             )
         ]
 
@@ -252,8 +259,8 @@ class Engine:
         kv: KVRows,
         unread: Sequence[Ids],
         decoding: Decoding,
-    ) -> tuple[list[float], list[bool]]:
-        """Teacher-forced loss and mistake of the answers after reasoning and extractor.
+    ) -> tuple[list[float], list[bool], list[float]]:
+        """Teacher-forced loss, mistake and margin of the answers after reasoning and extractor.
 
         Args:
             pool: (prompt, example) pairs, one a row of ``kv``.
@@ -297,6 +304,9 @@ class Engine:
         logits = at_least_float32(logits[:scored]) / decoding.temperature
         function = decoding.answer_loss
         losses = torch.nn.functional.cross_entropy(logits, answers, reduction="none").tolist()
+        margins = [0.0] * len(pool)
+        if decoding.margin:
+            margins = self._margins(examples, targets, logits)
         # A few numbers a row, added up in their order: a GPU would add them in any.
         start, loss, mistake = 0, [], []
         for target in targets:
@@ -311,7 +321,29 @@ class Engine:
             start = stop
         for row, following in enumerate(chosen[scored:].tolist()):
             mistake[row] = mistake[row] or not self._ends(examples, pool[row][1], following)
-        return loss, mistake
+        return loss, mistake, margins
+
+    def _margins(
+        self, examples: CachedExamples, targets: Sequence[Target], logits: torch.Tensor
+    ) -> list[float]:
+        """The margin of each of ``targets``.
+
+        Args:
+            logits: [tokens of all targets' answers, vocabulary].
+        """
+        labels = examples.first_tokens
+        place = {token: i for i, token in enumerate(labels)}
+        shares = logits[:, labels].softmax(-1).tolist()
+        start, found = 0, []
+        for target in targets:
+            margin = 0.0
+            if target.answer:
+                own = place[target.answer[0]]
+                others = [share for i, share in enumerate(shares[start]) if i != own]
+                margin = shares[start][own] - max(others, default=0.0)
+            found.append(margin)
+            start += len(target.answer)
+        return found
 
     def _ends(self, examples: CachedExamples, example: int, following: int) -> bool:
         """Whether the answer of ``example`` is still stated when ``following`` comes after it."""

@@ -143,7 +143,7 @@ def _read_together(
     if answers:
         pool = [(number, stems[number].example) for number in of_stem]
         ending = [examples.ending(stems[number].example, own) for number, own in rows]
-        loss, mistake = engine.score(examples, pool, model.packed(kv), ending, decoding)
+        loss, mistake, _ = engine.score(examples, pool, model.packed(kv), ending, decoding)
     made = map(Reread, map(tuple, log_probs), loss, mistake)
     return [[next(made) for _ in stem.reasonings] for stem in stems]
 

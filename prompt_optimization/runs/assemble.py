@@ -283,7 +283,11 @@ def make_session(
     written = method.reads_answers or settings.scoring.objective == "answers"
     scorer = Scorer(
         models,
-        decoding if written else replace(decoding, answer_tokens=0),
+        replace(
+            decoding,
+            answer_tokens=decoding.answer_tokens if written else 0,
+            margin=settings.method.margins,
+        ),
         objective=settings.scoring.objective,
         nll_weight=settings.scoring.nll_weight,
         written=written,

@@ -54,6 +54,7 @@ OWN: dict[str, dict[str, Any]] = {
     "opro": {"proposals": 2},
     "pe2": {"beam": 2, "expand": 1},
     "qpo": {"prompts": ("steps", "count each one."), "draws": 2, "batch": 2, "rank": 2},
+    "rlprompt": {"prompts_per_step": 3, "length": 3, "hidden": 16, "control": "policy"},
     "robust": {
         "source": "0",
         "target": "1",

@@ -75,6 +75,8 @@ def session(
         try:
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, 1)
+            # torch makes its pool anew after a fork; threads that load weights must not race.
+            torch.set_num_threads(1)
             prepare()
             work(flags)
             code = 0

@@ -134,10 +134,12 @@ class _Writer:
         losses = [outcome.loss for outcome in self.outcomes]
         nlls = [outcome.nll for outcome in self.outcomes]
         mistakes = [outcome.mistake for outcome in self.outcomes]
+        margins = [outcome.margin for outcome in self.outcomes]
         return {
             "loss": torch.tensor(losses, dtype=torch.float64),
             "nll": torch.tensor(nlls, dtype=torch.float64),
             "mistake": torch.tensor(mistakes, dtype=torch.bool),
+            "margin": torch.tensor(margins, dtype=torch.float64),
             "length": torch.tensor(lengths, dtype=torch.int64),
             "reasoning": torch.tensor(tokens, dtype=torch.int32),
             **{f"state.{i}": tensor for i, tensor in enumerate(self._tensors)},
@@ -162,15 +164,18 @@ class _Reader:
         tokens: list[int] = tensors["reasoning"].tolist()
         ends = tensors["length"].cumsum(0).tolist()
         require(sum(tensors["length"].tolist()) == len(tokens))
+        # Came with rewards.
+        margins = tensors.get("margin", torch.zeros_like(tensors["loss"]))
         self._outcomes = [
-            Outcome(tuple(tokens[start:end]), loss, mistake, nll, answer)
-            for start, end, loss, mistake, nll, answer in zip(
+            Outcome(tuple(tokens[start:end]), loss, mistake, nll, answer, margin)
+            for start, end, loss, mistake, nll, answer, margin in zip(
                 [0, *ends[:-1]],
                 ends,
                 tensors["loss"].tolist(),
                 tensors["mistake"].tolist(),
                 tensors["nll"].tolist(),
                 answers,
+                margins.tolist(),
                 strict=True,
             )
         ]

@@ -1,0 +1,1 @@
+"""RLPrompt: a small network on a frozen language model learns by reinforcement to write prompts."""
