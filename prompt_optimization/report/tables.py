@@ -19,6 +19,7 @@ from prompt_optimization.report.differences import differences
 from prompt_optimization.report.measured import Measurement, Results
 from prompt_optimization.report.names import method_name, order
 from prompt_optimization.report.reading import alike
+from prompt_optimization.runs.shift import shifts
 from prompt_optimization.runs.store.log import method_of, metric_of, run_id
 from prompt_optimization.scoring.statistics import Estimate, is_graded, mean_of, mean_value
 from prompt_optimization.tasks.hub import stem_of
@@ -53,6 +54,7 @@ def all_tables(results: Results) -> list[Table]:
         per_task(found),
         *([per_group(found)] if any(m.groups for m in found) else []),
         *([contenders(results)] if any(map(_measures, results.runs.values())) else []),
+        *([source_and_target(results)] if any(map(shifts, results.runs.values())) else []),
         table_3(found),
         ablations(results),
         significance(found),
@@ -158,6 +160,25 @@ def contenders(results: Results) -> Table:
         "What a method measures on test beside the prompt that was elected; a run each.",
         lines,
         "contender",
+    )
+
+
+def source_and_target(results: Results) -> Table:
+    """What prompts lose on a source's rows and gain on a target's, as paired differences."""
+    lines: list[Line] = []
+    for log in results.runs.values():
+        shared = {"run": stem_of(log["params"]["train_data"]), "method": method_of(log)}
+        shared["seed"] = str(log["environment"]["seed"])
+        for each in shifts(log):
+            line = {**shared, "prompt": each.prompt, "against": each.against}
+            for part, estimate in (("source loss", each.loss), ("target gain", each.gain)):
+                lines.append({**line, "part": part, **_numbers(estimate)})
+    return _table(
+        "Source loss and target gain",
+        "Paired differences on test, in points, with 95 % intervals: what a prompt lost on the "
+        "source's rows and gained on the target's beside another one; a run each.",
+        lines,
+        "part",
     )
 
 

@@ -7,6 +7,7 @@ import io
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.table import Table as Grid
 
 from prompt_optimization.optimizers.stoppers import Progress as SearchProgress
 from prompt_optimization.runs.observers import Begin, End, Evaluated, Observer, StepDone
+from prompt_optimization.runs.shift import Shift, shifts
 from prompt_optimization.runs.store.log import metric_of
 from prompt_optimization.tasks.metrics.metric import called
 from prompt_optimization.tasks.templates import END, short_name
@@ -147,6 +149,8 @@ class Display(Observer):
             if "contenders" in evaluation["test"]:
                 self._print(_contenders(evaluation["test"]))
                 self._print(_leads(evaluation["test"]))
+            if lines := shifts(data):
+                self._print(_shifts(lines))
         self._print(_cost(data["ledger"]["search"]))
         if event.log is not None:
             self._print(f"log: {escape(str(event.log.resolve()))}")
@@ -269,8 +273,16 @@ def _cost(ledger: dict[str, Any]) -> str:
     tokens = ledger["tokens"]
     return (
         f"the search took {ledger['seconds']:.0f} s, {ledger['evaluations']} reasonings and "
-        f"{tokens.get('decoded', 0)} decoded tokens"
+        f"{tokens.get('decoded', 0)} decoded tokens" + _apart(ledger.get("apart"))
     )
+
+
+def _apart(ledger: dict[str, Any] | None) -> str:
+    """What was spent that the search does not count."""
+    if ledger is None:
+        return ""
+    requests = f" and {ledger['requests']} requests" if "requests" in ledger else ""
+    return f"; apart from it {ledger['evaluations']} reasonings{requests}"
 
 
 def _accuracies(test: dict[str, Any]) -> Grid:
@@ -319,6 +331,17 @@ def _leads(test: dict[str, Any]) -> Grid:
         grid.add_column(column, no_wrap=True)
     for name, record in test["contenders"].items():
         grid.add_row(escape(name), _interval(record["to_best"][metric], signed=True))
+    return grid
+
+
+def _shifts(lines: Sequence[Shift]) -> Grid:
+    """What prompts lose on the source's rows and gain on the target's."""
+    grid = Grid(title="paired differences, points", pad_edge=False)
+    for column in ("prompt", "against", "source loss", "target gain"):
+        grid.add_column(column, no_wrap=column != "prompt")
+    for each in lines:
+        pair = [_interval(asdict(part), signed=True) for part in (each.loss, each.gain)]
+        grid.add_row(escape(each.prompt), escape(each.against), *pair)
     return grid
 
 

@@ -22,6 +22,7 @@ class Ledger:
         tokens: by kind: ``decoded``, ``prefilled``, ``differentiated`` (see
             ``LanguageModel.counts``), of the writer ``asked`` and ``written``, and of the judge
             ``judge_asked`` and ``judge_written``.
+        apart: what was spent besides, on what is no part of the search; nothing above counts it.
     """
 
     evaluations: int = 0
@@ -29,6 +30,7 @@ class Ledger:
     requests: int = 0
     judge_requests: int = 0
     tokens: Counter[str] = field(default_factory=Counter)
+    apart: Ledger | None = None
     _seconds: float = 0.0
     _started: float | None = None
 
@@ -60,6 +62,23 @@ class Ledger:
         finally:
             self._seconds, self._started = self.seconds, None
 
+    @contextmanager
+    def counting_apart(self) -> Iterator[None]:
+        """Within, what is spent counts in ``apart``, once all of it is done."""
+        before, tokens = self.record(), self.tokens.copy()
+        yield
+        apart = self.apart or Ledger()
+        apart.evaluations += self.evaluations - before["evaluations"]
+        apart.reused += self.reused - before["reused"]
+        apart.requests += self.requests - before.get("requests", 0)
+        apart.judge_requests += self.judge_requests - before.get("judge_requests", 0)
+        apart.tokens += self.tokens - tokens
+        apart._seconds += self.seconds - before["seconds"]
+        self.restore(before)
+        self.apart = apart
+        if self._started is not None:
+            self._started = time.perf_counter()
+
     def record(self) -> dict[str, Any]:
         """As logs and checkpoints hold it; a search without a writer has no requests."""
         return {
@@ -69,6 +88,7 @@ class Ledger:
             **({"judge_requests": self.judge_requests} if self.judge_requests else {}),
             "tokens": dict(self.tokens),
             "seconds": self.seconds,
+            **({} if self.apart is None else {"apart": self.apart.record()}),
         }
 
     def restore(self, record: dict[str, Any]) -> None:
@@ -77,5 +97,9 @@ class Ledger:
         self.requests = record.get("requests", 0)
         self.judge_requests = record.get("judge_requests", 0)
         self._seconds = record["seconds"]
+        self.apart = None
+        if "apart" in record:
+            self.apart = Ledger()
+            self.apart.restore(record["apart"])
         self.tokens.clear()
         self.tokens.update(record["tokens"])

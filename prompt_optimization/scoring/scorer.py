@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -235,6 +236,16 @@ class Scorer:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return found
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within, what is computed and asked counts in ``ledger.apart``, and no budget ends it."""
+        limit, self.limit = self.limit, lambda: None
+        try:
+            with self.ledger.counting_apart():
+                yield
+        finally:
+            self.limit = limit
 
     def draw_reasonings(
         self, prompt: str, rows: Sequence[Row], sampling: Sampling, draws: int

@@ -26,6 +26,9 @@ WRITTEN = ("source", "inputs", "mixture")
 # Without a writer nothing is shown to one.
 POOLED = ("source", "mixture")
 
+# The step after these, where an upper bound is wanted.
+BOUND = "bound"
+
 
 @dataclass(frozen=True)
 class Label:
@@ -45,17 +48,20 @@ class Robust(TextOptimizer):
     of the target, a control; prompts written from source rows and target rows that the first
     prompts have labelled. From the third step on, both groups decide.
 
-    Answers of the target are taken from the scorer at once. ``given`` keeps them for the report.
+    Answers of the target are taken from the scorer at once. ``given`` keeps them for the report,
+    and for an upper bound, which is found after all that stands for election.
 
     Attributes:
         given: the training examples as they came.
         written: by what they were written from, the prompts of each step.
         labels: of the target's rows, by number, once there was a vote.
         weights: how much each labelled row counts.
+        bound: the prompt that is best by the right answers of both groups, once it is known.
     """
 
     settings: RobustSettings
     reads_answers = True
+    control = "source only"
 
     def __init__(self, settings: RobustSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
@@ -64,6 +70,7 @@ class Robust(TextOptimizer):
         self.written: dict[str, list[str]] = {}
         self.labels: dict[int, Label] = {}
         self.weights: dict[int, float] = {}
+        self.bound = ""
         self._relabel()
 
     @property
@@ -83,7 +90,8 @@ class Robust(TextOptimizer):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        return POOLED if self.pool else WRITTEN
+        stages = POOLED if self.pool else WRITTEN
+        return (*stages, BOUND) if self.settings.bound else stages
 
     def _step(self) -> Step | None:
         if self.made_rounds >= len(self.stages):
@@ -91,6 +99,8 @@ class Robust(TextOptimizer):
         stage = self.stages[self.made_rounds]
         if stage == "mixture":
             return self._mix()
+        if stage == BOUND:
+            return self._bound()
         if self.pool:
             proposals = [each for text in self.pool if (each := self.propose_given(text))]
         else:
@@ -127,6 +137,35 @@ class Robust(TextOptimizer):
         self.incumbent = self.leaderboard.best
         self.grown = self.steps
 
+    def _bound(self) -> Step:
+        """Find the prompt that somebody would choose who knew the target's answers, of all so far
+        and of new ones that are written from right answers. Nothing else of the search changes,
+        and what it costs is counted apart."""
+        target = [number for number in self.target if self.given[number].labelled]
+        with self.scorer.apart():
+            asks = [] if self.pool else self._requests(self.source, False, target, self.given)
+            proposals = self.propose(asks)
+            written = [each.text for each in proposals]
+            every = [self.initial.text, *(text for own in self.written.values() for text in own)]
+            texts = list(dict.fromkeys([*every, *written]))
+            with self.scorer.activity.phase("score"):
+                self.scorer.score(texts, self.scorer.rows([*self.source, *target], 1))
+            groups = self.source, target
+            lacks = {
+                text: self._together([self._lack_to(text, numbers) for numbers in groups])
+                for text in texts
+            }
+        self.bound = min(texts, key=lacks.__getitem__)
+        said = (
+            f"upper bound: the best of {len(texts)} prompts by the right answers of {len(target)} "
+            f"rows of '{self.settings.target}'; it cannot be elected, and its cost is counted apart"
+        )
+        details = {"prompt": self.bound, "prompts": len(texts), "lacks": lacks[self.bound]}
+        made = self.made(proposals, [], False, [said], stage=BOUND, bound=details)
+        for each in made.details["proposals"]:
+            each["fate"] = BOUND
+        return made
+
     def finalists(self) -> Sequence[Finalist]:
         single: list[Finalist] = [Text(entry.text) for entry in self.leaderboard.entries]
         together = self._ensemble()
@@ -146,6 +185,8 @@ class Robust(TextOptimizer):
             found["robust"] = Text(self.leaderboard.best.text)
         if together := self._ensemble():
             found["ensemble"] = together
+        if self.bound:
+            found["upper bound"] = Text(self.bound)
         return found
 
     def dev_rank(self, finalist: Finalist, result: HeldOut) -> tuple[float, ...]:
@@ -156,10 +197,7 @@ class Robust(TextOptimizer):
         parts = [] if source is None else [1 - source.value.value]
         if self.weights:
             parts.append(self._lack_of(finalist, self.labelled))
-        if not parts:
-            return (0.0,)
-        together = max(parts) if self.settings.select == "worst" else sum(parts) / len(parts)
-        return (together,)
+        return (self._together(parts) if parts else 0.0,)
 
     def _relabel(self) -> None:
         """Let the scorer count the source's rows and those of the target that have a label."""
@@ -176,19 +214,25 @@ class Robust(TextOptimizer):
         return self.scorer.rows([*self.source, *self.labelled])
 
     def _requests(
-        self, source: Sequence[int], inputs: bool, labelled: Sequence[int] = ()
+        self,
+        source: Sequence[int],
+        inputs: bool,
+        labelled: Sequence[int] = (),
+        examples: Sequence[Example] = (),
     ) -> list[Ask]:
         """Requests that show rows with answers, half of them ``labelled`` ones where there are any.
 
         Args:
             inputs: show questions of the target too.
+            examples: with their answers, in place of what the search knows.
         """
+        examples = examples or self.scorer.examples
         settings, rng, asks = self.settings, self.tools.rng, []
         deals = [Deal(source, rng), Deal(labelled, rng), Deal(self.target, rng)]
         for _ in range(settings.prompts):
             other = settings.demos // 2 if labelled else 0
             numbers = [*deals[0].next(settings.demos - other), *deals[1].next(other)]
-            shown = [self.scorer.examples[number] for number in numbers]
+            shown = [examples[number] for number in numbers]
             slots = {"examples": demonstrations(shown, len(shown), rng)}
             if inputs:
                 questions = [self.given[i].question for i in deals[2].next(settings.demos)]
@@ -275,7 +319,11 @@ class Robust(TextOptimizer):
             return scored
         parts = [self._lack(scored.text, rows) for rows in (self.source, self.labelled)]
         added = self.scorer.nll_weight * scored.nll
-        return replace(scored, objective=max(parts) + added)
+        return replace(scored, objective=self._together(parts) + added)
+
+    def _together(self, parts: Sequence[float]) -> float:
+        """What is minimised of what each group lacks."""
+        return max(parts) if self.settings.select == "worst" else sum(parts) / len(parts)
 
     def _lack(self, text: str, numbers: Sequence[int]) -> float:
         """What the answers under a prompt lack to being right, on the mean over these rows."""
@@ -296,6 +344,14 @@ class Robust(TextOptimizer):
             lack += weight * (1 - self.scorer.metric.value(elected, self.scorer.examples[number]))
         return lack / sum(weights)
 
+    def _lack_to(self, text: str, numbers: Sequence[int]) -> float:
+        """What the first model's answers under a prompt lack to those that were given."""
+        rows = [self.given[number] for number in numbers]
+        lack = 0.0
+        for each, said in zip(rows, self.scorer.transcripts(text, numbers), strict=True):
+            lack += each.weight * (1 - self.scorer.metric.value(said.answer, each))
+        return lack / sum(each.weight for each in rows)
+
     def _ensemble(self) -> Ensemble | None:
         """The vote of the prompts that were written last, or of the pool."""
         texts = self.written.get("mixture") or (self.written.get("source") if self.pool else None)
@@ -307,6 +363,7 @@ class Robust(TextOptimizer):
             "written": {stage: list(texts) for stage, texts in self.written.items()},
             "labels": [[i, each.answer, each.votes] for i, each in self.labels.items()],
             "weights": [[number, weight] for number, weight in self.weights.items()],
+            "bound": self.bound,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -315,6 +372,7 @@ class Robust(TextOptimizer):
         self.written = {stage: list(texts) for stage, texts in state["written"].items()}
         self.labels = {number: Label(answer, votes) for number, answer, votes in state["labels"]}
         self.weights = {number: weight for number, weight in state["weights"]}
+        self.bound = state.get("bound", "")
         self._relabel()
 
 

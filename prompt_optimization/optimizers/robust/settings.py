@@ -59,6 +59,12 @@ class RobustSettings(TextSettings, group="robust"):
         "are written last; both",
         choices=("top1", "ensemble", "both"),
     )
+    bound: bool = key(
+        False,
+        "measure an upper bound, too: a prompt that is written and chosen with the target's right "
+        "answers; it cannot be elected",
+        variant=False,
+    )
     induction_file: str = key(
         "", "a file with a meta-prompt in place of APE's induction; its slot is {examples}"
     )
@@ -104,6 +110,12 @@ class RobustSettings(TextSettings, group="robust"):
                     f"row {each.row} of the source '{self.source}' has no answer; fill it in",
                     key="robust.source",
                 )
+        if self.bound and not any(each.group == self.target and each.labelled for each in examples):
+            raise InputError(
+                f"no row of the target '{self.target}' has an answer, so nothing bounds what a "
+                "prompt could gain there; give answers, or measure no bound",
+                key="robust.bound",
+            )
         rows = sum(each.group == self.target for each in examples)
         if self.min_rows > rows:
             raise InputError(

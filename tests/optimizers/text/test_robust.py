@@ -204,6 +204,54 @@ def test_answers_of_the_target_change_nothing_but_the_report(select: str) -> Non
     assert reports[0] != reports[1] and reports[2] is None
 
 
+def test_an_upper_bound_knows_the_targets_answers_and_is_no_finalist() -> None:
+    def hidden(i: int) -> str:  # No vote finds these.
+        return str(1000 + i) if i % 2 else str(i)
+
+    def answering(words: set[str], number: int) -> str:
+        known = "hidden" in words and number % 2
+        return hidden(number) if known else answers(words, number)
+
+    def writing(request: Request, number: int) -> str:
+        return (
+            "<prompt>hidden src</prompt>"
+            if "\nAnswer: 10" in request.user and "\nAnswer: 100" in request.user
+            else script(request, 0)
+        )
+
+    without, _ = search_on(rows(hidden), written=writing, told=answering)
+    before = steps_of(without)
+    search, writer = search_on(rows(hidden), written=writing, told=answering, bound=True)
+    *same, last = steps_of(search)
+    # Nothing that stands for election, is counted or is limited depends on it.
+    assert [told_apart(each) for each in same] == [told_apart(each) for each in before]
+    assert [each.name for each in search.finalists()] == [e.name for e in without.finalists()]
+    ledger, spent = search.scorer.ledger, without.scorer.ledger
+    assert ledger.evaluations == spent.evaluations and ledger.requests == spent.requests == 18
+    assert ledger.tokens["asked"] == spent.tokens["asked"] and ledger.apart is not None
+    assert ledger.apart.requests == 6 and ledger.apart.evaluations >= ROWS
+    assert ledger.apart.tokens["asked"] == sum(len(e.user.split()) for e in writer.waves[-1])
+    # It is the best there is for who knows the answers.
+    assert search.bound == " hidden src" == last.details["bound"]["prompt"]
+    assert last.details["bound"]["lacks"] == 0 and not last.accepted and not last.tried
+    assert search.contenders()["upper bound"] == Text(" hidden src")
+    assert "cannot be elected, and its cost is counted apart" in last.events[0]
+    assert last.details["proposals"][0]["fate"] == "bound"
+    other, _ = search_on(rows(hidden), bound=True)
+    other.load_state_dict(search.state_dict())
+    assert other.bound == search.bound and other.step() is None
+
+
+def test_no_budget_ends_an_upper_bound(tmp_path: Path) -> None:
+    path = tmp_path / "pool.txt"
+    path.write_text("src one\nboth two\nboth three\nmost src\n")
+    search, writer = search_on(rows(str), pool=str(path), bound=True, threshold=0.7)
+    assert search.step() and search.step()
+    search.scorer.limit = lambda: "a budget is spent"
+    assert search.step() and "both" in search.bound and not writer.waves
+    assert search.scorer.limit() == "a budget is spent"
+
+
 def test_too_few_labels_leave_the_source_alone() -> None:
     def disagreeing(words: set[str], number: int) -> str:
         own = next((word for word in words if word.isdigit()), "0")
@@ -284,7 +332,7 @@ def test_contenders_stand_on_the_screen_and_in_the_report(
     small_run: dict[str, Any], grouped_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prompt_optimization.report.measured import read_results
-    from prompt_optimization.report.tables import contenders
+    from prompt_optimization.report.tables import contenders, source_and_target
 
     script_writers(monkeypatch)
     flags = small_run | {
@@ -294,6 +342,7 @@ def test_contenders_stand_on_the_screen_and_in_the_report(
         "robust.target": "1",
         "robust.min_rows": 1,
         "robust.prompts": 2,
+        "robust.bound": True,
         "n_dev_data": 2,
         "n_test_data": 4,
         "max_new_tokens": 5,
@@ -309,6 +358,22 @@ def test_contenders_stand_on_the_screen_and_in_the_report(
     table = contenders(read_results(tmp_path)).data
     assert set(table["contender"]) >= {"initial", *names}
     assert set(table["group"]) == {"0", "1", "all"}
+    # What is lost on the source and gained on the target, beside two other prompts.
+    test = log["evaluation"]["test"]
+    assert "upper bound" in test["contenders"] and test["control"] == "source only"
+    shown = [line for line in screen.getvalue().splitlines() if "upper bound" in line]
+    assert any("source only" in line for line in shown)
+    assert "apart from it" in screen.getvalue()
+    table = source_and_target(read_results(tmp_path)).data
+    pairs = {(line.prompt, line.against) for line in table.itertuples()}
+    assert {("elected", "initial"), ("elected", "source only")} <= pairs
+    assert ("source only", "initial") in pairs and ("source only", "source only") not in pairs
+    own = table[(table.prompt == "upper bound") & (table.against == "source only")]
+    record = test["contenders"]["upper bound"]["to_control_by_group"]
+    for group, part, sign in (("0", "source loss", -1), ("1", "target gain", 1)):
+        (line,) = own[own.part == part].itertuples()
+        assert line.measured == pytest.approx(sign * 100 * record[group]["strict"]["value"])
+        assert line.low <= line.measured <= line.high
 
 
 @pytest.mark.parametrize(
