@@ -24,7 +24,7 @@ from prompt_optimization.optimizers.spo.judge import (
 )
 from prompt_optimization.optimizers.spo.search import Spo
 from prompt_optimization.optimizers.spo.settings import SpoSettings
-from prompt_optimization.runs.config import elsewhere, plan
+from prompt_optimization.runs.config import advice, plan
 from prompt_optimization.runs.store.replies import replies_path
 from tests.conftest import QUESTIONS
 from tests.optimizers.text.planted import START, costs_of, different, planted
@@ -397,7 +397,7 @@ def test_judge_keys_without_effect_are_named(small_run: dict[str, Any]) -> None:
         ),
     ):
         assert plan(values(flags | own)).warnings == (words,)
-    assert elsewhere("judge.temperature") == "spo.judge_temperature sets it"
+    assert advice("judge.temperature", ()) == "spo.judge_temperature sets it"
 
 
 def test_a_judge_has_its_own_settings_and_is_counted_by_itself() -> None:
