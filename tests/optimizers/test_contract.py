@@ -43,6 +43,7 @@ OWN: dict[str, dict[str, Any]] = {
     "evoprompt": {"population": 4, "demos": 2},
     "gepa": {"minibatch": 2},
     "gpo": {"proposals": 2},
+    "hybrid": {"proposals": 2, "positions": 1, "edit_proposals": 1},
     "oirl": {
         "prompts": ("steps", "count each one."),
         "heldout": ("plain",),

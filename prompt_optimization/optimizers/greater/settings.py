@@ -334,7 +334,9 @@ def check_edits(kinds: Sequence[str], key: str) -> None:
         raise InputError(f"no edit is named; name one or more of {', '.join(EDITS)}", key=key)
     for kind in kinds:
         if kind not in EDITS:
-            raise InputError(f"there is no edit '{kind}'; {did_you_mean(kind, EDITS)}", key=key)
+            several = "write several as ('token','span')"
+            hint = several if "," in kind else did_you_mean(kind, EDITS)
+            raise InputError(f"there is no edit '{kind}'; {hint}", key=key)
 
 
 SETTINGS = GreaterSettings

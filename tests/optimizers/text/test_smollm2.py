@@ -37,6 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "evoprompt": {"population": 4, "demos": 1},
     "gepa": {"minibatch": 2, "parents": 1, "accept": "equal"},
     "gpo": {"batch_size": 2, "proposals": 2, "initial_step_size": 20, "final_step_size": 4},
+    "hybrid": {"proposals": 1, "positions": 1, "edit_proposals": 1},
     "opro": {"proposals": 2},
     "pe2": {"beam": 1, "expand": 1},
     "robust": {

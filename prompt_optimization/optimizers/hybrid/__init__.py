@@ -1,0 +1,1 @@
+"""Prompts that a writer writes, as in OPRO, raced with edits of the best one by a few tokens."""
