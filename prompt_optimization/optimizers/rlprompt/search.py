@@ -39,7 +39,7 @@ class RlPrompt(Optimizer):
     Attributes:
         seed: of the policy's first weights.
         skipped: steps whose prompts all had the same reward.
-        control: the best prompt of the control's draws; None before the first.
+        best_control: the best prompt of the control's draws; None before the first.
     """
 
     settings: RlpromptSettings
@@ -48,7 +48,7 @@ class RlPrompt(Optimizer):
         super().__init__(settings, scorer, tools)
         self.seed = 0
         self.skipped = 0
-        self.control: Scored | None = None
+        self.best_control: Scored | None = None
         # By prompt, its reward on each row.
         self._rewards: OrderedDict[str, list[float]] = OrderedDict()
         self._learner: Learner | None = None
@@ -196,15 +196,15 @@ class RlPrompt(Optimizer):
         if found:
             with self.scorer.activity.phase("control"):
                 scores = self.scorer.score(found)
-        best = [self.control, *scores] if self.control else scores
-        self.control = min(best, key=lambda each: each.order) if best else None
+        best = [self.best_control, *scores] if self.best_control else scores
+        self.best_control = min(best, key=lambda each: each.order) if best else None
         return {"drawn": [each.text.strip() for each in scores]} | (
-            {"best": self.control.record()} if self.control else {}
+            {"best": self.best_control.record()} if self.best_control else {}
         )
 
     def contenders(self) -> dict[str, Finalist]:
         """The best draw by chance, at as many evaluations as the policy's draws took."""
-        return {"best of random draws": Text(self.control.text)} if self.control else {}
+        return {"best of random draws": Text(self.best_control.text)} if self.best_control else {}
 
     def _check_answers(self) -> None:
         """Refuse answers that the gap cannot distinguish."""
@@ -234,7 +234,7 @@ class RlPrompt(Optimizer):
         return super().state_dict() | {
             "seed": self.seed,
             "skipped": self.skipped,
-            "control": self.control,
+            "control": self.best_control,
             "rewarded": texts,
             "rewards": torch.tensor([self._rewards[text] for text in texts], dtype=torch.float64),
             "learner": self.learner.state(),
@@ -243,7 +243,7 @@ class RlPrompt(Optimizer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.seed, self.skipped = state["seed"], state["skipped"]
-        self.control = state["control"]
+        self.best_control = state["control"]
         rewards = state["rewards"].tolist()
         self._rewards = OrderedDict(zip(state["rewarded"], rewards, strict=True))
         self.learner.load_state(state["learner"])

@@ -150,7 +150,7 @@ def test_a_step_that_is_alike_teaches_nothing_and_controls_cost_as_much(tiny: Pa
     assert len(control) == len(new) and not new & {*control}
     assert search.scorer.ledger.evaluations == 6 * (1 + 2 * len(new))
     assert [*search.contenders()] == ["best of random draws"]
-    assert search.control is not None and search.control.text.strip() in control
+    assert search.best_control is not None and search.best_control.text.strip() in control
 
 
 def test_the_margin_is_that_of_the_first_tokens(make_scorer: Callable[..., Scorer]) -> None:
