@@ -1,11 +1,14 @@
 """From what a judge says to whether a challenger takes the incumbent's place. Knows no model.
 
 A ballot is one reading of two answers: 1 for the challenger's, -1 for the incumbent's, 0 for a tie
-or a reply that cannot be used. The ballots of a question decide it together.
+or a reply that cannot be used. The ballots of a question decide it together. Where the letters'
+probabilities are known, all readings of a question make one ballot.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +42,20 @@ def ballot(choice: str | None, swapped: bool) -> int:
     if choice is None:
         return 0
     return 1 if (choice == "A") == swapped else -1
+
+
+def leaning(probabilities: Sequence[float], swapped: bool) -> float:
+    """How far a reading leans to the challenger: the log-odds of its letter, in nats.
+
+    A judge that prefers a letter whatever the answers are adds the same to the log-odds of that
+    letter in both orders, so it cancels in their sum.
+
+    Args:
+        probabilities: of the two letters as the next token.
+        swapped: the challenger's answer was A; otherwise the incumbent's.
+    """
+    first, second = (math.log(max(each, sys.float_info.min)) for each in probabilities)
+    return first - second if swapped else second - first
 
 
 def verdict(ballots: Sequence[int]) -> int:

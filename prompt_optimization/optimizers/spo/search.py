@@ -17,6 +17,7 @@ from prompt_optimization.optimizers.spo.judge import (
     ballot,
     choice_of,
     consistency,
+    leaning,
     repetition,
     verdict,
 )
@@ -197,7 +198,8 @@ class Spo(TextOptimizer):
         kind = self.settings.judge
         if kind in ("consistency", "reference"):
             differences = self._differences(challenger, pair)
-            judged = Judged([[_sign(each)] for each in self._units(differences)])
+            signs = [[_sign(each)] for each in self._units(differences)]
+            judged = Judged(signs, signs)
         else:
             judged = self._vote(pair)
         if self.settings.scope == "each":
@@ -245,30 +247,32 @@ class Spo(TextOptimizer):
         if self.settings.scope == "set":
             cases = [["\n\n".join(texts) for texts in zip(*cases, strict=True)]]
         rng, kind = self.tools.rng, self.settings.judge
-        votes = 1 if kind == "logprob" else self.settings.votes
+        times = 1 if kind == "logprob" else self.settings.votes
         orders = [
-            [False, True] * votes
+            [False, True] * times
             if self.settings.orders == "both"
-            else [rng.random() < 0.5 for _ in range(votes)]
+            else [rng.random() < 0.5 for _ in range(times)]
             for _ in cases
         ]
         if kind == "random":
-            return Judged([[rng.choice((1, -1)) for _ in own] for own in orders], orders)
+            tossed = [[rng.choice((1, -1)) for _ in own] for own in orders]
+            return Judged(tossed, tossed, orders)
         requests = [
             self._request(case, swapped)
             for case, own in zip(cases, orders, strict=True)
             for swapped in own
         ]
         replies = iter([reply for (reply,) in self._ask(requests, self._judging)])
-        read = [[next(replies) for _ in own] for own in orders]
-        return Judged(
-            [
-                [ballot(self._choice(reply), swapped) for reply, swapped in zip(*both, strict=True)]
-                for both in zip(read, orders, strict=True)
-            ],
-            orders,
-            [reply for own in read for reply in own],
-        )
+        # By question: its replies, and whether the challenger's answer came first.
+        read = [[(next(replies), swapped) for swapped in own] for own in orders]
+        votes = [[ballot(self._choice(reply), swapped) for reply, swapped in own] for own in read]
+        units = votes
+        if kind == "logprob":
+            leanings = [
+                sum(leaning(reply.probabilities, swapped) for reply, swapped in own) for own in read
+            ]
+            units = [[_sign(each)] for each in leanings]
+        return Judged(units, votes, orders, [reply for own in read for reply, _ in own])
 
     def _case(self, number: int, before: Transcript, after: Transcript) -> list[str]:
         """What is asked and what the two answer, in words."""
@@ -338,32 +342,34 @@ class Judged:
     def __init__(
         self,
         units: list[list[int]],
+        votes: list[list[int]],
         orders: Sequence[Sequence[bool]] = (),
         replies: Sequence[Reply] = (),
     ) -> None:
         """
         Args:
-            orders: of each ballot, whether the challenger's answer came first.
-            replies: of the model that judged, one a ballot.
+            votes: of the readings that the ballots come from.
+            orders: of each reading, whether the challenger's answer came first.
+            replies: of the model that judged, one a reading.
         """
         self.units = units
-        self.details: dict[str, Any] = {"votes": [list(unit) for unit in units]}
+        self.details: dict[str, Any] = {"votes": [list(own) for own in votes]}
         if orders:
             self.details["challenger_first"] = [list(own) for own in orders]
-            self.details["consistent"] = _consistent(units, orders)
+            self.details["consistent"] = _consistent(votes, orders)
         if replies:
             self.details["tokens"] = sum(reply.asked + reply.written for reply in replies)
         if any(reply.probabilities for reply in replies):
             self.details["probability_of_a"] = [reply.probabilities[0] for reply in replies]
 
 
-def _consistent(units: Sequence[Sequence[int]], orders: Sequence[Sequence[bool]]) -> list[int]:
+def _consistent(votes: Sequence[Sequence[int]], orders: Sequence[Sequence[bool]]) -> list[int]:
     """Of the questions read in both orders with a vote each time: how often the first readings of
     both orders agree, and how many there are."""
     pairs = []
-    for votes, own in zip(units, orders, strict=True):
+    for cast, own in zip(votes, orders, strict=True):
         if len({*own}) == 2:
-            pairs.append((votes[list(own).index(False)], votes[list(own).index(True)]))
+            pairs.append((cast[list(own).index(False)], cast[list(own).index(True)]))
     usable = [pair for pair in pairs if all(pair)]
     return [sum(one == other for one, other in usable), len(usable)]
 

@@ -60,8 +60,8 @@ class SpoSettings(TextSettings, group="spo"):
     judge: str = key(
         "llm",
         "who compares two answers: llm: the model of judge.model, or else the writer, chooses "
-        "between them; logprob: the likelier of the two letters as its next word, for a model that "
-        "is loaded here; consistency: the "
+        "between them; logprob: the log-odds of the two letters as its next word, of both orders "
+        "together, for a model that is loaded here; consistency: the "
         "answers that agree more with others that are drawn; reference: the right answers, a "
         "ceiling; random: a coin, the floor",
         choices=("llm", "logprob", "consistency", "reference", "random"),

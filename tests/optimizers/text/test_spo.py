@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ import pytest
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.settings import JudgeSettings, WriterSettings
-from prompt_optimization.models.writers import Request
+from prompt_optimization.models.writers import Answered, Reply, Request
 from prompt_optimization.optimizers.spo.judge import (
     Tally,
     ballot,
     choice_of,
     consistency,
+    leaning,
     repetition,
     verdict,
 )
@@ -161,6 +164,26 @@ def test_swapping_the_answers_flips_every_verdict(tmp_path: Path) -> None:
     # Questions 4 to 8 are answered by one of the two; the judge is bound to a place elsewhere.
     assert [verdict(unit) for unit in there.units] == [0] * 4 + [1] * 5 + [0]
     assert there.details["consistent"] == [5, 10]
+
+
+def biased(requests: Sequence[Request], answered: Answered) -> None:
+    """A judge to whom the letter A says much more than an answer of *Yes*."""
+    for index, request in enumerate(requests):
+        first, second = re.findall(r"Final answer: (\w+)", request.user)
+        odds = math.exp(3 + 0.5 * ((first == "Yes") - (second == "Yes")))
+        answered(index, [Reply("A", 1, 1, False, (odds / (1 + odds), 1 / (1 + odds)))])
+
+
+def test_a_letter_that_is_preferred_cancels_in_both_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    search, writer = spo(judge="logprob")
+    monkeypatch.setattr(writer, "write", biased)
+    search.scorer.score([" nine"])
+    judged = search._vote([search._transcripts(text) for text in (START, " nine")])
+    # Questions 4 to 8 are answered by the challenger alone, 9 by neither.
+    assert [verdict(unit) for unit in judged.units] == [0] * 4 + [1] * 5 + [0]
+    assert judged.details["votes"] == [[-1, 1]] * 10 and judged.details["consistent"] == [0, 10]
+    assert leaning((0.8, 0.2), swapped=True) == -leaning((0.8, 0.2), swapped=False) > 0
+    assert leaning((1.0, 0.0), swapped=False) < -700
 
 
 @pytest.mark.parametrize("scope", ["each", "set"])
