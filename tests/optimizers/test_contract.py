@@ -52,6 +52,7 @@ OWN: dict[str, dict[str, Any]] = {
         "reward": "logistic",
         "test_share": 0.5,
     },
+    "mapo": {"candidates": 4, "epochs": 1, "rank": 2, "length": 6},
     "opro": {"proposals": 2},
     "pe2": {"beam": 2, "expand": 1},
     "qpo": {"prompts": ("steps", "count each one."), "draws": 2, "batch": 2, "rank": 2},
@@ -68,7 +69,8 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 # What trains has no trainer on some versions of Python; its own tests say what it says then.
-METHODS = [name for name in method_names() if name != "qpo" or find_spec("trl")]
+TRAINED = ("mapo", "qpo")
+METHODS = [name for name in method_names() if name not in TRAINED or find_spec("trl")]
 
 # Ways of a method that keep more of their own than a setting: (method, its settings).
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -40,7 +40,7 @@ from prompt_optimization.optimizers.trained.policy import (
     of_bytes,
     to_bytes,
 )
-from prompt_optimization.optimizers.trained.train import Lesson, imitate
+from prompt_optimization.optimizers.trained.train import Lesson, sft
 from prompt_optimization.scoring.finalists import Finalist, Rule, Text
 from prompt_optimization.scoring.scorer import Scorer
 
@@ -183,7 +183,7 @@ class Qpo(Collector):
             first = shuffle or not loop
             begin = None if first else self._trained(loop - 1)[0]
             seed = self.seed + loop
-            made, losses = imitate(
+            made, losses = sft(
                 Policy(self._model, own, seed),
                 lessons_of(shuffled(pairs, self.seed) if shuffle else pairs),
                 seed, begin=begin,

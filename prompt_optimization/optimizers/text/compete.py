@@ -23,6 +23,25 @@ def compete(
     Raises:
         As ``Scorer.score``.
     """
+    chosen, _ = run_race(scorer, texts, rows, kind, keep=keep, budget=budget)
+    return scorer.score([texts[i] for i in chosen], rows)
+
+
+def run_race(
+    scorer: Scorer,
+    texts: Sequence[str],
+    rows: Sequence[Row],
+    kind: Kind,
+    *,
+    keep: int = 1,
+    budget: float = 0,
+) -> tuple[list[int], Race]:
+    """The same race, as it was run: those that ran on all rows, by number and best first, and the
+    race.
+
+    Raises:
+        As ``Scorer.score``.
+    """
 
     def pull(prompts: Sequence[int], first: int, last: int) -> list[list[float]]:
         some = rows[first:last]
@@ -30,8 +49,8 @@ def compete(
         scorer.score(running, some)  # Side by side; what follows is known then.
         return [weighted_costs(scorer, text, some) for text in running]
 
-    chosen = kind(Race(len(texts), len(rows), pull, 0, keep=keep, budget=budget))
-    return scorer.score([texts[i] for i in chosen], rows)
+    race = Race(len(texts), len(rows), pull, 0, keep=keep, budget=budget)
+    return kind(race), race
 
 
 def weighted_costs(scorer: Scorer, text: str, rows: Sequence[Row]) -> list[float]:

@@ -143,9 +143,7 @@ class TextOptimizer(Optimizer):
         Raises:
             InputError: the writer has given no usable reply at all.
         """
-        self._place = (self.steps, 0)
-        self._dropped.clear()
-        self._proposed.clear()
+        self._begin()
         made = super().step()
         if made is None:
             hopeless = self._barren == self.steps  # Nothing was ever usable.
@@ -171,6 +169,12 @@ class TextOptimizer(Optimizer):
             return None
         fix = self.fixes.get(max(reasons, key=self._lost.__getitem__), ANOTHER_WRITER)
         raise InputError(f"{problem}; {fix.words}", key=fix.keys)
+
+    def _begin(self) -> None:
+        """Forget what the step before has asked and dropped."""
+        self._place = (self.steps, 0)
+        self._dropped.clear()
+        self._proposed.clear()
 
     def request(
         self,

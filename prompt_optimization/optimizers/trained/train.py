@@ -32,7 +32,7 @@ class Lesson:
     """A prompt that the policy should write when it is asked ``request``.
 
     Attributes:
-        worse: a prompt that it should rather not write; only ``prefer`` reads it.
+        worse: a prompt that it should rather not write; only ``dpo`` reads it.
     """
 
     request: str
@@ -40,7 +40,7 @@ class Lesson:
     worse: str = ""
 
 
-def imitate(
+def sft(
     policy: Policy,
     lessons: Sequence[Lesson],
     seed: int,
@@ -49,7 +49,7 @@ def imitate(
     epochs: int,
     rate: float,
 ) -> Made:
-    """Fine-tune a policy on prompts: the loss of a prompt after its request, and that alone.
+    """Supervised fine-tuning: the loss of a prompt after its request, and that alone.
 
     The trainer changes how its model is called, so the policy is used up.
 
@@ -86,7 +86,7 @@ def imitate(
     return _train(policy, seed, begin, make, "loss")
 
 
-def prefer(
+def dpo(
     policy: Policy,
     lessons: Sequence[Lesson],
     seed: int,
@@ -107,7 +107,7 @@ def prefer(
         the trained weights, and the mean loss of each epoch.
 
     Raises:
-        InputError: as ``imitate``.
+        InputError: as ``sft``.
     """
     asked, better = _read(policy, lessons)
     _, worse = _read(policy, [Lesson(each.request, each.worse) for each in lessons])
@@ -140,7 +140,7 @@ def prefer(
 Reward = Callable[[str, Sequence[str], int], Sequence[float]]
 
 
-def reinforce(
+def grpo(
     policy: Policy,
     requests: Sequence[str],
     reward: Reward,
@@ -163,7 +163,7 @@ def reinforce(
         the trained weights, and the mean reward of each update.
 
     Raises:
-        InputError: as ``imitate``.
+        InputError: as ``sft``.
         And what ``reward`` raises.
     """
     ids = dict(zip(requests, policy.asked(requests), strict=True))

@@ -18,7 +18,7 @@ pytest.importorskip("trl")
 
 from prompt_optimization.optimizers.qpo.search import lessons_of, request_of
 from prompt_optimization.optimizers.trained.policy import Policy, check_policy, of_bytes, to_bytes
-from prompt_optimization.optimizers.trained.train import Made, imitate
+from prompt_optimization.optimizers.trained.train import Made, sft
 
 PROMPTS = (
     "count the apples.",
@@ -67,7 +67,7 @@ def lessons(own: QpoSettings, questions: list[str]) -> list[Pair]:
 
 
 def train(writer: str, own: QpoSettings, pairs: list[Pair], seed: int, **how: Any) -> Made:
-    return imitate(Policy(writer, own, seed), lessons_of(pairs), seed, **how)
+    return sft(Policy(writer, own, seed), lessons_of(pairs), seed, **how)
 
 
 def share_right(policy: Policy, level: int) -> float:
@@ -118,7 +118,7 @@ def test_a_request_that_is_too_long_is_refused(writer: str) -> None:
     own = QpoSettings.default(rank=2, device="cpu", length=6)
     policy = Policy(writer, own, 0)
     with pytest.raises(InputError, match="choose another one") as caught:
-        imitate(policy, lessons_of([Pair("apples " * 300, "one", 0.0, 0.0)]), 0, epochs=1, rate=1.0)
+        sft(policy, lessons_of([Pair("apples " * 300, "one", 0.0, 0.0)]), 0, epochs=1, rate=1.0)
     assert caught.value.keys == ("qpo.policy_model",)
     with pytest.raises(InputError) as caught:
         policy.write(["apples " * 300])

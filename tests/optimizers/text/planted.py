@@ -58,16 +58,17 @@ def edited_words(request: Request, number: int) -> str:
 class RuleModel:
     """What a scorer needs of a model. A prompt's ids are its words, by number."""
 
-    def __init__(self, rule: Rule, questions: int) -> None:
+    def __init__(self, rule: Rule, questions: int, name: str, ids: dict[str, int]) -> None:
         self.rule = rule
         self.examples = tuple(Example(f"Is number {i} right?", "Yes", i) for i in range(questions))
         self.counts: Counter[str] = Counter()
         self.training = self.tokenizer = self
+        self.info = SimpleNamespace(name=name)
         self.has_targets = True
         self.layout = SimpleNamespace(
             shown=lambda *texts, solved=True: " ".join(map(str.strip, texts))
         )
-        self._words: dict[str, int] = {}
+        self._words = ids
 
     def prompt_ids(self, text: str) -> Ids:
         return tuple(self._words.setdefault(word, len(self._words)) for word in text.split())
@@ -99,6 +100,7 @@ def planted(
     settings: Any,
     *,
     rule: Rule = enough_words,
+    others: Sequence[Rule] = (),
     script: Script = edited_words,
     questions: int = 50,
     seed: int = 0,
@@ -106,9 +108,17 @@ def planted(
     judge: JudgeSettings | None = None,
     embedder: Any = None,
 ) -> tuple[S, ScriptedWriter]:
-    """A search that has scored its initial prompt, and the writer that it asks."""
+    """A search that has scored its initial prompt, and the writer that it asks.
+
+    Args:
+        others: of further models that the prompt is optimised for.
+    """
+    ids: dict[str, int] = {}
     scorer = Scorer(
-        [cast(Model, RuleModel(rule, questions))],
+        [
+            cast(Model, RuleModel(each, questions, f"planted {number}", ids))
+            for number, each in enumerate([rule, *others])
+        ],
         Decoding(4, 4),
         objective="answers",
         nll_weight=0.0,
