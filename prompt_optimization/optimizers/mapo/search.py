@@ -8,8 +8,6 @@ rewrite, each on every model.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,49 +18,25 @@ import numpy as np
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.optimizers.artifacts import made_from
 from prompt_optimization.optimizers.base import Optimizer, Step, Tools
 from prompt_optimization.optimizers.mapo.race import Raced, kind_of
 from prompt_optimization.optimizers.mapo.settings import PROMPTS, MapoSettings
+from prompt_optimization.optimizers.mapo.training import Training, request_of
 from prompt_optimization.optimizers.text.compete import run_race
 from prompt_optimization.optimizers.text.optimizer import Proposal, TextOptimizer
 from prompt_optimization.optimizers.text.parse import cleaned, without_thinking
 from prompt_optimization.optimizers.text.racing import least
-from prompt_optimization.optimizers.trained.policy import (
-    Policy,
-    Weights,
-    check_policy,
-    of_bytes,
-    to_bytes,
-)
-from prompt_optimization.optimizers.trained.train import Lesson, Made, Reward, dpo, grpo, sft
+from prompt_optimization.optimizers.trained.policy import Policy, check_policy
+from prompt_optimization.optimizers.trained.train import Reward
 from prompt_optimization.scoring.finalists import Finalist, Text
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
 from prompt_optimization.scoring.statistics import paired_difference
-
-REQUEST = "Rewrite this instruction, so that a language model follows it better:\n\n{prompt}"
 
 # Candidates of one original have to differ.
 TEMPERATURE = 1.0
 
 # The reward of a text that cannot be a prompt: less than that of any prompt.
 UNUSABLE = -1.0
-
-# Counts the changes of what training or writing of the same settings gives.
-VERSION = 1
-
-# The settings that the weights after a stage depend on, beside those of the stages before it.
-OF_POLICY = ("adapter", "rank", "pairs", "device")
-OF_STAGE = {
-    "sft": ("epochs", "learning_rate"),
-    "dpo": ("prefer_epochs", "prefer_rate", "beta"),
-    "grpo": ("rl_steps", "rl_group", "rl_rows", "rl_rate", "kl", "length"),
-}
-
-
-def request_of(prompt: str) -> str:
-    """What the policy is asked."""
-    return REQUEST.format(prompt=prompt.strip())
 
 
 class Mapo(TextOptimizer):
@@ -80,6 +54,7 @@ class Mapo(TextOptimizer):
     """
 
     settings: MapoSettings
+    control = "raced best"
 
     def __init__(self, settings: MapoSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
@@ -142,7 +117,7 @@ class Mapo(TextOptimizer):
     def _step(self) -> Step | None:
         if len(self.races) < len(self.originals):
             return self._race()
-        names = self._stages()
+        names = self._training.stages()
         if self.stages == len(names):
             return None
         name = names[self.stages]
@@ -211,44 +186,19 @@ class Mapo(TextOptimizer):
 
     # --- Training ---
 
-    def _lessons(self, kind: str, target: int) -> list[Lesson]:
-        """What a stage learns from: of ``sft`` the winners, of ``dpo`` pairs, of ``grpo`` the
-        originals."""
-        own, found = self.settings, []
-        for original, races in zip(self.originals, self.races, strict=True):
-            request, race = request_of(original), races[target]
-            if kind == "sft":
-                found += [Lesson(request, text.strip()) for text in race.better(own.top)]
-            elif kind == "dpo":
-                pairs = race.preferences(own.preferences)
-                found += [Lesson(request, one.strip(), other.strip()) for one, other in pairs]
-            else:
-                found.append(Lesson(request, ""))
-        return found
-
-    def _kinds(self, target: int) -> list[str]:
-        """The stages that train the policy of a model, in order; none where it learns nothing."""
-        own = self.settings
-        wanted = ["sft", *([own.prefer] if own.prefer != "none" else [])]
-        found = [kind for kind in wanted if self._lessons(kind, target)]
-        if "sft" not in found:
-            return []
-        return [*found, own.rl] if own.rl != "none" else found
-
-    def _stages(self) -> list[str]:
-        found = []
-        for target in self._targets:
-            kinds = self._kinds(target)
-            # A stage that has nothing to learn from says so.
-            said = ["sft", *(["dpo"] if kinds and self.settings.prefer == "dpo" else [])]
-            found += [f"{kind} {target}" for kind in dict.fromkeys([*said, *kinds])]
-        return [*found, "report"] if any(map(self._kinds, self._targets)) else found
+    @property
+    def _training(self) -> Training:
+        return Training(
+            self.settings, self.tools.artifacts, [self._named(each) for each in self._targets],
+            self.seed, self.originals, self.races, self._reward,
+        )  # fmt: skip
 
     def _stage(self, name: str) -> Step:
         """Train a policy, and let it rewrite every prompt."""
         kind, _, number = name.partition(" ")
         target = int(number)
-        if kind not in self._kinds(target):
+        training = self._training
+        if kind not in training.kinds(target):
             said = {
                 "sft": "no candidate did better than its original on all rows of its race, so no "
                 f"policy is trained for {self._named(target)}",
@@ -259,10 +209,9 @@ class Mapo(TextOptimizer):
         with self.scorer.activity.phase(kind):
             told = []
             if kind == "sft":
-                policy = Policy(self._model(target), self.settings, self.seed)
-                told += self._write(policy, f"before {target}")
-            weights, details = self._trained(kind, target)
-            policy = Policy(self._model(target), self.settings, self.seed)
+                told += self._write(training.policy(target), f"before {target}")
+            weights, details = training.trained(kind, target)
+            policy = training.policy(target)
             policy.load(weights)
             told += self._write(policy, name)
         return self.made([], [], False, stage=name, rewrites=told, **details)
@@ -285,62 +234,8 @@ class Mapo(TextOptimizer):
         prompt = Layout.normalise(cleaned(without_thinking(text)))
         return "" if self.problem(prompt) else prompt
 
-    def _model(self, target: int) -> str:
-        return self.settings.policy_model or self._named(target)
-
     def _named(self, target: int) -> str:
         return self.scorer.models[target].info.name
-
-    def _key(self, kind: str, target: int) -> str:
-        """Of the weights after a stage."""
-        before, own = self._before(kind, target), self.settings
-        if before:
-            begun = self._key(before, target)
-        else:
-            of_policy = {name: getattr(own, name) for name in OF_POLICY}
-            begun = made_from(VERSION, REQUEST, self._model(target), of_policy, self.seed)
-        of_stage = {name: getattr(own, name) for name in OF_STAGE[kind]}
-        lessons = [asdict(each) for each in self._lessons(kind, target)]
-        return made_from(begun, kind, of_stage, lessons)
-
-    def _before(self, kind: str, target: int) -> str:
-        """The stage whose weights a stage begins with; empty for the policy's own."""
-        kinds = self._kinds(target)
-        return ["", *kinds][kinds.index(kind)]
-
-    def _trained(self, kind: str, target: int) -> tuple[Weights, dict[str, Any]]:
-        """The weights after a stage, and what the log says of them."""
-        name, key, artifacts = f"{kind}-{target}", self._key(kind, target), self.tools.artifacts
-        # What asks the model is never taken from a session before: the ledger counts it.
-        known = kind != "grpo"
-        data = artifacts.get(f"{name}.safetensors", key) if known else None
-        about = artifacts.get(f"{name}.json", key) if known else None
-        if data is None or about is None:
-            weights, figures = self._train(kind, target)
-            data = to_bytes(weights)
-            figure = "rewards" if kind == "grpo" else "losses"
-            lessons = len(self._lessons(kind, target))
-            about = json.dumps({"lessons": lessons, figure: figures}).encode()
-            artifacts.put(f"{name}.safetensors", key, data)
-            artifacts.put(f"{name}.json", key, about)
-        details: dict[str, Any] = json.loads(about)
-        return of_bytes(data), details | {"sha256": hashlib.sha256(data).hexdigest()}
-
-    def _train(self, kind: str, target: int) -> Made:
-        own, seed, before = self.settings, self.seed, self._before(kind, target)
-        begin = self._trained(before, target)[0] if before else None
-        policy, lessons = Policy(self._model(target), own, seed), self._lessons(kind, target)
-        if kind == "sft":
-            return sft(policy, lessons, seed, epochs=own.epochs, rate=own.learning_rate)
-        if kind == "dpo":
-            return dpo(
-                policy, lessons, seed, begin=begin, epochs=own.prefer_epochs, rate=own.prefer_rate,
-                beta=own.beta,
-            )  # fmt: skip
-        return grpo(
-            policy, [each.request for each in lessons], self._reward(target), seed, begin=begin,
-            updates=own.rl_steps, group=own.rl_group, rate=own.rl_rate, beta=own.kl,
-        )  # fmt: skip
 
     def _reward(self, target: int) -> Reward:
         """What rewrites gain over their original on some rows, which each update draws."""
@@ -365,7 +260,7 @@ class Mapo(TextOptimizer):
     def _report(self) -> Step:
         """Score the last rewrites on all rows, and measure those of every stage on the fresh
         ones."""
-        trained = [target for target in self._targets if self._kinds(target)]
+        trained = [target for target in self._targets if self._training.kinds(target)]
         scores = self.score(list(dict.fromkeys(t for each in trained for t in self._last(each))))
         with self.scorer.activity.phase("report"):
             gains = self._gains()
@@ -393,7 +288,7 @@ class Mapo(TextOptimizer):
         found = []
         for (name, texts), target in product((made | self.rewrites).items(), self._targets):
             kind, _, own = name.partition(" ")
-            last = [kind] == self._kinds(int(own))[-1:]
+            last = [kind] == self._training.kinds(int(own))[-1:]
             for of, before, after in (
                 ("originals", self.originals, texts[: len(self.originals)]),
                 ("unseen prompts", self.unseen, texts[len(self.originals) :]),
@@ -414,7 +309,7 @@ class Mapo(TextOptimizer):
 
     def _last(self, target: int) -> list[str]:
         """What the policy of a model made of the originals in the end."""
-        return self.rewrites[f"{self._kinds(target)[-1]} {target}"][: len(self.originals)]
+        return self.rewrites[f"{self._training.kinds(target)[-1]} {target}"][: len(self.originals)]
 
     def _gain(
         self, before: Sequence[str], after: Sequence[str], target: int, numbers: Sequence[int]
