@@ -30,7 +30,8 @@ def get_config() -> ConfigDict:
     )
     config.mapo.candidates = 8
     config.mapo.fresh = 0.34
-    config.writer.max_tokens = 64
+    config.writer.max_tokens = 48
+    config.writer.temperature = 0.7
     config.writer.accept_raw = True
     config.result_prefix = "results/mapo_embedded"
     return config

@@ -58,7 +58,13 @@ def edited_words(request: Request, number: int) -> str:
 class RuleModel:
     """What a scorer needs of a model. A prompt's ids are its words, by number."""
 
-    def __init__(self, rule: Rule, questions: int, name: str, ids: dict[str, int]) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        questions: int,
+        name: str = "planted",
+        ids: dict[str, int] | None = None,
+    ) -> None:
         self.rule = rule
         self.examples = tuple(Example(f"Is number {i} right?", "Yes", i) for i in range(questions))
         self.counts: Counter[str] = Counter()
@@ -68,7 +74,7 @@ class RuleModel:
         self.layout = SimpleNamespace(
             shown=lambda *texts, solved=True: " ".join(map(str.strip, texts))
         )
-        self._words = ids
+        self._words: dict[str, int] = {} if ids is None else ids
 
     def prompt_ids(self, text: str) -> Ids:
         return tuple(self._words.setdefault(word, len(self._words)) for word in text.split())
