@@ -147,10 +147,11 @@ def _memory(found: Check) -> Iterator[str]:
         rows_that_fit,
     )
     from prompt_optimization.models.placement import JOINT
+    from prompt_optimization.optimizers.base import optimizer_class
 
     outline, (needed, _, _) = found.outline, found.longest()
     yield f"weights of {outline.name}: {_size(outline.weight_bytes)} on {_devices(found)}"
-    row = row_bytes(needed, outline.token_bytes)
+    row = row_bytes(needed, outline.shape.token_bytes)
     devices = [
         torch.device(name)
         for name in dict.fromkeys(each for names in found.devices for each in names.split(JOINT))
@@ -163,6 +164,11 @@ def _memory(found: Check) -> Iterator[str]:
         f"keys and values of {rows} of the longest rows side by side: up to {_size(rows * row)} "
         "(max_rows limits them)"
     )
+    if optimizer_class(found.plan.run.method).differentiates:
+        yield (
+            "activations of one row in a backward pass: up to "
+            f"{_size(needed * outline.shape.gradient_bytes)}"
+        )
     for device in devices:
         if (free := free_bytes(device)) is not None:
             yield f"free on {device}: {_size(free)}"

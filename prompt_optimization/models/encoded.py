@@ -21,13 +21,13 @@ from prompt_optimization.models.language_model import (
     pad_left,
 )
 from prompt_optimization.models.layout import BoundaryError, Context, Ids, Layout, Target
-from prompt_optimization.models.memory import RowBudget, is_out_of_memory
+from prompt_optimization.models.memory import RowBudget, is_out_of_memory, rows_that_fit
 from prompt_optimization.tasks.examples import Example
 from prompt_optimization.tasks.templates import END
 
 # Texts and tokens of one reading: their activations would otherwise outgrow everything else.
 ROWS_AT_ONCE = 64
-TOKENS_AT_ONCE = 2**14
+TOKENS_AT_ONCE = 2**13
 
 # Tokens at each end of a prompt on which the tokens beside it depend.
 ENDS = 3
@@ -361,8 +361,11 @@ class PrefixCache:
         counted = Counter(self._model.counts)
         beginnings = [before[:-1] for before in self._before]
         # A budget of their own: how pools have fared must not change how these are read.
-        longest = max(map(len, beginnings))
-        most = max(1, TOKENS_AT_ONCE // max(1, longest))
+        longest = max(1, *map(len, beginnings))
+        row = longest * self._model.shape.reading_bytes
+        most = rows_that_fit(
+            dict.fromkeys(self._model.devices, row), max(1, TOKENS_AT_ONCE // longest)
+        )
         kv = KVRows.join(RowBudget(ROWS_AT_ONCE).chunks(beginnings, read, most))
         self._kv, self._columns = kv, kv.columns + 1
         self._read([before[-1] for before in self._before])

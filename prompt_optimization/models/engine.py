@@ -22,7 +22,14 @@ from prompt_optimization.models.language_model import (
     pad_right,
 )
 from prompt_optimization.models.layout import Ids, Target
-from prompt_optimization.models.memory import RowBudget, most_rows, row_bytes, rows_that_fit
+from prompt_optimization.models.memory import (
+    RowBudget,
+    give_back,
+    logits_bytes,
+    most_rows,
+    row_bytes,
+    rows_that_fit,
+)
 from prompt_optimization.models.thinking import decoded
 from prompt_optimization.tasks.answers import strict_match
 
@@ -162,6 +169,7 @@ class Engine:
             done = self.budget.map(group, run_pool, limit)
             outcomes.update(zip(group, done, strict=True))
             start = stop
+        give_back(self.model.device)
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
 
     def _rows_that_fit(
@@ -174,13 +182,18 @@ class Engine:
         filler = (0,) * prompt_tokens
         after = max(len(examples.following(s, filler)) for s in range(len(examples)))
         columns = kv.columns + prompt_tokens + after + decoding.max_new_tokens + longest + 1
-        # Scoring holds the logits of all answers at once, with those after them, in three float32
-        # copies; of several devices, the first and the last.
+        # Scoring holds the logits of all answers at once, with those after them; of several
+        # devices, the first and the last.
         answer = max(len(target.answer) for target in examples.targets) + decoding.must_end
-        logits = answer * self.model.vocabulary * 12
+        logits = logits_bytes(answer, self.model.vocabulary)
+        # Rows read what is left of their prompt together, and later the targets.
+        reading = max(prompt_tokens + after, longest) * self.model.shape.reading_bytes
         sizes = kv.column_bytes.items()
-        row = {device: row_bytes(columns, column) + logits for device, column in sizes}
-        return rows_that_fit(row, self.budget.rows)
+        row = {
+            device: row_bytes(columns, column) + max(logits, reading) for device, column in sizes
+        }
+        cached = {device: kv.rows * kv.columns * column for device, column in sizes}
+        return rows_that_fit(row, self.budget.rows, cached)
 
     def _run_pool(
         self,

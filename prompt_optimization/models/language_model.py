@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.cache_utils import Cache
 
 from prompt_optimization.models.kv import KVRows
+from prompt_optimization.models.shape import Shape
 
 if TYPE_CHECKING:
     from prompt_optimization.models.static import StaticBuffers
@@ -32,6 +33,7 @@ class LanguageModel:
         quantised: some weights are kept in fewer bits than is computed in.
         stop_ids: ids that end a generation; those that model and tokenizer declare, to begin
             with.
+        shape: what a token takes.
         local: some layers attend to a window of nearby columns only.
         static: where pools decode by steps that can be captured; None where they grow.
         counts: tokens so far, by kind: ``prefilled`` (known tokens run through the model, but for
@@ -74,6 +76,7 @@ class LanguageModel:
             (i for i in (tokenizer.pad_token_id, *self.stop_ids) if i is not None), 0
         )
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        self.shape = Shape.of(model.config, model.dtype)
         self.counts: Counter[str] = Counter()
         self.local = _attends_locally(model.config.get_text_config())
         self.static: StaticBuffers | None = None

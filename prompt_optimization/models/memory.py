@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -22,9 +24,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 # Rows side by side at most: beyond these a GPU gains little and a CPU nothing.
 GPU_ROWS = 2048
 CPU_ROWS = 128
-# What a pool on a CPU takes at most, in bytes. It is fixed, so that the same run has the same
-# pools whatever else the machine does, as long as there is memory.
+# What rows on a CPU take at most with what is cached of their examples, in bytes. It is fixed, so
+# that the same run has the same pools whatever else the machine does, as long as there is memory.
 CPU_POOL = 2**30
+# Part of it that is left to a pool however much is cached.
+CPU_POOL_SHARE = 0.5
 # The rest is for activations and fragmentation.
 FREE_SHARE = 0.8
 # Taking rows out and putting them together again holds one layer of the cache twice for a moment;
@@ -43,13 +47,19 @@ def free_bytes(device: torch.device) -> int | None:
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def pool_bytes(device: torch.device) -> int | None:
-    """What a pool of rows may take on ``device``, in bytes; None where it cannot be asked."""
+def pool_bytes(device: torch.device, cached: int = 0) -> int | None:
+    """What a pool of rows may take on ``device``, in bytes; None where it cannot be asked.
+
+    Args:
+        cached: bytes on ``device`` that the rows' examples take already.
+    """
     free = free_bytes(device)
     if free is None:
         return None
     share = int(FREE_SHARE * free)
-    return min(share, CPU_POOL) if device.type == "cpu" else share
+    if device.type != "cpu":
+        return share
+    return min(share, max(CPU_POOL - cached, int(CPU_POOL_SHARE * CPU_POOL)))
 
 
 def most_rows(device: torch.device) -> int:
@@ -67,15 +77,32 @@ def row_bytes(columns: int, column_bytes: int) -> int:
     return int(KV_COPIES * columns * column_bytes)
 
 
-def rows_that_fit(row: Mapping[torch.device, int], most: int) -> int:
+def logits_bytes(places: int, vocabulary: int) -> int:
+    """Memory that the logits of ``places`` take with their loss, in bytes: three float32 copies."""
+    return places * vocabulary * 12
+
+
+def rows_that_fit(
+    row: Mapping[torch.device, int], most: int, cached: Mapping[torch.device, int] | None = None
+) -> int:
     """How many rows, ``most`` at most, the memory of every device should hold side by side; at
     least one.
 
     Args:
         row: bytes of one row on each device. A device that cannot be asked sets no limit.
+        cached: bytes that the rows' examples take on each device already.
     """
-    rooms = ((pool_bytes(device), size) for device, size in row.items())
+    cached = cached or {}
+    rooms = ((pool_bytes(device, cached.get(device, 0)), size) for device, size in row.items())
     return max(1, min([most, *(room // size for room, size in rooms if room is not None)]))
+
+
+def give_back(device: torch.device) -> None:
+    """Return what was freed to the machine, because glibc otherwise keeps the many small pieces of
+    a backward pass, and the next pool is taken beside them. Other allocators do so themselves."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if device.type == "cpu" and trim is not None:
+        trim(0)
 
 
 class RowBudget:

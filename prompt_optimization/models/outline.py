@@ -11,6 +11,7 @@ from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.loading import load_config, load_tokenizer, resolve_dtype
 from prompt_optimization.models.placement import resolve_devices
 from prompt_optimization.models.settings import ModelSettings
+from prompt_optimization.models.shape import Shape
 from prompt_optimization.models.tokenizer_check import check_tokenizer
 
 
@@ -22,7 +23,7 @@ class Outline:
         vocabulary: rows of its embedding.
         context: in tokens; None when it does not say.
         weight_bytes: of all its parameters, as if none was quantised.
-        token_bytes: of the keys and values of one token.
+        shape: what a token takes.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Outline:
     vocabulary: int
     context: int | None
     weight_bytes: int
-    token_bytes: int
+    shape: Shape
 
 
 def load_outline(settings: ModelSettings) -> Outline:
@@ -51,8 +52,6 @@ def load_outline(settings: ModelSettings) -> Outline:
     vocabulary = int(network.get_input_embeddings().weight.shape[0])
     check_tokenizer(tokenizer, vocabulary, chat)
     text = config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return Outline(
         settings.label,
         tokenizer,
@@ -60,5 +59,5 @@ def load_outline(settings: ModelSettings) -> Outline:
         vocabulary,
         getattr(text, "max_position_embeddings", None),
         sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize,
-        2 * text.num_hidden_layers * heads * width * dtype.itemsize,
+        Shape.of(config, dtype),
     )

@@ -30,7 +30,8 @@ from prompt_optimization.tasks.examples import Example
 
 Job = Callable[..., Any]
 
-# Examples in one backward pass where the settings leave it open. More only take memory on a CPU.
+# Examples in one backward pass at most where the settings leave it open. More only take memory on a
+# CPU.
 GRADIENT_ROWS = {"cpu": 2, "cuda": 8}
 
 
@@ -39,6 +40,8 @@ class Worker:
 
     Attributes:
         training: the examples whose prefix cache follows the search; set by ``set_training``.
+        plans_gradients: the examples in a backward pass are as many as should fit the memory. A GPU
+            says that it has too little, and they are halved; on a CPU the kernel ends the process.
     """
 
     def __init__(
@@ -52,13 +55,14 @@ class Worker:
         """
         Args:
             max_rows, gradient_rows: rows at once in decoding and backward passes; 0 leaves it to
-                the device.
+                the device and its memory.
             graphs: whether it decodes by CUDA graphs, as ``use_graphs`` takes it.
         """
         use_graphs(model, graphs)
         self.model = model
         self.chat = chat
         self.engine = Engine(model, max_rows)
+        self.plans_gradients = gradient_rows == 0 and model.device.type == "cpu"
         gradient_rows = gradient_rows or GRADIENT_ROWS.get(model.device.type, 2)
         self.gradient_budget = RowBudget(gradient_rows, model.release_buffers)
         self.training: CachedExamples | None = None

@@ -269,6 +269,7 @@ class Session:
         }
         self._state = self._search_state()  # asks the workers, which may take its time
         log.data["ledger"] = self._ledgers()
+        log.data["memory"] = self._memory()
         self.store.step(record, self._best(), self._state, self._held_out_state())
         self.observers.step(StepDone(record, log.data["best"], self.progress))
         return None
@@ -438,6 +439,15 @@ class Session:
             "scorer": self.scorer.state_dict(),
             "rng": self.optimizer.tools.rng.getstate(),
         }
+
+    def _memory(self) -> list[dict[str, Any]]:
+        """How many rows go side by side in every worker, in the order of models and workers."""
+        names = ("rows", "gradient_rows", "pool_rows")
+        return [
+            dict(zip(names, limits, strict=True))
+            for model in self._state["scorer"]["models"]
+            for limits in model["limits"]
+        ]
 
     def _held_out_state(self) -> dict[str, Any]:
         return {

@@ -220,7 +220,7 @@ def test_the_pool_fits_the_free_memory(
     model.model.forward = watched
     pools = []
     for free in (10**12, 4 * 10**5, 1):
-        monkeypatch.setattr(memory, "pool_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory, "pool_bytes", lambda device, cached, free=free: free)
         samples.pool_rows = None
         seen.clear()
         got = Engine(model).run(samples, prompts_of(samples), Decoding(6))

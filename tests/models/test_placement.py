@@ -90,7 +90,7 @@ def test_the_poorest_device_sets_the_pool(
     parted = make_parted("llama-3")
     pools = []
     for free in ({}, {CPU: 10**6}, {second_device(): 10**6}, {CPU: 1}):
-        monkeypatch.setattr(memory, "pool_bytes", lambda on, free=free: free.get(on, 10**9))
+        monkeypatch.setattr(memory, "pool_bytes", lambda on, cached, free=free: free.get(on, 10**9))
         samples = make_samples(parted, n=4)
         Engine(parted).run(samples, [samples.prompt_ids(PROMPT)], Decoding(2))
         pools.append(samples.pool_rows)

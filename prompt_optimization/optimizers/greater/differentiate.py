@@ -28,7 +28,13 @@ from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.executor import Future
 from prompt_optimization.models.language_model import LanguageModel, at_least_float32, pad_right
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.memory import RowBudget, is_out_of_memory
+from prompt_optimization.models.memory import (
+    RowBudget,
+    give_back,
+    is_out_of_memory,
+    logits_bytes,
+    rows_that_fit,
+)
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.worker import Worker
 
@@ -76,6 +82,7 @@ def token_gradients(
         list(zip(indices, reasonings, strict=True)),
         lambda some: list(_input_gradients(model, samples, some, prompt, position, weights)),
     )
+    give_back(model.device)
     with torch.no_grad():
         vectors = model.embed(torch.tensor(list(tokens), device=model.device))
         product = torch.stack(rows).to(vectors.dtype) @ vectors.T
@@ -95,6 +102,11 @@ def gradients_of(
 ) -> list[NDArray[np.floating[Any]]]:
     """A worker's job: ``token_gradients`` of training samples, named with their reasonings."""
     samples, reasonings = zip(*some, strict=True)
+    budget = worker.gradient_budget
+    if worker.plans_gradients:
+        rows = _rows_that_fit(worker.model, worker.examples, some, prompt, position, budget.rows)
+        # For good, because passes of other sizes round differently.
+        budget.rows = rows
     gradients = token_gradients(
         worker.model,
         worker.examples,
@@ -104,7 +116,7 @@ def gradients_of(
         tokens,
         reasonings,
         weights,
-        worker.gradient_budget,
+        budget,
     )
     return list(gradients.numpy())
 
@@ -129,6 +141,31 @@ def submit_gradient(
     return gradients.then(
         lambda found: aggregate(torch.tensor(weights)[:, None] * torch.from_numpy(np.stack(found)))
     )
+
+
+def _rows_that_fit(
+    model: LanguageModel,
+    samples: CachedExamples,
+    some: Sequence[tuple[int, Ids]],
+    prompt: Ids,
+    position: int,
+    most: int,
+) -> int:
+    """How many of ``some``, ``most`` at most, the memory should hold in one backward pass."""
+    size = 0
+    for sample, reasoning in some:
+        target = samples.targets[sample]
+        tokens = len(prompt) - position + len(samples.following(sample, prompt)) + len(reasoning)
+        tokens += len(samples.ending(sample, reasoning))
+        tokens += len(target.extractor) + len(target.answer)
+        scored = len(prompt) - position + len(target.answer)
+        size = max(
+            size,
+            tokens * model.shape.gradient_bytes + logits_bytes(scored, model.vocabulary),
+        )
+    # Of several devices each holds its own layers.
+    share = size // len(model.devices)
+    return rows_that_fit(dict.fromkeys(model.devices, share), most)
 
 
 def aggregate(gradients: torch.Tensor) -> torch.Tensor:

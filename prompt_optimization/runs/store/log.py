@@ -67,6 +67,7 @@ class RunLog:
                 "best": [],
                 "evaluation": None,
                 "ledger": None,
+                "memory": [],
             },
         )
         log._begin_session([])

@@ -1,0 +1,69 @@
+"""What of a model decides how much memory and arithmetic a token takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedConfig
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a decoder.
+
+    Attributes:
+        layers: of attention and feed-forward.
+        width: of the vectors between layers.
+        inner: of the feed-forward part.
+        heads, kv_heads, head_width: of the attention.
+        item: bytes of a number that is computed in.
+    """
+
+    layers: int
+    width: int
+    inner: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    item: int
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig, dtype: torch.dtype) -> Shape:
+        """The shape that ``config`` describes, computed in ``dtype``. A feed-forward part whose
+        width is not given is four times as wide as the model, as GPT-2's is."""
+        text = config.get_text_config()
+        heads = int(text.num_attention_heads)
+        return cls(
+            int(text.num_hidden_layers),
+            int(text.hidden_size),
+            int(getattr(text, "intermediate_size", None) or 4 * text.hidden_size),
+            heads,
+            int(getattr(text, "num_key_value_heads", None) or heads),
+            int(getattr(text, "head_dim", None) or text.hidden_size // heads),
+            dtype.itemsize,
+        )
+
+    @property
+    def token_bytes(self) -> int:
+        """Of the keys and values of one token."""
+        return 2 * self.layers * self.kv_heads * self.head_width * self.item
+
+    @property
+    def reading_bytes(self) -> int:
+        """What reading takes of one token for a moment: what one layer works on."""
+        return (8 * self.width + 3 * self.inner) * self.item
+
+    @property
+    def gradient_bytes(self) -> int:
+        """What a backward pass keeps of one token.
+
+        Of a layer with frozen weights these are the two norms' input and scaled copy, in float32;
+        queries and keys before and after their rotation, values, keys and values once more in the
+        cache and repeated for all heads, with the cache's gradients; the attention's result; and
+        the feed-forward part's two factors, their activation and product.
+        """
+        norms = 2 * (4 + 4 + self.item) * self.width
+        attention = (5 * self.heads + 7 * self.kv_heads) * self.head_width * self.item
+        forward = 4 * self.inner * self.item
+        return self.layers * (norms + attention + forward)
