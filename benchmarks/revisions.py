@@ -76,7 +76,7 @@ BUNDLED: dict[str, dict[str, Any]] = {
 def main() -> int:
     given = _options()
     different = 0
-    with tempfile.TemporaryDirectory() as name, _checkout(given.before) as before:
+    with tempfile.TemporaryDirectory() as name, checked_out(given.before) as before:
         folder = Path(name)
         tiny = _tiny_model(folder / "tiny")
         here = {
@@ -114,7 +114,7 @@ def _options() -> argparse.Namespace:
 
 
 @contextmanager
-def _checkout(revision: str) -> Iterator[Path]:
+def checked_out(revision: str) -> Iterator[Path]:
     """A checkout of ``revision`` for as long as it is needed.
 
     Raises:

@@ -47,6 +47,7 @@ def check(_: Sequence[str]) -> None:
         ("layout", _layout(found)),
         ("length", _length(found)),
         ("memory", _memory(found)),
+        ("work", _work(found)),
         ("time", _time(found)),
         ("files", _files(found)),
     ):
@@ -172,6 +173,26 @@ def _memory(found: Check) -> Iterator[str]:
     for device in devices:
         if (free := free_bytes(device)) is not None:
             yield f"free on {device}: {_size(free)}"
+
+
+def _work(found: Check) -> Iterator[str]:
+    from prompt_optimization.optimizers.base import optimizer_class
+
+    shape, (needed, _, _) = found.outline.shape, found.longest()
+    new = found.plan.reasoning.max_new_tokens
+    question = min(map(len, found.encoded["train"].before))
+    # At the mean context of what comes after the question, which is read once for a whole search.
+    context = (question + needed) / 2
+    row = new * shape.decoding_flops(context)
+    row += (needed - question - new) * shape.reading_flops(context)
+    yield f"one row under one prompt: up to {_flops(row)}"
+    if optimizer_class(found.plan.run.method).differentiates:
+        gradient = (needed - question) * shape.gradient_flops(context)
+        yield f"its gradient: up to {_flops(gradient)}"
+
+
+def _flops(count: float) -> str:
+    return f"{count / 1e12:.2g} TFLOP" if count >= 1e11 else f"{count / 1e9:.2g} GFLOP"
 
 
 def _devices(found: Check) -> str:

@@ -29,7 +29,8 @@ from prompt_optimization.tasks.examples import Example
 # How byte-level and SentencePiece tokenizers write the space that a token begins with.
 SPACE_MARKS = ("\u0120", "\u2581")
 
-# Rows of held-out splits that a worker encodes together, and whose results come together.
+# Rows of held-out splits that a worker encodes together, and whose results come together; about so
+# many, because the blocks of a split cost the same.
 BLOCK = 100
 
 
@@ -232,11 +233,19 @@ class Model:
         encoded = self.encode(template, examples, prompt)
         ids = encoded.prompt_ids(prompt)
         self.check_room(encoded, len(ids), decoding)
-        size = min(BLOCK, -(-len(examples) // self.executor.size))
-        blocks = [tuple(examples[i : i + size]) for i in range(0, len(examples), size)]
-        pieces = [(template, block, prompt, ids, decoding) for block in blocks]
+        # The same blocks for every prompt, because a worker keeps what it has read of its block.
+        costs = [encoded.fixed_tokens(i) for i in range(len(examples))]
+        blocks = balanced(costs, max(self.executor.size, -(-len(examples) // BLOCK)))
+        pieces = [
+            (template, tuple(examples[i] for i in block), prompt, ids, decoding) for block in blocks
+        ]
         parts = self._submit(jobs.run_block, pieces).result()
-        return [outcome for part in parts for outcome in part]
+        found = {
+            i: outcome
+            for block, part in zip(blocks, parts, strict=True)
+            for i, outcome in zip(block, part, strict=True)
+        }
+        return [found[i] for i in range(len(examples))]
 
     def row_limits(self) -> list[RowLimits]:
         """The rows that fit each worker's memory."""

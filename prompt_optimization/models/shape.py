@@ -1,4 +1,7 @@
-"""What of a model decides how much memory and arithmetic a token takes."""
+"""What of a model decides how much memory and arithmetic a token takes.
+
+docs/scaling.md compares these figures with measured ones.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ class Shape:
         width: of the vectors between layers.
         inner: of the feed-forward part.
         heads, kv_heads, head_width: of the attention.
+        vocabulary: rows of the output head.
         item: bytes of a number that is computed in.
     """
 
@@ -26,6 +30,7 @@ class Shape:
     heads: int
     kv_heads: int
     head_width: int
+    vocabulary: int
     item: int
 
     @classmethod
@@ -41,6 +46,7 @@ class Shape:
             heads,
             int(getattr(text, "num_key_value_heads", None) or heads),
             int(getattr(text, "head_dim", None) or text.hidden_size // heads),
+            int(text.vocab_size),
             dtype.itemsize,
         )
 
@@ -67,3 +73,20 @@ class Shape:
         attention = (5 * self.heads + 7 * self.kv_heads) * self.head_width * self.item
         forward = 4 * self.inner * self.item
         return self.layers * (norms + attention + forward)
+
+    def reading_flops(self, context: float) -> float:
+        """Of one token after ``context`` others, without logits: two a weight, four for each number
+        of the queries and column."""
+        attention = 2 * (self.heads + self.kv_heads) * self.head_width * self.width
+        weights = self.layers * (attention + 3 * self.width * self.inner)
+        return 2 * weights + 4 * self.layers * self.heads * self.head_width * context
+
+    def decoding_flops(self, context: float) -> float:
+        """The same with its logits."""
+        return self.reading_flops(context) + 2 * self.vocabulary * self.width
+
+    def gradient_flops(self, context: float) -> float:
+        """Of one token in a forward and backward pass. Weights are frozen, so that the backward
+        pass costs as much as the forward pass, and attention twice as much."""
+        attention = 4 * self.layers * self.heads * self.head_width * context
+        return 2 * self.reading_flops(context) + attention

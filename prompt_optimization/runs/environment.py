@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedTokenizerBase
@@ -133,9 +134,16 @@ def _fingerprint(model: torch.nn.Module) -> str:
         width = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(parameter.element_size())
         bits = parameter.detach().contiguous().view(width or torch.uint8).flatten()
         # In pieces, because a sum in another type first copies what it adds.
-        total = sum(int(piece.sum(dtype=torch.int64)) for piece in bits.split(2**24))
+        total = sum(map(_sum, bits.split(2**24)))
         digest.update(f"{name} {tuple(parameter.shape)} {total};".encode())
     return digest.hexdigest()
+
+
+def _sum(bits: torch.Tensor) -> int:
+    # On a CPU numpy adds integers twelve times as fast as torch does.
+    if bits.device.type == "cpu":
+        return int(bits.numpy().sum(dtype=np.int64))
+    return int(bits.sum(dtype=torch.int64))
 
 
 def _plain_tensors(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm, permutation_test, t
 
-Z = float(norm.ppf(0.975))
+# The standard normal's quantile at 0.975.
+Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def crossed_difference(
         (between / count) ** 2 / (count - 1) + spread.variance**2 / (spread.rows - 1)
     )
     fewest = max(1.0, min(count, spread.rows) - 1)
-    reach = float(t.ppf(0.975, max(fewest, freedom))) * math.sqrt(variance)
+    reach = _student(max(fewest, freedom)) * math.sqrt(variance)
     return spread.around(reach)
 
 
@@ -188,6 +188,8 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     values = np.array([d for d in differences if d], dtype=float)
     if len(values) < 2:
         return 1.0  # one row alone is as likely to go either way
+    from scipy.stats import permutation_test
+
     result = permutation_test(
         (values,),
         lambda x, axis: np.sum(x, axis=axis),
@@ -224,4 +226,12 @@ def _weighted(values: Sequence[float], weights: Sequence[float]) -> tuple[float,
 
 def _quantile(rows: float) -> float:
     """Student's, in the place of ``Z``."""
-    return float(t.ppf(0.975, max(1.0, rows - 1)))
+    return _student(max(1.0, rows - 1))
+
+
+def _student(freedom: float) -> float:
+    """Student's quantile at 0.975."""
+    # Only now, because scipy takes half a second to load and a run begins without it.
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
