@@ -21,8 +21,8 @@ from prompt_optimization.tasks.templates import END, as_text
 NOT_OFFERED = {
     "n_steps", "control_init", "max_new_tokens", "allow_non_ascii", "selection_control_weight",
     "resume", "result_prefix", "logfile", "track", "verbose", "devices", "workers", "ray_address",
-    "worker_timeout", "deterministic", "extractor_text", "extractor_style", "train_data",
-    "dev_data", "test_data", "data_offset", "n_train_data", "n_dev_data", "n_test_data",
+    "worker_timeout", "deterministic", "extractor_text", "extractor_style", "dev_data", "test_data",
+    "train_data", "target_data", "data_offset", "n_train_data", "n_dev_data", "n_test_data",
     "task.question_column", "task.answer_column", "task.few_shot", "task.few_shot_number",
     "task.few_shot_data", "reasoning.temperature", "reasoning.top_k", "reasoning.top_p",
 }  # fmt: skip

@@ -74,7 +74,9 @@ def _rows(found: Check) -> Iterator[str]:
         rows = len(table.examples)
         different = len({question_key(example.question) for example in table.examples})
         again = f", {rows - different} of which repeat a question" if different < rows else ""
-        yield f"'{table.path}' ({split}): {rows} rows{again}"
+        both = split == "train" and "target" in found.tables
+        among = ", those of the target among them" if both else ""
+        yield f"'{table.path}' ({split}): {rows} rows{among}{again}"
     for split, examples in found.rows.items():
         of = split if split in found.tables else "train"
         numbers = [example.row for example in examples]
@@ -82,7 +84,8 @@ def _rows(found: Check) -> Iterator[str]:
     used = {
         (s if s in found.tables else "train", e.row) for s, es in found.rows.items() for e in es
     }
-    total = sum(len(table.examples) for table in found.tables.values())
+    # The rows of the target are among those of train.
+    total = sum(len(t.examples) for name, t in found.tables.items() if name != "target")
     if unused := total - len(used):
         yield f"{unused} rows are in no split"
 

@@ -31,6 +31,7 @@ from prompt_optimization.tasks.splits import usual_sizes
 OF_ROWS = (
     "dev_data",
     "test_data",
+    "target_data",
     "data_offset",
     "n_train_data",
     "n_dev_data",
@@ -78,7 +79,7 @@ def complete(
         if values[each.name] is not None:
             values[each.name] = each.check(values[each.name])
     data = values["train_data"]
-    files = {split: str(values[f"{split}_data"]) for split in SPLITS}
+    files = {name: str(values[f"{name}_data"]) for name in (*SPLITS, "target")}
     columns = Columns(values["task.question_column"], values["task.answer_column"])
     tables = read_tables(files, columns, settings_class(values["method"]).unlabelled)
     if task := task_of(data):

@@ -15,6 +15,7 @@ from prompt_optimization.tasks.examples import (
     read_table,
     split_rows,
 )
+from prompt_optimization.tasks.groups import joined
 from prompt_optimization.tasks.metrics.metric import Metric
 from prompt_optimization.tasks.metrics.registry import METRICS, OF_WORDS, Options
 from prompt_optimization.tasks.settings import TaskSettings
@@ -81,17 +82,17 @@ def read_tables(
     unlabelled: bool = False,
     texts_are_meant: bool = False,
 ) -> dict[str, Table]:
-    """The task files of the splits that have one.
+    """The task files of the splits that have one, and of the target.
 
     Args:
-        files: by split.
+        files: by split, and ``target``, whose rows are among those of ``train`` then.
         unlabelled: rows need no answers.
         texts_are_meant: answers are meant to be whole texts.
 
     Raises:
         InputError: one cannot be used.
     """
-    return {
+    tables = {
         name: read_table(
             file,
             key=f"{name}_data",
@@ -102,13 +103,14 @@ def read_tables(
         for name, file in files.items()
         if file
     }
+    return joined(tables) if "target" in tables else tables
 
 
 def read_task(
     settings: TaskSettings, warn: Callable[[str], None], unlabelled: bool = False
 ) -> tuple[dict[str, Table], Splits]:
-    """The task files, ``train`` and perhaps ``dev`` and ``test``, and the rows that are cut from
-    them.
+    """The task files, ``train`` and perhaps ``dev``, ``test`` and ``target``, and the rows that are
+    cut from them.
 
     Args:
         warn: told what was read in another way than it stands in the files, which files repeat
@@ -122,6 +124,7 @@ def read_task(
         "train": settings.train_data,
         "dev": settings.dev_data,
         "test": settings.test_data,
+        "target": settings.target_data,
     }
     # Shared words are counted in texts of any length.
     texts_are_meant = settings.metric in OF_WORDS

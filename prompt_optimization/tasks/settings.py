@@ -46,6 +46,14 @@ class TaskSettings(Settings, group="task"):
     test_data: str = key(
         "", "task file of the test rows", flat="test_data", variant=False, of_task=True
     )
+    target_data: str = key(
+        "",
+        "task file of a second group of questions, the group 'target', whose rows are read in turn "
+        "with those of train_data, the group 'source'; none: a column 'group' may name the groups",
+        flat="target_data",
+        variant=False,
+        of_task=True,
+    )
     question_column: tuple[str, ...] = key(
         (),
         "column of the questions, in every task file; of several names the last is asked, with the "

@@ -12,6 +12,7 @@ from prompt_optimization.optimizers.robust.metaprompts import INPUTS
 from prompt_optimization.optimizers.text.induction import INDUCE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.settings import TextSettings
+from prompt_optimization.tasks.groups import SOURCE, TARGET
 from prompt_optimization.tasks.texts import different_lines
 
 
@@ -22,6 +23,9 @@ class RobustSettings(TextSettings, group="robust"):
     unlabelled: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("answers",)
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {"induction": INDUCE, "inputs": INPUTS}
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "robust.target_data": "target_data names the file, for every method"
+    }
 
     source: str = key("", "the group of the training rows with answers, as the column group has it")
     target: str = key("", "the group that the prompt has to hold on; its answers are not read")
@@ -74,14 +78,20 @@ class RobustSettings(TextSettings, group="robust"):
         "slots are {examples} and {inputs}",
     )
 
+    @classmethod
+    def brings(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        own = {"robust.source": SOURCE, "robust.target": TARGET}
+        return own if values["target_data"] else {}
+
     def check(self) -> None:
         super().check()
         self.given()
         for name in ("source", "target"):
             if not getattr(self, name).strip():
                 raise InputError(
-                    f"no {name} group; name one of those in the column 'group' of the task file",
-                    key=f"robust.{name}",
+                    f"no {name} group; name one of those in the column 'group' of the task file, "
+                    "or give the target a file of its own",
+                    key=(f"robust.{name}", "target_data"),
                 )
         if self.source == self.target:
             raise InputError(
@@ -94,8 +104,8 @@ class RobustSettings(TextSettings, group="robust"):
         if not groups:
             raise InputError(
                 "the training rows have no column 'group'; add one that says which rows are the "
-                "source's and which the target's",
-                key=("robust.source", "robust.target"),
+                "source's and which the target's, or give the target a file of its own",
+                key=("robust.source", "robust.target", "target_data"),
             )
         for name in ("source", "target"):
             if (wanted := getattr(self, name)) not in groups:
