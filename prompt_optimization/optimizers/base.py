@@ -126,7 +126,7 @@ class Optimizer(ABC):
         initial: the initial prompt.
         incumbent: the prompt that the next step changes.
         leaderboard: the best prompts so far.
-        control: the one of ``contenders`` that test compares the others with, too; empty for none.
+        baseline: the one of ``contenders`` that test compares the others with, too; empty for none.
         exhausted: why ``step`` has returned None, in words.
         grown: the step after which objectives last changed their meaning, because training rows
             were added; -1 for never.
@@ -138,7 +138,7 @@ class Optimizer(ABC):
     #: The method takes the gradient of the loss of the answers, so there has to be an extractor.
     differentiates = False
 
-    control = ""
+    baseline = ""
 
     def __init__(self, settings: Any, scorer: Scorer, tools: Tools) -> None:
         self.settings = settings

@@ -315,13 +315,13 @@ class Session:
                     name: self._contender(before, found["test"][each.name], after)
                     for name, each in contenders.items()
                 }
-            if control := contenders.get(self.optimizer.control):
-                beside = found["test"][control.name]
-                evaluation["test"] |= self._to_control(beside, after)
-                evaluation["test"]["control"] = self.optimizer.control
+            if baseline := contenders.get(self.optimizer.baseline):
+                beside = found["test"][baseline.name]
+                evaluation["test"] |= self._to_baseline(beside, after)
+                evaluation["test"]["baseline"] = self.optimizer.baseline
                 for name, each in contenders.items():
                     record = evaluation["test"]["contenders"][name]
-                    record |= self._to_control(beside, found["test"][each.name])
+                    record |= self._to_baseline(beside, found["test"][each.name])
             self.store.keep_outputs(self._outputs([found["test"][each.name] for each in pair]))
             self.store.log.data["evaluation"] = evaluation
             self.store.log.write()
@@ -339,11 +339,11 @@ class Session:
             record["difference_by_group"] = compare_by_group(initial, result)
         return record
 
-    def _to_control(self, control: HeldOut, result: HeldOut) -> dict[str, Any]:
-        """What ``result`` is worth beside the method's control, as the log holds it."""
-        record = {"to_control": compare(control, result)}
+    def _to_baseline(self, baseline: HeldOut, result: HeldOut) -> dict[str, Any]:
+        """What ``result`` is worth beside the method's baseline, as the log holds it."""
+        record = {"to_baseline": compare(baseline, result)}
         if result.groups:
-            record["to_control_by_group"] = compare_by_group(control, result)
+            record["to_baseline_by_group"] = compare_by_group(baseline, result)
         return record
 
     def _outputs(self, results: Sequence[HeldOut]) -> list[dict[str, Any]]:

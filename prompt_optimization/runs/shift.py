@@ -28,17 +28,17 @@ class Shift:
 
 
 def shifts(log: Mapping[str, Any]) -> list[Shift]:
-    """Those of the elected prompt and of every contender, to the initial prompt and to the control;
+    """Those of the elected prompt and of every contender, to the initial prompt and to the baseline;
     none where the log's method has no source and target, or test no rows of both."""
     test = (log.get("evaluation") or {}).get("test") or {}
     params = log["params"]
-    if "control" not in test or "robust.source" not in params:
+    if "baseline" not in test or "robust.source" not in params:
         return []
     groups = params["robust.source"], params["robust.target"]
     metric = metric_of(test["best"])
     found = []
     for name, record in {"elected": test, **test["contenders"]}.items():
-        for against, key in (("initial", "difference"), (test["control"], "to_control")):
+        for against, key in (("initial", "difference"), (test["baseline"], "to_baseline")):
             by_group = record.get(f"{key}_by_group", {})
             if name == against or not all(group in by_group for group in groups):
                 continue

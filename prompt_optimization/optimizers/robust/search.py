@@ -61,7 +61,7 @@ class Robust(TextOptimizer):
 
     settings: RobustSettings
     reads_answers = True
-    control = "source only"
+    baseline = "source only"
 
     def __init__(self, settings: RobustSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)

@@ -360,7 +360,7 @@ def test_contenders_stand_on_the_screen_and_in_the_report(
     assert set(table["group"]) == {"0", "1", "all"}
     # What is lost on the source and gained on the target, beside two other prompts.
     test = log["evaluation"]["test"]
-    assert "upper bound" in test["contenders"] and test["control"] == "source only"
+    assert "upper bound" in test["contenders"] and test["baseline"] == "source only"
     shown = [line for line in screen.getvalue().splitlines() if "upper bound" in line]
     assert any("source only" in line for line in shown)
     assert "apart from it" in screen.getvalue()
@@ -369,7 +369,7 @@ def test_contenders_stand_on_the_screen_and_in_the_report(
     assert {("elected", "initial"), ("elected", "source only")} <= pairs
     assert ("source only", "initial") in pairs and ("source only", "source only") not in pairs
     own = table[(table.prompt == "upper bound") & (table.against == "source only")]
-    record = test["contenders"]["upper bound"]["to_control_by_group"]
+    record = test["contenders"]["upper bound"]["to_baseline_by_group"]
     for group, part, sign in (("0", "source loss", -1), ("1", "target gain", 1)):
         (line,) = own[own.part == part].itertuples()
         assert line.measured == pytest.approx(sign * 100 * record[group]["strict"]["value"])
