@@ -17,7 +17,7 @@ from prompt_optimization.models.layout import Layout
 from prompt_optimization.optimizers.oirl.outcomes import DAMAGED, Counts, Floats, Outcomes
 from prompt_optimization.optimizers.oirl.prompts import HELD_OUT, POOL, TRAINING
 from prompt_optimization.tasks.cells import is_blank, shown, text_of
-from prompt_optimization.tasks.examples import read_rows, read_table
+from prompt_optimization.tasks.examples import Source, read_rows, read_table
 
 PARTS = ("tr", "te", "ho")
 COLUMNS = ("question", "prompt", "right")
@@ -166,27 +166,27 @@ def of_pairs(path: Path) -> Outcomes:
     tests: set[int] = set()
     heldout: set[int] = set()
     cells: dict[tuple[int, int], tuple[float, int]] = {}
+    source = Source(f"'{path}'")
     for number, row in enumerate(rows):
-
-        def what(name: str, number: int = number) -> str:
-            return f"'{name}' of row {number} of '{path}'"
-
-        texts = [_text(row, name, what(name)) for name in ("question", "prompt")]
-        q = questions.setdefault(texts[0], len(questions))
-        p = prompts.setdefault(Layout.normalise(texts[1]), len(prompts))
-        share = _share(row, "right", what("right"))
-        count = _count(row, what("draws"))
+        where = source.row(number)
+        question, prompt = (_text(row, name, where) for name in ("question", "prompt"))
+        q = questions.setdefault(question, len(questions))
+        p = prompts.setdefault(Layout.normalise(prompt), len(prompts))
+        share = _share(row, "right", where)
+        count = _count(row, "draws", where)
         right, draws = cells.get((q, p), (0.0, 0))
         cells[q, p] = right + share * count, draws + count
         if not is_blank(row.get("answer")):
-            answers[q] = _text(row, "answer", what("answer"))
+            answers[q] = _text(row, "answer", where)
         if not is_blank(row.get("split")):
-            split = _text(row, "split", what("split")).lower()
+            split = _text(row, "split", where).lower()
             if split not in ("train", "test"):
-                raise InputError(f"{what('split')} is '{split}'; write train or test", key="pairs")
+                raise InputError(
+                    f"'split' of {where} is '{split}'; write train or test", key="pairs"
+                )
             if split == "test":
                 tests.add(q)
-        if not is_blank(row.get("heldout")) and _share(row, "heldout", what("heldout")) == 1:
+        if not is_blank(row.get("heldout")) and _share(row, "heldout", where) == 1:
             heldout.add(p)
     shape = (len(questions), len(prompts))
     right_of: Floats = np.zeros(shape)
@@ -213,31 +213,34 @@ def _bits(packed: np.ndarray[Any, Any], rows: int) -> Floats:
     return found
 
 
-def _text(row: Mapping[str, object], name: str, what: str) -> str:
+def _text(row: Mapping[str, object], name: str, where: str) -> str:
     try:
-        return text_of(row.get(name), what)
+        return text_of(row.get(name), f"'{name}' of {where}")
     except InputError as error:
         raise InputError(error.problem, key="pairs") from None
 
 
-def _share(row: Mapping[str, object], name: str, what: str) -> float:
-    text = _text(row, name, what).strip().lower()
+def _share(row: Mapping[str, object], name: str, where: str) -> float:
+    text = _text(row, name, where).strip().lower()
     try:
         share = FLAGS[text] if text in FLAGS else float(text)
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
         raise InputError(
-            f"{what} is {shown(row[name])}; write true or false, or a number from 0 to 1",
+            f"'{name}' of {where} is {shown(row[name])}; write true or false, or a number from 0 "
+            "to 1",
             key="pairs",
         )
     return share
 
 
-def _count(row: Mapping[str, object], what: str) -> int:
-    if is_blank(row.get("draws")):
+def _count(row: Mapping[str, object], name: str, where: str) -> int:
+    if is_blank(row.get(name)):
         return 1
-    text = _text(row, "draws", what).strip()
+    text = _text(row, name, where).strip()
     if not text.isdecimal() or not 0 < int(text) < 10**6:
-        raise InputError(f"{what} is {shown(row['draws'])}; write a whole number", key="pairs")
+        raise InputError(
+            f"'{name}' of {where} is {shown(row[name])}; write a whole number", key="pairs"
+        )
     return int(text)

@@ -190,9 +190,7 @@ def read_outcomes(path: Path, key: str) -> Outcomes:
         return Outcomes.of_bytes(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"table '{path}' does not exist; give an existing one", key=key) from None
-    except DAMAGED as error:
-        if isinstance(error, InputError):
-            raise
+    except DAMAGED:
         raise InputError(
             f"'{path}' is no table of outcomes; give the table.npz of a run, or make one with "
             "greater import-table",

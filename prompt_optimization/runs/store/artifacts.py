@@ -11,7 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
-from prompt_optimization.errors import InputError, Malformed, require
+from prompt_optimization.errors import InputError, require
 from prompt_optimization.files import read_text, write_whole
 from prompt_optimization.optimizers.artifacts import NAME, Artifacts
 from prompt_optimization.runs.store.log import PLACE
@@ -44,14 +44,13 @@ class ArtifactFolder(Artifacts):
         path = folder / INDEX
         if not path.exists():
             return
+        text = read_text(path, "result_prefix")
         try:
-            self._index = json.loads(read_text(path, "result_prefix"))
+            self._index = json.loads(text)
             require(isinstance(self._index, dict))
             for name, entry in self._index.items():
                 require(NAME.fullmatch(name) is not None and len(entry) == 2)
-        except (Malformed, ValueError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
+        except (ValueError, TypeError):
             raise InputError(
                 f"'{path}' is not the index of what a run has kept; move the folder away",
                 key=PLACE,
