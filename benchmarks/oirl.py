@@ -21,7 +21,7 @@ from rich.table import Table
 
 from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.settings import EmbedSettings
-from prompt_optimization.optimizers.oirl.importing import of_released, read_asked
+from prompt_optimization.optimizers.oirl.released import of_released, read_asked
 from prompt_optimization.optimizers.oirl.settings import KINDS, OirlSettings
 from prompt_optimization.optimizers.oirl.stages import Stages
 from prompt_optimization.runs.store.artifacts import ArtifactFolder

@@ -48,8 +48,9 @@ def write(
         InputError: a file cannot be read or written, or the table would teach nothing.
     """
     # Only now, because the form of prompts loads torch.
-    from prompt_optimization.optimizers.oirl.importing import of_pairs, of_released, read_asked
+    from prompt_optimization.optimizers.oirl.importing import of_pairs
     from prompt_optimization.optimizers.oirl.outcomes import both_sides, check_table
+    from prompt_optimization.optimizers.oirl.released import of_released, read_asked
 
     if pairs is not None:
         table = of_pairs(pairs)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.optimizers.oirl.importing import of_pairs, of_released, read_asked
+from prompt_optimization.optimizers.oirl.importing import of_pairs
 from prompt_optimization.optimizers.oirl.outcomes import (
     Outcomes,
     both_sides,
@@ -21,6 +21,7 @@ from prompt_optimization.optimizers.oirl.outcomes import (
     read_outcomes,
 )
 from prompt_optimization.optimizers.oirl.prompts import HELD_OUT, POOL, TRAINING
+from prompt_optimization.optimizers.oirl.released import of_released, read_asked
 from prompt_optimization.optimizers.oirl.settings import OirlSettings
 from prompt_optimization.optimizers.oirl.split import parts_of
 

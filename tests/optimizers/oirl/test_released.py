@@ -12,7 +12,7 @@ import pytest
 from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.settings import ENCODER_PACKAGE, EmbedSettings
 from prompt_optimization.optimizers.artifacts import Artifacts
-from prompt_optimization.optimizers.oirl.importing import of_released, read_asked
+from prompt_optimization.optimizers.oirl.released import of_released, read_asked
 from prompt_optimization.optimizers.oirl.settings import OirlSettings
 from prompt_optimization.optimizers.oirl.stages import Stages
 
