@@ -17,12 +17,8 @@ import torch
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
-from prompt_optimization.optimizers.oirl.outcomes import (
-    Flags,
-    Outcomes,
-    keep_table,
-    read_outcomes,
-)
+from prompt_optimization.optimizers.oirl.arrays import Flags
+from prompt_optimization.optimizers.oirl.outcomes import Outcomes, keep_table, read_outcomes
 from prompt_optimization.optimizers.oirl.prompts import prompt_key, texts_of
 from prompt_optimization.optimizers.oirl.settings import TABLE, CollectSettings
 from prompt_optimization.paths import user_path

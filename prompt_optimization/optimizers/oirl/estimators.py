@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from prompt_optimization.optimizers.oirl.arrays import Counts, Floats, arrays_of, npz
 from prompt_optimization.optimizers.oirl.features import Vectors
-from prompt_optimization.optimizers.oirl.outcomes import Counts, Floats, arrays_of, npz
 from prompt_optimization.optimizers.oirl.settings import OirlSettings
 
 # Pairs whose vectors are put side by side at a time.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.optimizers.artifacts import Artifacts, made_from
-from prompt_optimization.optimizers.oirl.outcomes import arrays_of, npz
+from prompt_optimization.optimizers.oirl.arrays import arrays_of, npz
 
 NAME = "embeddings.npz"
 # Texts after which what was encoded is kept.

@@ -10,7 +10,8 @@ import numpy as np
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.optimizers.oirl.outcomes import Counts, Floats, Outcomes
+from prompt_optimization.optimizers.oirl.arrays import Counts, Floats
+from prompt_optimization.optimizers.oirl.outcomes import Outcomes
 from prompt_optimization.optimizers.oirl.prompts import POOL
 from prompt_optimization.tasks.cells import is_blank, shown, text_of
 from prompt_optimization.tasks.examples import Source, read_rows

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prompt_optimization.optimizers.oirl.arrays import Floats
 from prompt_optimization.optimizers.oirl.estimators import SMALLEST
-from prompt_optimization.optimizers.oirl.outcomes import Floats, Outcomes
+from prompt_optimization.optimizers.oirl.outcomes import Outcomes
 from prompt_optimization.optimizers.oirl.select import choose, pool
 from prompt_optimization.optimizers.oirl.settings import RULES, OirlSettings
 from prompt_optimization.scoring.statistics import is_graded, mean_value, paired_difference

@@ -7,10 +7,7 @@ never tried.
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,18 +18,18 @@ from numpy.typing import NDArray
 
 from prompt_optimization.errors import InputError, require
 from prompt_optimization.optimizers.artifacts import Artifacts, made_from
+from prompt_optimization.optimizers.oirl.arrays import (
+    DAMAGED,
+    Counts,
+    Flags,
+    Floats,
+    arrays_of,
+    npz,
+)
 from prompt_optimization.tasks.table import question_key
 
 FORMAT = 1
-TABLE = "table.npz"
-# What reading an npz that is none, or a damaged one, may raise.
-DAMAGED = (
-    EOFError, LookupError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+NAME = "table.npz"
 
 
 @dataclass(frozen=True)
@@ -199,13 +196,13 @@ def read_outcomes(path: Path, key: str) -> Outcomes:
 
 
 def keep_table(table: Outcomes, artifacts: Artifacts) -> None:
-    """Keep ``table`` as it is, under the name ``TABLE``.
+    """Keep ``table`` as it is, under the name ``NAME``.
 
     Raises:
         InputError: it cannot be written.
     """
     data = table.to_bytes()
-    artifacts.put(TABLE, made_from(data), data)
+    artifacts.put(NAME, made_from(data), data)
 
 
 def check_table(table: Outcomes, key: str = "oirl.table") -> None:
@@ -240,16 +237,3 @@ def both_sides(table: Outcomes, test: Flags) -> list[tuple[int, int]]:
     keys = table.keys
     first = {each: row for row, each in reversed([*enumerate(keys)]) if not test[row]}
     return [(first[keys[row]], int(row)) for row in np.flatnonzero(test) if keys[row] in first]
-
-
-def npz(arrays: dict[str, NDArray[Any]]) -> bytes:
-    """``arrays`` as one file; the same arrays give the same bytes."""
-    file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **arrays)
-    return file.getvalue()
-
-
-def arrays_of(data: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays that ``npz`` wrote."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}

@@ -13,7 +13,7 @@ import numpy as np
 from prompt_optimization.errors import InputError, require
 from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.optimizers.artifacts import Artifacts
-from prompt_optimization.optimizers.oirl.outcomes import DAMAGED
+from prompt_optimization.optimizers.oirl.arrays import DAMAGED
 from prompt_optimization.optimizers.oirl.reward import RewardModel
 from prompt_optimization.optimizers.oirl.select import choose
 from prompt_optimization.optimizers.oirl.stages import RECOMMENDER

@@ -13,7 +13,8 @@ import numpy as np
 
 from prompt_optimization.errors import InputError, require
 from prompt_optimization.models.layout import Layout
-from prompt_optimization.optimizers.oirl.outcomes import DAMAGED, Floats, Outcomes
+from prompt_optimization.optimizers.oirl.arrays import DAMAGED, Floats
+from prompt_optimization.optimizers.oirl.outcomes import Outcomes
 from prompt_optimization.optimizers.oirl.prompts import HELD_OUT, POOL, TRAINING
 from prompt_optimization.tasks.examples import read_table
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from prompt_optimization.errors import require
+from prompt_optimization.optimizers.oirl.arrays import Floats
 from prompt_optimization.optimizers.oirl.estimators import (
     FITS,
     LOADS,
@@ -19,7 +20,6 @@ from prompt_optimization.optimizers.oirl.estimators import (
     sigmoid,
 )
 from prompt_optimization.optimizers.oirl.features import Vectors
-from prompt_optimization.optimizers.oirl.outcomes import Floats
 from prompt_optimization.optimizers.oirl.settings import OirlSettings
 
 

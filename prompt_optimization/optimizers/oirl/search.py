@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from prompt_optimization.optimizers.oirl.arrays import Flags
 from prompt_optimization.optimizers.oirl.collect import Collector
-from prompt_optimization.optimizers.oirl.outcomes import Flags, Outcomes, all_alike
+from prompt_optimization.optimizers.oirl.outcomes import Outcomes, all_alike
 from prompt_optimization.optimizers.oirl.recommend import Recommender
 from prompt_optimization.optimizers.oirl.report import lines
 from prompt_optimization.optimizers.oirl.settings import STAGES, TABLE, OirlSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prompt_optimization.optimizers.oirl.outcomes import Flags, Floats
+from prompt_optimization.optimizers.oirl.arrays import Flags, Floats
 
 Choices = NDArray[np.int64]
 

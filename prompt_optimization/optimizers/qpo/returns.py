@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prompt_optimization.optimizers.oirl.outcomes import Floats, Outcomes
+from prompt_optimization.optimizers.oirl.arrays import Floats
+from prompt_optimization.optimizers.oirl.outcomes import Outcomes
 from prompt_optimization.optimizers.qpo.settings import QpoSettings
 
 # The policy is asked for one of the digits from 0 to this.

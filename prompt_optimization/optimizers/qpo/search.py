@@ -18,10 +18,11 @@ import numpy as np
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.optimizers.artifacts import made_from
 from prompt_optimization.optimizers.base import Tools
+from prompt_optimization.optimizers.oirl.arrays import Flags
 from prompt_optimization.optimizers.oirl.collect import Collector
 from prompt_optimization.optimizers.oirl.estimators import Lessons, Neighbours
 from prompt_optimization.optimizers.oirl.features import vectors_of
-from prompt_optimization.optimizers.oirl.outcomes import Flags, Outcomes
+from prompt_optimization.optimizers.oirl.outcomes import Outcomes
 from prompt_optimization.optimizers.oirl.select import choose
 from prompt_optimization.optimizers.oirl.settings import TABLE
 from prompt_optimization.optimizers.qpo.returns import (
