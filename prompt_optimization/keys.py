@@ -308,6 +308,19 @@ class Settings:
         """What the user should know of values that have no effect."""
         return []
 
+    def idle(self, why: str, *names: str) -> list[str]:
+        """Warnings of those of ``names``, by attribute, that are not at their defaults.
+
+        Args:
+            why: they have no effect, such as ``without writer.base_url``.
+        """
+        rows = {each.attribute: each for each in self.rows()}
+        return [
+            f"{rows[name].name} has no effect {why}"
+            for name in names
+            if getattr(self, name) != rows[name].default
+        ]
+
 
 def unique(groups: Iterable[type[Settings]]) -> dict[str, Key]:
     """All rows of ``groups`` by name."""

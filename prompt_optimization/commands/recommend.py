@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from prompt_optimization.commands.arguments import Arguments, refused
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, check_characters
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -43,18 +44,16 @@ def recommend(run: str, questions: Iterable[str], rule: str, as_json: bool) -> N
     Raises:
         InputError: the run cannot be used, there is no such rule, or a question is empty.
     """
-    from prompt_optimization.errors import check_characters, did_you_mean
-    from prompt_optimization.optimizers.oirl.settings import RULES
+    # Not at the top, so that --help loads no numpy.
+    from prompt_optimization.optimizers.oirl.settings import check_rule
 
-    if rule not in RULES:
-        raise InputError(f"rule '{rule}' is unknown; {did_you_mean(rule, RULES)}", key="rule")
+    check_rule(rule, "rule")
     asked = [question.strip() for question in questions]
     for question in asked:
         if not question:
             raise InputError("a question is empty; write one, or leave the line out")
         check_characters(question, "a question")
-    from dataclasses import asdict
-
+    # Only now, because these load torch.
     from transformers.utils import logging
 
     from prompt_optimization.runs.recommend import open_recommender

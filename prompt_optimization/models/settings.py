@@ -477,13 +477,8 @@ class RoleSettings(Settings):
     def warnings(self) -> list[str]:
         if self.base_url:
             return []
-        unused = ("api_key_env", "concurrency", "timeout", "max_retries", "extra")
-        defaults = {each.attribute: each.default for each in self.rows()}
-        return [
-            f"{self.group}.{name} has no effect without {self.group}.base_url"
-            for name in unused
-            if getattr(self, name) != defaults[name]
-        ]
+        names = ("api_key_env", "concurrency", "timeout", "max_retries", "extra")
+        return self.idle(f"without {self.group}.base_url", *names)
 
     def keys(self, *attributes: str) -> tuple[str, ...]:
         """The names of these settings, for messages."""

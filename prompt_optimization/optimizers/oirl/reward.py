@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 
@@ -46,19 +45,15 @@ class RewardModel:
             return found
         return sigmoid(self.slope * logit(found) + self.intercept)
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What is kept beside the estimator, as JSON can hold it."""
-        return {
+    def to_bytes(self) -> bytes:
+        """A line of JSON, and what the estimator's own library writes."""
+        about = {
             "kind": self.kind,
             "rounds": self.estimator.rounds,
             "slope": self.slope,
             "intercept": self.intercept,
         }
-
-    def to_bytes(self) -> bytes:
-        """A line of JSON, and what the estimator's own library writes."""
-        return json.dumps(self.about).encode() + b"\n" + self.estimator.to_bytes()
+        return json.dumps(about).encode() + b"\n" + self.estimator.to_bytes()
 
     @classmethod
     def of_bytes(cls, data: bytes) -> RewardModel:

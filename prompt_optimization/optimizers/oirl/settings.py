@@ -57,6 +57,10 @@ class CollectSettings(Settings):
         variant=False,
     )
 
+    @property
+    def embeds(self) -> bool:
+        return True
+
     def check_prompts(self, heldout: tuple[str, ...] | None = None) -> None:
         """Refuse prompts that there is nothing to choose among.
 
@@ -182,10 +186,6 @@ class OirlSettings(CollectSettings, group="oirl"):
     )
 
     @property
-    def embeds(self) -> bool:
-        return True
-
-    @property
     def warnings(self) -> list[str]:
         found = []
         if self.behaviour == "published":
@@ -206,10 +206,7 @@ class OirlSettings(CollectSettings, group="oirl"):
                 key=("oirl.prompts", "oirl.subsets"),
             )
         for rule in self.rules:
-            if rule not in RULES:
-                raise InputError(
-                    f"rule '{rule}' is unknown; {did_you_mean(rule, RULES)}", key="oirl.rules"
-                )
+            check_rule(rule, "oirl.rules")
         for package in ("sklearn", *PACKAGES.get(self.reward, ())):
             require_package(
                 f"a reward model of the kind {self.reward}", "oirl", package, key="oirl.reward"
@@ -221,6 +218,16 @@ class OirlSettings(CollectSettings, group="oirl"):
         names = ("split", "test_share", "validation", "reward", "eta", "rounds", "patience",
                  "depth", "leaves", "neighbours", "calibrate")  # fmt: skip
         return {name: getattr(self, name) for name in names}
+
+
+def check_rule(rule: str, key: str) -> None:
+    """Refuse what is none of ``RULES``.
+
+    Raises:
+        InputError: ``rule`` is none.
+    """
+    if rule not in RULES:
+        raise InputError(f"rule '{rule}' is unknown; {did_you_mean(rule, RULES)}", key=key)
 
 
 SETTINGS = OirlSettings

@@ -95,10 +95,6 @@ class QpoSettings(CollectSettings, PolicySettings, group="qpo"):
     neighbours: int = key(15, "questions that the control by nearest neighbours looks at", low=1)
 
     @property
-    def embeds(self) -> bool:
-        return True
-
-    @property
     def warnings(self) -> list[str]:
         found = super().warnings
         if self.behaviour == "published":

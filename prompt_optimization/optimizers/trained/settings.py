@@ -33,19 +33,6 @@ class PolicySettings(Settings):
     pairs: int = key(8, "pairs of one update", low=1)
     length: int = key(64, "longest prompt that is written, in the policy's tokens", low=1)
 
-    def idle(self, why: str, *names: str) -> list[str]:
-        """Warnings for those of the keys called ``names`` that were set for nothing.
-
-        Args:
-            why: ends the sentence.
-        """
-        defaults = {each.attribute: each.default for each in self.rows()}
-        return [
-            f"{self.group}.{name} has no effect {why}"
-            for name in names
-            if getattr(self, name) != defaults[name]
-        ]
-
     @property
     def warnings(self) -> list[str]:
         if self.adapter == "full":
