@@ -28,7 +28,7 @@ class Shift:
 
 
 def shifts(log: Mapping[str, Any]) -> list[Shift]:
-    """Those of the elected prompt and of every contender, to the initial prompt and to the baseline;
+    """Those of the elected prompt and of every contender, to the initial prompt and the baseline;
     none where the log's method has no source and target, or test no rows of both."""
     test = (log.get("evaluation") or {}).get("test") or {}
     params = log["params"]
