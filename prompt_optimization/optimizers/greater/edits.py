@@ -1,8 +1,8 @@
 """Edits of a prompt at one position: another token, one more, one less, or several at once.
 
 All words come from the model. A token is one that several questions propose together. A span is
-drawn token by token from what the model would write there, as the mean of the log-probabilities
-over the questions has it: words that suit all questions rather than one.
+drawn token by token from the likeliest ones there by the mean of the log-probabilities over the
+questions: words that suit all questions rather than one.
 """
 
 from __future__ import annotations
@@ -149,16 +149,16 @@ class Editor:
     def _written(
         self, models: Sequence[Model], examples: Sequence[int], before: Ids, length: int
     ) -> Ids:
-        """``length`` tokens that are drawn after ``before``."""
+        """``length`` tokens after ``before``, each drawn from the ``topk`` likeliest."""
         words: Ids = ()
         for _ in range(length):
             so_far = (*before, *words)
             read = self._log_probs(models, examples, so_far)
             mean = torch.stack([each.double().mean(0) for each in read]).mean(0)
             mean = mean.masked_fill(self._banned_after(so_far), -torch.inf)
-            drawn = self._rng.random()
-            below = mean.softmax(0).cumsum(0)
-            words = (*words, int(torch.searchsorted(below, drawn * float(below[-1]), right=True)))
+            likeliest = mean.topk(min(self._settings.topk, int(mean.isfinite().sum())))
+            chances = likeliest.values.softmax(0).tolist()
+            words = (*words, *self._rng.choices(likeliest.indices.tolist(), chances))
         return words
 
     def _able(self, edits: Sequence[Edit]) -> list[Edit]:

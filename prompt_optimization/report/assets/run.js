@@ -114,9 +114,12 @@ function curveCard(run) {
   const legend = make("p", { class: "legend" },
     make("span", { class: "key incumbent" }), "incumbent", make("span", { class: "key best" }), "best so far",
     make("span", { class: "key tried" }), "tried", make("span", { class: "key taken" }), "tried and taken");
+  const rows = [run.initial, ...run.list].map((each) => each.samples);
+  const [least, most] = [Math.min(...rows), Math.max(...rows)];
+  const seen = least === most ? most : `${least} to ${most}`;
   const plot = (key, title) => make("figure", {}, make("figcaption", {}, title), progressChart(run, run.list, key, title));
   return card("Search", make("div", { class: "pair" },
-    plot("objective", `objective on ${run.initial.samples} training rows`),
+    plot("objective", `objective on ${seen} training rows`),
     run.initial.mistakes === null ? null : plot("mistakes", "share of mistakes on training rows")), legend);
 }
 
