@@ -6,8 +6,9 @@ From `experiments/`, with the server's key in OPENAI_API_KEY::
         --config.writer.base_url=https://HOST/v1 --config.spo.template=FILE.yaml
 
 The template is one of SPO's code. It brings the initial prompt, the requirements and the questions,
-so nothing else is needed. A step asks the server 1 + 2 times the number of questions. Expect: not
-measured yet.
+so nothing else is needed. A step asks the server 1 + 2 times the number of questions. With
+`--config.judge.model=NAME --config.spo.judge=logprob` a model that is loaded here judges, and the
+server is asked once a step. Expect: not measured yet.
 """
 
 from ml_collections import ConfigDict
