@@ -165,8 +165,8 @@ class Mapo(TextOptimizer):
             for target, race in enumerate(races)
         ]
         return self.made(
-            proposals, scores, self.accept(scores), stage="race", original=original,
-            candidates=list(texts), races=told,
+            proposals, scores, self.accept(scores), [_said(each, original) for each in told],
+            stage="race", original=original, candidates=list(texts), races=told,
         )  # fmt: skip
 
     def _candidates(self, original: str) -> list[Proposal]:
@@ -271,9 +271,8 @@ class Mapo(TextOptimizer):
                 if target != other
             ]
         said = [
-            f"the rewrites of {each['count']} {each['of']} gain {100 * each['value']:.1f} points "
-            f"[{100 * each['low']:.1f}, {100 * each['high']:.1f}] over them on {each['n']} fresh "
-            f"rows of {each['target']}"
+            f"the rewrites of {each['count']} {each['of']} gain {_points(each)} over them on "
+            f"{each['n']} fresh rows of {each['target']}"
             for each in gains
             if each["last"] and each["policy"] == each["target"]
         ]
@@ -367,6 +366,22 @@ class Mapo(TextOptimizer):
         self.races = [[Raced.of_state(race) for race in races] for races in state["races"]]
         self.rewrites = {stage: list(texts) for stage, texts in state["rewrites"].items()}
         self.winner = state["winner"]
+
+
+def _said(race: dict[str, Any], original: str) -> str:
+    """What came out of a race, in words; ``race`` is what the log holds of it."""
+    candidates = len(race["costs"]) - 1
+    if race["winner"] == original:
+        return f"none of {candidates} candidates did better than the original on {race['model']}"
+    return (
+        f"the best of {candidates} candidates gains {_points(race['gain_raced'])} on the rows of "
+        f"its race and {_points(race['gain_fresh'])} on fresh ones of {race['model']}"
+    )
+
+
+def _points(gain: dict[str, Any]) -> str:
+    low, value, high = (100 * gain[name] for name in ("low", "value", "high"))
+    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
 OPTIMIZER = Mapo

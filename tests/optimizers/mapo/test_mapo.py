@@ -118,13 +118,16 @@ def test_a_policy_beats_the_other_ones_on_its_own_model(done: Done) -> None:
         assert gains["race", policy, policy, "originals"] >= gains["dpo", policy, policy, of] - 0.1
     assert len(report["gains"]) == 2 * 2 * (1 + 3 * 2)
     said = report["events"][0]
-    assert said.startswith(f"the rewrites of {TRAINED} originals gain ") and "10 fresh rows" in said
+    assert said.startswith(f"the rewrites of {TRAINED} originals gain +")
+    assert "] over them on 10 fresh rows of planted 0" in said
 
 
 def test_the_log_of_a_race_says_how_it_was_decided(done: Done) -> None:
     search, steps = done
     for step, races in zip(steps[:TRAINED], search.races, strict=True):
-        assert len(step["races"]) == 2
+        assert len(step["races"]) == len(step["events"]) == 2
+        count = len(step["candidates"])
+        assert step["events"][1].startswith(f"the best of {count} candidates gains +")
         for word, told, race in zip(WORDS, step["races"], races, strict=True):
             assert word in told["winner"].split()
             assert race.prompts == (step["original"], *step["candidates"])
@@ -140,6 +143,7 @@ def test_the_log_of_a_race_says_how_it_was_decided(done: Done) -> None:
 def test_where_all_candidates_tie_nothing_is_trained(writer: str) -> None:
     search, steps = carried_out(settings(writer), rule=lambda words, question: False)
     assert [step["stage"] for step in steps] == ["race", "sft 0"]
+    assert steps[0]["events"] == ["none of 12 candidates did better than the original on planted 0"]
     (said,) = steps[-1]["events"]
     assert said == (
         "no candidate did better than its original on all rows of its race, so no policy is "
