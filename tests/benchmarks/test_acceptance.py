@@ -22,6 +22,7 @@ def test_an_edit_of_no_effect_changes_the_side_of_some_rows() -> None:
 @pytest.mark.parametrize(("rule", "units"), [each[1:] for each in RULES])
 def test_where_edits_do_nothing_nothing_is_gained(rule: str, units: float) -> None:
     assert Search(0.0, 20, 0.0, seed=1).gain(rule, units, 10) == 0
+    assert Search(0.0, 20, 0.0, seed=1, pool=60).gain(rule, units, 10) == 0
 
 
 def test_a_better_screen_gains_more() -> None:

@@ -36,20 +36,21 @@ class Incumbents:
 
     def see(self, entry: Entry) -> None:
         """A step begins with ``entry``."""
-        self._of(entry).stood += 1
+        self._all.setdefault(entry.text, Incumbent(entry.text, entry.step)).stood += 1
 
     def finalists(self, count: int, last: Entry) -> list[Incumbent]:
         """The ``count`` that stood longest, later ones first among equals. ``last`` is the first
         one, because it has had no chance to stand."""
         order = sorted(self._all.values(), key=lambda each: (-each.stood, -each.found))
-        chosen = [self._of(last), *(each for each in order if each.text != last.text)]
-        return chosen[:count]
+        newest = self._all.get(last.text, Incumbent(last.text, last.step))
+        return [newest, *(each for each in order if each.text != last.text)][:count]
+
+    def scored(self, incumbent: Incumbent) -> None:
+        """It was scored on all rows."""
+        self._all.setdefault(incumbent.text, incumbent).whole = True
 
     def state_dict(self) -> list[Any]:
         return [list(astuple(each)) for each in self._all.values()]
 
     def load_state_dict(self, state: Iterable[Any]) -> None:
         self._all = {each[0]: Incumbent(*each) for each in state}
-
-    def _of(self, entry: Entry) -> Incumbent:
-        return self._all.setdefault(entry.text, Incumbent(entry.text, entry.step))

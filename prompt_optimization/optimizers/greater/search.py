@@ -124,7 +124,7 @@ class GreaterSearch(Optimizer):
                 if not each.whole:
                     (scored,) = self.scorer.score([each.text])
                     self.leaderboard.add([Entry(scored, each.found)])
-                    each.whole = True
+                    self.incumbents.scored(each)
         return True
 
     def _step(self) -> Step:
