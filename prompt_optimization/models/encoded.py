@@ -21,7 +21,7 @@ from prompt_optimization.models.language_model import (
     pad_left,
 )
 from prompt_optimization.models.layout import BoundaryError, Context, Ids, Layout, Target
-from prompt_optimization.models.memory import RowBudget, is_out_of_memory, rows_that_fit
+from prompt_optimization.models.memory import RowBudget, give_back, is_out_of_memory, rows_that_fit
 from prompt_optimization.tasks.examples import Example
 from prompt_optimization.tasks.templates import END
 
@@ -369,6 +369,7 @@ class PrefixCache:
         kv = KVRows.join(RowBudget(ROWS_AT_ONCE).chunks(beginnings, read, most))
         self._kv, self._columns = kv, kv.columns + 1
         self._read([before[-1] for before in self._before])
+        give_back(self._model.device)
         # How often they are read depends on where a run was interrupted and by how many
         # workers it is done; what a search costs does not.
         self._model.counts = counted

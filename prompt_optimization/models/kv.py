@@ -17,6 +17,8 @@ from typing import Protocol
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from prompt_optimization.models.memory import give_back
+
 
 class GrowingLayer(DynamicLayer):
     """One layer's keys and values in a buffer with room to spare.
@@ -192,6 +194,9 @@ class KVRows:
             )
             for layer in layers:
                 layer.keys = layer.values = None
+            # The pieces that this leaves are too small for the next layer.
+            del pairs
+            give_back(mask.device)
         return KVRows(grown_cache(joined, width), mask, positions)
 
     def _copies(
