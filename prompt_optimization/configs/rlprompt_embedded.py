@@ -5,7 +5,8 @@ From `experiments/`::
     python main.py --config=./configs/rlprompt_embedded.py
 
 16 training questions, 8 prompts of 5 tokens a step, 100 steps, and as many random draws as a
-control. Expect: not measured yet.
+control: 25,600 reasonings of a single token. Expect: not measured at this size. The model hardly
+ever solves this task, so the loss is minimised and decides the election, too.
 """
 
 from ml_collections import ConfigDict
@@ -18,14 +19,18 @@ def get_config() -> ConfigDict:
     config = template_config()
     config.train_data = str(data_folder() / "BBH" / "navigate.json")
     config.method = "rlprompt"
+    config.objective = "loss"
     config.connector = ""
+    config.control_init = "Think carefully, then answer."
+    # What the model begins to write by itself, cut after its first token.
+    config.extractor_text = 'answer is "'
+    config.max_new_tokens = 1
     config.n_train_data = 16
     config.n_dev_data = 50
     config.n_test_data = 150
-    # The label comes after a single token, so nearly all of the work is reading the prompt.
-    config.max_new_tokens = 1
     config.n_steps = 100
     config.rlprompt.reward = "gap"
+    config.rlprompt.algorithm = "policy_gradient"
     config.rlprompt.control = "policy"
     config.result_prefix = "results/rlprompt_embedded"
     return config

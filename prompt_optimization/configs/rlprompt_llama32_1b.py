@@ -19,6 +19,7 @@ from prompt_optimization.configs.transfer_llama32_1b import get_config as llama_
 def get_config() -> ConfigDict:
     config = llama_config()
     config.method = "rlprompt"
+    config.objective = "loss"
     config.connector = ""
     config.n_train_data = 32
     config.max_new_tokens = 1

@@ -177,11 +177,10 @@ class PromptPolicy:
 
     def state(self) -> dict[str, torch.Tensor]:
         """A copy of the adapter's weights."""
-        return {name: each.detach().cpu().clone() for name, each in self._weights()}
+        return {
+            name: each.detach().cpu().clone() for name, each in self.adapter.state_dict().items()
+        }
 
     def load_state(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Take the weights that ``state`` gave."""
         self.adapter.load_state_dict(dict(tensors))
-
-    def _weights(self) -> list[tuple[str, torch.Tensor]]:
-        return list(self.adapter.state_dict().items())

@@ -19,8 +19,9 @@ class Reward:
         Args:
             kind: ``gap``: the probability of the right answer less that of the likeliest wrong
                 one, times ``correct`` where it is positive and ``incorrect`` where it is negative;
-                ``hit``: 1 less what the row costs (``Scorer.parts``); ``hit_minus_loss``: that,
-                less the loss of the right answer in nats.
+                ``hit``: what the written answer is worth, or where the objective forces answers 1
+                for one that is no mistake; ``hit_minus_loss``: that, less the loss of the right
+                answer in nats.
         """
         assert kind in KINDS, kind
         self.scorer, self.kind = scorer, kind
@@ -33,7 +34,10 @@ class Reward:
         """
         if self.kind == "gap":
             return [self._shaped(outcome.margin) for outcome in scored.outcomes]
-        hits = [1 - part for part in self.scorer.parts(scored, rows)]
+        if self.scorer.objective == "answers":
+            hits = [1 - part for part in self.scorer.parts(scored, rows)]
+        else:
+            hits = [float(not outcome.mistake) for outcome in scored.outcomes]
         if self.kind == "hit":
             return hits
         return [h - each.loss for h, each in zip(hits, scored.outcomes, strict=True)]

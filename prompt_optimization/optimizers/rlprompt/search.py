@@ -12,6 +12,7 @@ import torch
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.loading import load_tokenizer
+from prompt_optimization.models.memory import is_out_of_memory
 from prompt_optimization.models.placement import resolve_devices
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
@@ -31,6 +32,9 @@ from prompt_optimization.scoring.scorer import Scored, Scorer
 
 # Prompts whose rewards are remembered; the one that was drawn least recently is forgotten first.
 REMEMBERED = 4096
+
+# Largest z-score of rewards that differ by rounding alone.
+ALIKE = 1e-6
 
 
 class RlPrompt(Optimizer):
@@ -77,9 +81,16 @@ class RlPrompt(Optimizer):
                 key=("rlprompt.length", "max_prompt_tokens"),
             )
         self.seed = self.tools.rng.getrandbits(31)
-        if not self._usable(self.learner.policy.draw(own.prompts_per_step, own.length, self.seed)):
+        name, context = self.learner.policy.name, self.learner.policy.language.context
+        if context is not None and own.length >= context:
             raise InputError(
-                f"nothing that the policy '{self.learner.policy.name}' draws can be a prompt of "
+                f"the policy '{name}' reads {context} tokens, too few for prompts of {own.length}; "
+                "shorten them or choose another policy",
+                key=("rlprompt.length", "rlprompt.policy_model"),
+            )
+        if not self._drawn():
+            raise InputError(
+                f"nothing that the policy '{name}' draws can be a prompt of "
                 f"{own.length} tokens; choose another policy or length",
                 key=("rlprompt.policy_model", "rlprompt.length"),
             )
@@ -120,7 +131,7 @@ class RlPrompt(Optimizer):
             details["control"] = self._draw_control(spent // len(self.scorer.rows()))
         self.incumbent = self.leaderboard.best
         return Step(
-            tried=tuple(Tried("draw", each) for each in scores),
+            tried=tuple(Tried(each.text.strip(), each) for each in scores),
             incumbent=self.incumbent,
             accepted=self.incumbent.text != before.text,
             events=tuple(events),
@@ -131,7 +142,8 @@ class RlPrompt(Optimizer):
         """Prompts that the policy draws and the scorer can score."""
         own = self.settings
         seed = self.tools.rng.getrandbits(62)
-        drawn = self.learner.policy.draw(own.prompts_per_step, own.length, seed, **more)
+        with worded():
+            drawn = self.learner.policy.draw(own.prompts_per_step, own.length, seed, **more)
         return self._usable(drawn)
 
     def _usable(self, draws: Sequence[Draw]) -> list[Draw]:
@@ -176,14 +188,15 @@ class RlPrompt(Optimizer):
             "mean_reward": float(rewards.mean()),
             "z": z.tolist(),
         }
-        if bool((values == values[0]).all()):
+        if bool((z.abs() < ALIKE).all()):
             return details | {"learnt": False}
-        details |= self.learner.update(draws, z.float())
+        with worded():
+            details |= self.learner.update(draws, z.float())
         greedy = self.learner.policy.greedy(self.settings.length)
         return details | {"learnt": True, "greedy": greedy}
 
     def _draw_control(self, count: int) -> dict[str, Any]:
-        """Score ``count`` prompts that nothing was learnt for, each unlike all before."""
+        """Score ``count`` prompts of the control, none of which the policy has drawn."""
         uniform, found = self.settings.control == "uniform", list[str]()
         # As many as the policy's own, or fewer where nothing new is drawn any more.
         for _ in range(4):
@@ -318,12 +331,20 @@ class Learner:
 
 @contextmanager
 def worded() -> Iterator[None]:
-    """Refusals of models name the keys of this method."""
+    """Refusals of the policy name the keys of this method, and so does a lack of memory."""
     try:
         yield
     except InputError as error:
         part = "device" if {"devices", "dtype"} & {*error.keys} else "policy_model"
         raise InputError(error.problem, key=f"rlprompt.{part}") from None
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            "memory does not hold what the policy draws in a step; draw fewer prompts, or choose a "
+            "smaller policy",
+            key=("rlprompt.prompts_per_step", "rlprompt.policy_model"),
+        ) from None
 
 
 OPTIMIZER = RlPrompt

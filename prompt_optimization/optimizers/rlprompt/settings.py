@@ -97,7 +97,7 @@ class RlpromptSettings(Settings, group="rlprompt"):
         None,
         "of Adam",
         above=0.0,
-        by_behaviour={"sound": 1e-3, "published": 5e-5},
+        by_behaviour={"sound": 1e-4, "published": 5e-5},
     )
     clip: float = key(5.0, "largest norm of the gradient", above=0.0, source="code")
     control: str = key(

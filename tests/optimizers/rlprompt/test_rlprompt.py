@@ -15,6 +15,7 @@ from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.model import Model
 from prompt_optimization.optimizers.base import Tools
+from prompt_optimization.optimizers.rlprompt.figures import note, points
 from prompt_optimization.optimizers.rlprompt.policy import PromptPolicy
 from prompt_optimization.optimizers.rlprompt.rewards import Reward
 from prompt_optimization.optimizers.rlprompt.search import RlPrompt
@@ -174,6 +175,18 @@ def test_the_margin_is_that_of_the_first_tokens(make_scorer: Callable[..., Score
     shaped = Reward(scorer, "gap", correct=200, incorrect=180)(scored, rows)
     assert shaped == pytest.approx([m * (200 if m > 0 else 180) for m in expected], abs=1e-2)
     assert len({each.answer for each in scorer.examples}) < len(QUESTIONS)
+    hits = [float(not each.mistake) for each in scored.outcomes]
+    assert Reward(scorer, "hit")(scored, rows) == hits
+    less = Reward(scorer, "hit_minus_loss")(scored, rows)
+    assert less == [h - each.loss for h, each in zip(hits, scored.outcomes, strict=True)]
+
+
+def test_the_page_says_whether_the_rewards_have_risen() -> None:
+    steps = [{"step": number, "mean_reward": float(number)} for number in range(40)]
+    found = points([{"steps": [*steps, {"step": 40}]}])
+    assert found[:2] == [(0, 0.0), (1, 1.0)] and len(found) == 40
+    assert note(found) == "mean of the first 20: 9.5, of the last 20: 29.5"
+    assert note(found[:39]) == ""
 
 
 def run(small_run: dict[str, Any], place: Path, **own: Any) -> dict[str, Any]:
