@@ -83,7 +83,7 @@ def sft(
             policy.network, args=arguments, train_dataset=data, processing_class=policy.tokenizer
         )
 
-    return _train(policy, seed, begin, make, "loss")
+    return _train(policy, seed, begin, make, "loss", f"{policy.own.pairs} pairs", "pairs")
 
 
 def dpo(
@@ -133,7 +133,7 @@ def dpo(
             train_dataset=data, processing_class=policy.tokenizer,
         )  # fmt: skip
 
-    return _train(policy, seed, begin, make, "loss")
+    return _train(policy, seed, begin, make, "loss", f"{policy.own.pairs} pairs", "pairs")
 
 
 # (what the policy was asked, what it wrote, the update's number) -> a reward for each text.
@@ -197,7 +197,7 @@ def grpo(
             processing_class=policy.tokenizer,
         )  # fmt: skip
 
-    return _train(policy, seed, begin, make, "reward")
+    return _train(policy, seed, begin, make, "reward", f"{group} prompts")
 
 
 def _read(policy: Policy, lessons: Sequence[Lesson]) -> tuple[list[Ids], list[Ids]]:
@@ -228,11 +228,15 @@ def _train(
     begin: Weights | None,
     make: Callable[[Any, dict[str, Any]], Any],
     figure: str,
+    size: str,
+    *keys: str,
 ) -> Made:
     """Carry out the trainer that ``make`` gives.
 
     Args:
         figure: of the trainer's log, what is returned beside the weights.
+        size: of an update, in words.
+        keys: of the policy's settings, which decide it.
     """
     if begin is not None:
         policy.load(begin)
@@ -263,11 +267,10 @@ def _train(
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            pairs, group = policy.own.pairs, policy.own.group
             raise InputError(
-                f"memory does not hold the training of '{policy.name}' with {pairs} pairs an "
-                "update; train on fewer at a time, or a smaller model",
-                key=(f"{group}.pairs", f"{group}.policy_model"),
+                f"memory does not hold the training of '{policy.name}' with {size} an update; "
+                "train on fewer at a time, or a smaller model",
+                key=[f"{policy.own.group}.{name}" for name in (*keys, "policy_model")],
             ) from None
     figures = [float(each[figure]) for each in trainer.state.log_history if figure in each]
     return policy.weights(), figures

@@ -83,6 +83,15 @@ def test_grpo_moves_towards_reward(
     assert share(policy) > 0.85
 
 
+def test_memory_that_does_not_hold_it_is_refused(writer: str, own: PolicySettings) -> None:
+    def reward(*rest: object) -> list[float]:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(InputError, match="with 4 prompts an update") as caught:
+        grpo(Policy(writer, own, 0), ["one"], reward, 0, updates=1, group=4, rate=1.0, beta=0.0)
+    assert caught.value.keys == ("own.policy_model",)
+
+
 def test_what_does_not_fit_is_refused(writer: str, own: PolicySettings) -> None:
     long: Any = "apples " * 300
     for train, rest in (
