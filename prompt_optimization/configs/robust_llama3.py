@@ -1,4 +1,4 @@
-"""Llama-3-8B-Instruct: a prompt that holds on a second group of questions without answers.
+r"""Llama-3-8B-Instruct: a prompt that holds on a second group of questions without answers.
 
 From `experiments/`, with a task file of your own that has a column `group`::
 
