@@ -36,17 +36,20 @@ class Shape:
     @classmethod
     def of(cls, config: PreTrainedConfig, dtype: torch.dtype) -> Shape:
         """The shape that ``config`` describes, computed in ``dtype``. A feed-forward part whose
-        width is not given is four times as wide as the model, as GPT-2's is."""
+        width is not given is four times as wide as the model, as GPT-2's is; where layers differ,
+        the largest counts."""
         text = config.get_text_config()
-        heads = int(text.num_attention_heads)
+        width = _most(text, "hidden_size", 1)
+        # A model without attention is refused elsewhere, with a sentence.
+        heads = _most(text, "num_attention_heads", 1)
         return cls(
-            int(text.num_hidden_layers),
-            int(text.hidden_size),
-            int(getattr(text, "intermediate_size", None) or 4 * text.hidden_size),
+            _most(text, "num_hidden_layers", 1),
+            width,
+            _most(text, "intermediate_size", 4 * width),
             heads,
-            int(getattr(text, "num_key_value_heads", None) or heads),
-            int(getattr(text, "head_dim", None) or text.hidden_size // heads),
-            int(text.vocab_size),
+            _most(text, "num_key_value_heads", heads),
+            _most(text, "head_dim", width // heads),
+            _most(text, "vocab_size", 1),
             dtype.itemsize,
         )
 
@@ -90,3 +93,9 @@ class Shape:
         pass costs as much as the forward pass, and attention twice as much."""
         attention = 4 * self.layers * self.heads * self.head_width * context
         return 2 * self.reading_flops(context) + attention
+
+
+def _most(config: PreTrainedConfig, name: str, default: int) -> int:
+    """The size ``name``, of the layer where it is largest."""
+    value = getattr(config, name, None)
+    return int((max(value) if isinstance(value, list | tuple) else value) or default)

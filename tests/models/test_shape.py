@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Gemma3nTextConfig,
+    GPT2Config,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    PreTrainedConfig,
+)
 
 from prompt_optimization.models.shape import Shape
 
@@ -42,3 +49,16 @@ def test_a_backward_pass_keeps_no_more_than_is_planned(network: LlamaForCausalLM
         network.model(inputs_embeds=vectors)
     found = sum(size for pointer, size in kept.items() if pointer not in weights) / TOKENS
     assert SHAPE.gradient_bytes / 2 < found < SHAPE.gradient_bytes
+
+
+@pytest.mark.parametrize(
+    ("config", "inner", "kv_heads"),
+    [
+        (GPT2Config(n_embd=32, n_head=4), 128, 4),
+        (Gemma3nTextConfig(num_hidden_layers=2, intermediate_size=[8, 64]), 64, 2),
+        (MambaConfig(hidden_size=32, intermediate_size=64), 64, 1),
+    ],
+)
+def test_sizes_may_be_absent_or_differ(config: PreTrainedConfig, inner: int, kv_heads: int) -> None:
+    shape = Shape.of(config, torch.float32)
+    assert (shape.inner, shape.kv_heads) == (inner, kv_heads)
