@@ -94,7 +94,9 @@ class RlPrompt(Optimizer):
                 f"{own.length} tokens; choose another policy or length",
                 key=("rlprompt.policy_model", "rlprompt.length"),
             )
-        return super().start(prompt)
+        scored = super().start(prompt)
+        self._rewards[scored.text] = self._reward(scored, self.scorer.rows())
+        return scored
 
     @property
     def learner(self) -> Learner:
@@ -210,10 +212,23 @@ class RlPrompt(Optimizer):
             with self.scorer.activity.phase("control"):
                 scores = self.scorer.score(found)
         best = [self.best_control, *scores] if self.best_control else scores
-        self.best_control = min(best, key=lambda each: each.order) if best else None
+        reward, rows = self._reward, self.scorer.rows()
+        self.best_control = max(
+            best, key=lambda each: self._worth(reward(each, rows)), default=None
+        )
         return {"drawn": [each.text.strip() for each in scores]} | (
             {"best": self.best_control.record()} if self.best_control else {}
         )
+
+    def finalists(self) -> Sequence[Finalist]:
+        """The prompts with the largest rewards, best first."""
+        ranked = sorted(self._rewards, key=lambda text: (-self._worth(self._rewards[text]), text))
+        return [Text(text) for text in ranked[: self.tools.top_prompts]]
+
+    def _worth(self, values: Sequence[float]) -> float:
+        """The sum of the rewards ``values``, weighed as their rows are."""
+        weights = self.scorer.weights(self.scorer.rows())
+        return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
     def contenders(self) -> dict[str, Finalist]:
         """The best draw by chance, at as many evaluations as the policy's draws took."""

@@ -136,6 +136,9 @@ def test_it_learns_what_a_scripted_target_rewards(tiny: Path, own: dict[str, Any
         assert details["rewards"] == pytest.approx(expected)
     assert sum(means[-5:]) / 5 > sum(means[:5]) / 5 + 0.15
     assert search.leaderboard.best.scored.objective == 0.0
+    # The prompts with the largest rewards stand for election, best first.
+    elected = [{*finalist.name.split()} for finalist in search.finalists()]
+    assert elected and all(apples(each, 0) and apples(each, 1) for each in elected)
 
 
 def test_a_step_that_is_alike_teaches_nothing_and_controls_cost_as_much(tiny: Path) -> None:
