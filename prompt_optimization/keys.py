@@ -181,6 +181,7 @@ class Settings:
         defaults: of a method, for keys of other groups that are ``by_method``, by name.
         writes: the method asks a writer.
         unlabelled: the method takes training rows without answers.
+        takes_masked: the method can search with models that fill a mask and write nothing.
         objectives: what it can minimise.
         elsewhere: names of flags and of published code that are no settings, each with what to do
             in its place.
@@ -190,6 +191,7 @@ class Settings:
     defaults: ClassVar[Mapping[str, Any]] = {}
     writes: ClassVar[bool] = False
     unlabelled: ClassVar[bool] = False
+    takes_masked: ClassVar[bool] = False
     objectives: ClassVar[tuple[str, ...]] = ("mistakes", "loss", "answers")
     elsewhere: ClassVar[Mapping[str, str]] = {}
 
@@ -270,6 +272,13 @@ class Settings:
 
         Raises:
             InputError: some are.
+        """
+
+    def check_masked(self) -> None:
+        """Refuse values that do not go with masked models.
+
+        Raises:
+            InputError: some do not.
         """
 
     def check_examples(self, examples: Sequence[Any]) -> None:

@@ -42,13 +42,14 @@ def check(_: Sequence[str]) -> None:
         found = check_run(values, display.note, display.warn, MEASURE.value)
     finally:
         display.close()
+    # Without a cache or a token to write, a masked model needs little beside its weights.
+    masked = found.plan.models.masked
     for section, lines in (
         ("rows", _rows(found)),
         ("layout", _layout(found)),
         ("length", _length(found)),
-        ("memory", _memory(found)),
-        ("work", _work(found)),
-        ("time", _time(found)),
+        *(() if masked else (("memory", _memory(found)), ("work", _work(found)))),
+        *(() if masked else (("time", _time(found)),)),
         ("files", _files(found)),
     ):
         _print(section, lines)
@@ -101,8 +102,13 @@ def _layout(found: Check) -> Iterator[str]:
     for piece, slot in zip(frame.pieces, frame.slots, strict=False):
         parts += [("chat", piece), (slot, words[slot])]
     limit = found.plan.reasoning.max_new_tokens
-    parts += [("chat", frame.pieces[-1]), ("reasoning", f"(at most {limit} tokens)")]
-    if encoded.has_targets:
+    parts.append(("chat", frame.pieces[-1]))
+    if layout.mask is not None:
+        word = found.plan.models.label_words.get(example.answer.strip(), "")
+        parts.append(("answer", f"{example.answer}, by the word '{word}'"))
+    else:
+        parts.append(("reasoning", f"(at most {limit} tokens)"))
+    if encoded.has_targets and layout.mask is None:
         parts += [("extractor", layout.separator + layout.extractor), ("answer", example.answer)]
     for name, part in parts:
         if part:

@@ -281,7 +281,7 @@ def _plain_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
     # For base models: question and prompt, a blank line, the reasoning.
     for suffix in PLAIN_SUFFIXES:
         if _stands_alone(tokenizer, suffix):
-            return ChatFormat("plain", "", suffix, False, start=_start(tokenizer, ""))
+            return ChatFormat("plain", "", suffix, False, start=text_start(tokenizer, ""))
     raise InputError(
         f"the tokenizer of '{tokenizer.name_or_path}' has no chat template, and no plain layout "
         "has tokens of its own after a prompt; name a conversation template",
@@ -306,7 +306,7 @@ def _stands_alone(tokenizer: PreTrainedTokenizerBase, suffix: str) -> bool:
     return bool(suffix.strip()) or kept == suffix
 
 
-def _start(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+def text_start(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     """The ids that the tokenizer would put before ``text`` by itself, if ``text`` lacks them.
 
     They are no text here: text that follows a BOS which is written out is not the first of its text
@@ -335,5 +335,5 @@ def _named_format(tokenizer: PreTrainedTokenizerBase, name: str) -> ChatFormat:
             "answer; use another",
             key="conversation_templates",
         )
-    start = _start(tokenizer, prefix)
+    start = text_start(tokenizer, prefix)
     return ChatFormat(name, prefix, suffix, trims=False, start=start, writer=write)

@@ -90,8 +90,8 @@ class EncodedExamples:
 
     @property
     def has_targets(self) -> bool:
-        """Whether there is an answer to force after the reasoning."""
-        return bool(self.layout.extractor)
+        """Whether there is an answer to force after the reasoning, or at the mask."""
+        return bool(self.layout.extractor) or self.layout.mask is not None
 
     def prompt_ids(self, prompt: str) -> Ids:
         """The ids that ``prompt`` has beside these questions.
@@ -224,22 +224,28 @@ class EncodedExamples:
         if limit is None:
             return
         lengths = self.lengths(prompt_tokens, new_tokens, answer_tokens)
+        fix, key = "shorten the question or allow fewer new tokens", "max_new_tokens"
+        if self.layout.mask is not None:
+            fix, key = "shorten the question or allow fewer tokens of prompt", "max_prompt_tokens"
         for needed, example in zip(lengths, self.examples, strict=True):
             if needed > limit:
                 raise InputError(
                     f"row {example.row} needs {needed} tokens, more than the {limit} of "
-                    f"{model}; shorten the question or allow fewer new tokens",
-                    key="max_new_tokens",
+                    f"{model}; {fix}",
+                    key=key,
                 )
 
     def lengths(self, prompt_tokens: int, new_tokens: int, answer_tokens: int) -> list[int]:
         """Tokens of every sample with ``prompt_tokens`` of prompt, ``new_tokens`` of reasoning and
-        an answer of ``answer_tokens``, or of its own where that is longer."""
+        an answer of ``answer_tokens``, or of its own where that is longer. A masked model writes
+        nothing, whatever it may."""
         ending, found = self.layout.ending_tokens, []
         for sample, (target, _) in enumerate(self._rows()):
-            fixed = self.fixed_tokens(sample) + ending + len(target.extractor)
-            fixed += max(len(target.answer) + 1, answer_tokens)
-            found.append(fixed + prompt_tokens * self.places(sample) + new_tokens)
+            read = self.fixed_tokens(sample) + prompt_tokens * self.places(sample)
+            if self.layout.mask is None:
+                read += new_tokens + ending + len(target.extractor)
+                read += max(len(target.answer) + 1, answer_tokens)
+            found.append(read)
         return found
 
     def _rows(self) -> Iterator[tuple[Target, Example]]:

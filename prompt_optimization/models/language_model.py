@@ -62,7 +62,7 @@ class LanguageModel:
         self.quantised = getattr(model, "hf_quantizer", None) is not None
         declared = [
             getattr(model.config.get_text_config(), "eos_token_id", None),
-            getattr(model.generation_config, "eos_token_id", None),
+            getattr(getattr(model, "generation_config", None), "eos_token_id", None),
             tokenizer.eos_token_id,
         ]
         self.stop_ids = frozenset(

@@ -133,6 +133,7 @@ class Layout:
         self.template = template
         self.frame = chat.frame(turns_of(template, connector), fold_system)
         self.thinking = self._thinking(endings(think_end, chat.think_tag))
+        self.mask: int | None = None
 
     @staticmethod
     def normalise(prompt: str) -> str:

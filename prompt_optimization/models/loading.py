@@ -12,8 +12,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -27,6 +29,7 @@ from prompt_optimization.models.adapters import merge_adapter
 from prompt_optimization.models.cache_check import check_cache
 from prompt_optimization.models.chat import ChatFormat, end_of_turn, resolve_chat_format
 from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.masked import MaskedModel, masked_format
 from prompt_optimization.models.memory import is_out_of_memory
 from prompt_optimization.models.placement import layer_map, resolve_devices
 from prompt_optimization.models.settings import DTYPES, ModelSettings
@@ -73,6 +76,8 @@ def load_model(settings: ModelSettings) -> tuple[LanguageModel, ChatFormat]:
             ids do not say the same, or cannot be continued from a cache.
     """
     model = load_language_model(settings)
+    if settings.masked:
+        return model, masked_format(model.tokenizer)
     chat = resolve_chat_format(model.tokenizer, settings.template, settings.template_arguments)
     check_tokenizer(model.tokenizer, model.vocabulary, chat)
     check_cache(model)
@@ -88,6 +93,8 @@ def load_tokenizer(settings: ModelSettings) -> tuple[PreTrainedTokenizerBase, Ch
     """
     _be_quiet()
     tokenizer = _load_tokenizer(settings, locate(settings))
+    if settings.masked:
+        return tokenizer, masked_format(tokenizer)
     chat = resolve_chat_format(tokenizer, settings.template, settings.template_arguments)
     return tokenizer, chat
 
@@ -115,7 +122,32 @@ def load_language_model(settings: ModelSettings) -> LanguageModel:
             key="devices",
         ) from None
     _check_match(settings.label, model, tokenizer)
-    return LanguageModel(model, tokenizer, name=settings.label)
+    kind = MaskedModel if settings.masked else LanguageModel
+    return kind(model, tokenizer, name=settings.label)
+
+
+def network_kind(settings: ModelSettings, config: PreTrainedConfig) -> Any:
+    """What of transformers loads the network that ``config`` describes.
+
+    Raises:
+        InputError: it is a masked model and a causal one is asked for, or the other way round.
+    """
+    architectures = getattr(config, "architectures", None) or []
+    if settings.masked:
+        if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+            raise InputError(
+                f"model '{settings.label}' is of the kind {config.model_type}, which fills no "
+                "mask; name a masked model, or leave out the words of its answers",
+                key=("model_paths", "model.label_words"),
+            )
+        return AutoModelForMaskedLM
+    if architectures and all(name.endswith("ForMaskedLM") for name in architectures):
+        raise InputError(
+            f"model '{settings.label}' is a masked model, which writes nothing; name a causal "
+            "model, or give the words that stand for the task's answers",
+            key=("model_paths", "model.label_words"),
+        )
+    return AutoModelForCausalLM
 
 
 def _be_quiet() -> None:
@@ -161,28 +193,27 @@ def _load_network(
     """The base model where it belongs, with the adapter in its weights."""
     own, trusted = settings.model_arguments or {}, settings.trust_remote_code
     config = _load_config(settings, sources)
+    kind = network_kind(settings, config)
     # Where a quantised weight can be made, and moved to, depends on the kind.
     quantised = "quantization_config" in own or hasattr(config, "quantization_config")
     placed: dict[str, Any] = {}
     if len(devices) > 1 or quantised:
         need = f"model '{settings.label}' on {settings.device}"
         require_package(need, "sharded", "accelerate", key="devices")
-        placed["device_map"] = _device_map(config, devices, trusted)
-    model: PreTrainedModel = _load(
-        AutoModelForCausalLM, sources.base, trusted, {"dtype": dtype, **own, **placed}
-    )
+        placed["device_map"] = _device_map(kind, config, devices, trusted)
+    model: PreTrainedModel = _load(kind, sources.base, trusted, {"dtype": dtype, **own, **placed})
     if sources.adapter is not None:
         model = merge_adapter(model, sources.adapter, hub_arguments(own))
     return model if placed else model.to(devices[0])
 
 
 def _device_map(
-    config: PreTrainedConfig, devices: Sequence[torch.device], trust_remote_code: bool
+    kind: Any, config: PreTrainedConfig, devices: Sequence[torch.device], trust_remote_code: bool
 ) -> dict[str, int | str]:
     if len(devices) == 1:
         return {"": str(devices[0])}
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        empty = kind.from_config(config, trust_remote_code=trust_remote_code)
     return layer_map(empty, devices)
 
 

@@ -266,7 +266,8 @@ class Model:
     ) -> None:
         """Bring the caches to where an earlier session had them."""
         self.set_row_limits([RowLimits(*each) for each in limits])
-        self.move_prefix(tuple(prefix))
+        if self.training.layout.mask is None:  # a masked model has no cache
+            self.move_prefix(tuple(prefix))
         if proposing:
             self.move_proposing(tuple(proposing))
         self.lengths = dict(lengths)

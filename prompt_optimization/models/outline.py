@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from prompt_optimization.models.chat import ChatFormat
-from prompt_optimization.models.loading import load_config, load_tokenizer, resolve_dtype
+from prompt_optimization.models.loading import (
+    load_config,
+    load_tokenizer,
+    network_kind,
+    resolve_dtype,
+)
+from prompt_optimization.models.masked import positions_of
 from prompt_optimization.models.placement import resolve_devices
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.shape import Shape
@@ -46,18 +52,22 @@ def load_outline(settings: ModelSettings) -> Outline:
     tokenizer, chat = load_tokenizer(settings)
     config = load_config(settings)
     with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(
+        network = network_kind(settings, config).from_config(
             config, trust_remote_code=settings.trust_remote_code
         )
     vocabulary = int(network.get_input_embeddings().weight.shape[0])
-    check_tokenizer(tokenizer, vocabulary, chat)
     text = config.get_text_config()
+    if settings.masked:
+        context = positions_of(network)
+    else:
+        check_tokenizer(tokenizer, vocabulary, chat)
+        context = getattr(text, "max_position_embeddings", None)
     return Outline(
         settings.label,
         tokenizer,
         chat,
         vocabulary,
-        getattr(text, "max_position_embeddings", None),
+        context,
         sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize,
         Shape.of(config, dtype),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.extras import require_package
 from prompt_optimization.keys import Settings, key
 from prompt_optimization.paths import user_path
+from prompt_optimization.tasks.templates import resolved
 
 BUNDLED_NAME = "smollm2-135m-instruct"
 ENCODER_NAME = "all-minilm-l6-v2"
@@ -45,6 +47,8 @@ SECRET_FIELDS = frozenset(
 )
 SECRET_VALUE = re.compile(r"(bearer\s+\S|(sk|gsk|hf|xai|ghp)[-_]\S{8})", re.IGNORECASE)
 DTYPES = ("float32", "bfloat16", "float16")
+# Where a masked model reads the answer.
+MASK = "{mask}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class ModelSettings:
     revision: str = ""
     subfolder: str = ""
     adapter: str = ""
+    masked: bool = False
 
     @property
     def label(self) -> str:
@@ -146,6 +151,21 @@ class AnswererSettings(Settings, group="model"):
         flat="trust_remote_code",
         variant=False,
     )
+    label_words: dict[str, Any] = key(  # noqa: RUF009
+        {},
+        "makes the models masked ones, such as roberta-large, which fill in one word and write "
+        "nothing: each of the task's answers with the word that stands for it. Extractor, "
+        "connector, template and the keys of reasoning have no effect then",
+        variant=False,
+        reading=True,
+    )
+    masked_template: str = key(
+        "{question} {prompt} {mask} .",
+        "what a masked model reads; the answer's word belongs in the place of {mask}",
+        variant=False,
+        reading=True,
+        source="paper",
+    )
     num_train_models: int = key(
         1,
         "how many of model_paths, of one tokenizer, the prompt is optimised for; the others only "
@@ -164,6 +184,8 @@ class AnswererSettings(Settings, group="model"):
                 f"{len(self.model_paths)} are given; name as many models",
                 key=("num_train_models", "model_paths"),
             )
+        if self.masked:
+            self._check_masked()
         for name in ("model_kwargs", "tokenizer_kwargs"):
             for argument in (given for each in getattr(self, name) for given in each):
                 if own := ARGUMENTS.get(argument):
@@ -172,6 +194,48 @@ class AnswererSettings(Settings, group="model"):
                         "setting for it; set that",
                         key=(name, own),
                     )
+
+    @property
+    def masked(self) -> bool:
+        """Whether the models fill a mask."""
+        return bool(self.label_words)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [] if self.masked else self.idle("without model.label_words", "masked_template")
+
+    def _check_masked(self) -> None:
+        words = self.label_words
+        for answer, word in words.items():
+            if not isinstance(word, str) or not word.strip() or word != word.strip():
+                raise InputError(
+                    f"the word for the answer '{answer}' is {word!r}; give one word as text, "
+                    "without space around it",
+                    key="model.label_words",
+                )
+        if len(words) < 2:
+            raise InputError(
+                f"'{next(iter(words))}' is the only answer that has a word, and there is nothing "
+                "to choose among; give each of the task's answers one",
+                key="model.label_words",
+            )
+        if (times := self.masked_template.count(MASK)) != 1:
+            raise InputError(
+                f"the template has the slot {MASK} {times} times; write it once, where the "
+                "answer's word belongs",
+                key="model.masked_template",
+            )
+        turn = {"role": "user", "content": self.masked_template}
+        try:
+            resolved(json.dumps([turn]))
+        except InputError as error:
+            raise InputError(error.problem, key="model.masked_template") from None
+        if any(self.adapters):
+            raise InputError(
+                "adapters are merged into causal models only; leave them out, or name a merged "
+                "masked model",
+                key=("model.adapters", "model.label_words"),
+            )
 
     def models(self) -> tuple[ModelSettings, ...]:
         """One a model. A single entry of a key holds for all models; a single tokenizer holds for
@@ -193,6 +257,7 @@ class AnswererSettings(Settings, group="model"):
                 revision=self._entry("revisions", i, ""),
                 subfolder=self._entry("subfolders", i, ""),
                 adapter=self._entry("adapters", i, ""),
+                masked=self.masked,
             )
             for i, name in enumerate(self.model_paths)
         )

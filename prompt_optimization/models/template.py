@@ -22,6 +22,11 @@ class PromptTemplate:
     fold_system: bool = False
     think_end: str = "auto"
 
+    @property
+    def forced(self) -> bool:
+        """Whether there are right answers to compare with others."""
+        return bool(self.extractor)
+
     def layout(self, tokenizer: PreTrainedTokenizerBase, chat: ChatFormat) -> Layout:
         """The template as one tokenizer reads it.
 

@@ -22,6 +22,7 @@ from prompt_optimization.models.graphs import use_graphs
 from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import load_model
+from prompt_optimization.models.masked import MaskedEngine, MaskedModel
 from prompt_optimization.models.memory import RowBudget
 from prompt_optimization.models.reread import reread
 from prompt_optimization.models.settings import ModelSettings
@@ -61,7 +62,8 @@ class Worker:
         use_graphs(model, graphs)
         self.model = model
         self.chat = chat
-        self.engine = Engine(model, max_rows)
+        kind = MaskedEngine if isinstance(model, MaskedModel) else Engine
+        self.engine = kind(model, max_rows)
         self.plans_gradients = gradient_rows == 0 and model.device.type == "cpu"
         gradient_rows = gradient_rows or GRADIENT_ROWS.get(model.device.type, 2)
         self.gradient_budget = RowBudget(gradient_rows, model.release_buffers)

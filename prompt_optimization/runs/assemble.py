@@ -14,6 +14,7 @@ from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.encoded import EncodedExamples
 from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.layout import Layout
+from prompt_optimization.models.masked import MaskedTemplate
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import open_models
 from prompt_optimization.models.sampling import Sampling
@@ -21,6 +22,7 @@ from prompt_optimization.models.settings import RoleSettings
 from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.models.writers import LocalWriter, Writer
 from prompt_optimization.optimizers.base import Tools, optimizer_class
+from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.runs.config import Plan
 from prompt_optimization.runs.observers import Observers
 from prompt_optimization.runs.session import Session, Transfer
@@ -47,6 +49,8 @@ def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
         InputError: one has to be refused.
     """
     train, *held_out = splits
+    if settings.models.masked:
+        check_masked(settings)
     for rows in (train, *held_out):
         settings.metric.check(rows)
     settings.method.check_examples(train)
@@ -65,7 +69,7 @@ def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
             key="objective",
         )
     check_budget(settings, len(train))
-    if settings.task.extractor_text:
+    if settings.models.masked or settings.task.extractor_text:
         return
     if settings.scoring.objective != "answers":
         raise InputError(
@@ -79,6 +83,22 @@ def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
             "extractor, and there is none; take another method, or give one",
             key=("method", "extractor_text"),
         )
+
+
+def check_masked(settings: Plan) -> None:
+    """Refuse a method that needs more of a model than which word fills its mask.
+
+    Raises:
+        InputError: it does.
+    """
+    if not settings.method.takes_masked:
+        able = ", ".join(name for name in method_names() if settings_class(name).takes_masked)
+        raise InputError(
+            f"the method '{settings.run.method}' needs models that write, and model.label_words "
+            f"makes them masked ones; take one of {able}",
+            key=("method", "model.label_words"),
+        )
+    settings.method.check_masked()
 
 
 def check_budget(settings: Plan, examples: int, key: str = "max_evaluations") -> None:
@@ -102,14 +122,23 @@ def check_budget(settings: Plan, examples: int, key: str = "max_evaluations") ->
         )
 
 
-def template_of(settings: Plan) -> PromptTemplate:
-    """The texts around question, prompt and reasoning."""
-    task = settings.task
+def template_of(
+    settings: Plan, template: str | None = None, connector: str | None = None
+) -> PromptTemplate:
+    """The texts around question, prompt and reasoning.
+
+    Args:
+        template, connector: in place of the settings', where a model writes.
+    """
+    task, models = settings.task, settings.models
+    if models.masked:
+        words = tuple(sorted(models.label_words.items()))
+        return MaskedTemplate("", "", "", models.masked_template, words=words)
     return PromptTemplate(
         task.extractor_text,
-        task.connector,
+        task.connector if connector is None else connector,
         task.extractor_separator,
-        task.template,
+        template or task.template,
         task.fold_system,
         settings.reasoning.think_end,
     )

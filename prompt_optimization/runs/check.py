@@ -141,7 +141,7 @@ def check(values: Mapping[str, Any], note: Say, warn: Say, measure: bool = True)
     """Find out whether the run that the settings ``values`` describe could start.
 
     Args:
-        measure: load the model and measure a step.
+        measure: load the model and measure a step, unless the model is a masked one.
 
     Raises:
         InputError: it could not.
@@ -166,7 +166,7 @@ def check(values: Mapping[str, Any], note: Say, warn: Say, measure: bool = True)
     method = optimizer_class(settings.run.method)
     method.check_models(settings.method, [each.label for each in optimised])
     found = None
-    if measure:
+    if measure and not settings.models.masked:
         with ExitStack() as opened:
             models = opened.enter_context(open_models(optimised, settings.compute, note, warn))
             check_same_tokenizer(models, optimised)

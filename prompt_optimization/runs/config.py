@@ -240,7 +240,11 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     scoring = ScoringSettings.of(given | {"behaviour": behaviour})
     metric = metric or open_metric(task)
     warnings = list(task.warnings)
-    task = _resolved(task, metric, kind.unlabelled)
+    if models.masked:
+        why = "with model.label_words"
+        warnings += task.idle(why, "extractor_text", "connector", "template")
+        warnings += reasoning.idle(why, *(each.attribute for each in reasoning.rows()))
+    task = _resolved(task, metric, kind.unlabelled, models.masked)
     models.models()  # refuses keys with another number of entries
     made: list[Settings] = [task, models, reasoning, scoring, stop, run, compute, ignored, method]
     made += [writer] if kind.writes else []
@@ -287,12 +291,15 @@ def plan(values: Mapping[str, Any], metric: Metric | None = None) -> Plan:
     )
 
 
-def _resolved(settings: TaskSettings, metric: Metric, unlabelled: bool) -> TaskSettings:
+def _resolved(
+    settings: TaskSettings, metric: Metric, unlabelled: bool, masked: bool
+) -> TaskSettings:
     """Rows per split, dev and test file and extractor of tasks that are known by their file's name,
     and the template with all that it holds.
 
     Args:
         unlabelled: answers matter to dev and test alone.
+        masked: answers stand at a mask, and nothing asks for them.
 
     Raises:
         InputError: there are no training rows, no file of a split that has one of its own, no
@@ -323,7 +330,7 @@ def _resolved(settings: TaskSettings, metric: Metric, unlabelled: bool) -> TaskS
     if not values["extractor_text"].strip():
         values["extractor_text"] = task.extractor(values["extractor_style"]) if task else ""
     measured = not unlabelled or values["n_dev_data"] or values["n_test_data"]
-    if not values["extractor_text"] and metric.reads_beginning and measured:
+    if not (values["extractor_text"] or masked) and metric.reads_beginning and measured:
         raise InputError(
             "no extractor; give the text that asks for the final answer, which only the paper's "
             f"tasks have of their own and the metric '{metric.name}' needs, or a metric that reads "

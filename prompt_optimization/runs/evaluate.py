@@ -13,8 +13,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.files import remove_leftovers, write_whole
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import open_models
-from prompt_optimization.models.template import PromptTemplate
-from prompt_optimization.runs.assemble import decoding_of
+from prompt_optimization.runs.assemble import decoding_of, template_of
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.environment import describe, describe_model
@@ -179,17 +178,9 @@ class _Writer:
     def _records(
         self, job: EvaluationJob, prompt: PromptToScore, block: Sequence[Example]
     ) -> Iterator[dict[str, Any]]:
-        task = job.settings.task
         scorer = HeldOutScorer(
             self.model,
-            PromptTemplate(
-                task.extractor_text,
-                prompt.connector,
-                task.extractor_separator,
-                prompt.template,
-                task.fold_system,
-                job.settings.reasoning.think_end,
-            ),
+            template_of(job.settings, prompt.template, prompt.connector),
             decoding_of(job.settings),
         )
         try:

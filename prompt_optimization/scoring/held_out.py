@@ -219,7 +219,7 @@ class HeldOutScorer:
                 outcomes = self._outcomes(finalist, examples)
         finally:
             self.model.counts = counts
-        forced = bool(self.template.extractor)
+        forced = self.template.forced
         return read_answers(
             finalist.name, examples, outcomes, self.model.tokenizer, self.metric, forced
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
@@ -12,6 +13,8 @@ from prompt_optimization.tasks.texts import different_lines
 @dataclass(frozen=True)
 class BestOfNSettings(Settings, group="best_of_n"):
     """The prompts and the race."""
+
+    takes_masked: ClassVar[bool] = True
 
     prompts: tuple[str, ...] = key((), "the prompts")
     file: str = key("", "a text file with further prompts, one a line")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.loading import load_tokenizer
+from prompt_optimization.models.loading import load_config, load_tokenizer, network_kind
 from prompt_optimization.models.memory import is_out_of_memory
 from prompt_optimization.models.placement import resolve_devices
 from prompt_optimization.models.settings import ModelSettings
@@ -62,6 +62,7 @@ class RlPrompt(Optimizer):
         name = settings.policy_model or names[0]
         with worded():
             resolve_devices(settings.device)
+            network_kind(ModelSettings(name), load_config(ModelSettings(name)))
             tokenizer, _ = load_tokenizer(ModelSettings(name))
             Spelling(name, tokenizer)
 

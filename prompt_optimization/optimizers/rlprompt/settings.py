@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import Settings, key
@@ -15,6 +15,8 @@ PARTS = ("single+multi", "single", "multi")
 @dataclass(frozen=True)
 class RlpromptSettings(Settings, group="rlprompt"):
     """The policy, its draws, its reward and its updates."""
+
+    takes_masked: ClassVar[bool] = True
 
     behaviour: str = key(
         "sound",
@@ -136,6 +138,14 @@ class RlpromptSettings(Settings, group="rlprompt"):
                 "never drawn"
             )
         return found
+
+    def check_masked(self) -> None:
+        if not self.policy_model:
+            raise InputError(
+                "the policy writes prompts, and a masked model writes nothing; name a causal "
+                "model, such as distilgpt2",
+                key="rlprompt.policy_model",
+            )
 
     def check_examples(self, examples: Sequence[Any]) -> None:
         if self.reward == "gap" and len({example.answer for example in examples}) < 2:
