@@ -30,6 +30,10 @@ def get_config() -> ConfigDict:
     )
     config.mapo.candidates = 8
     config.mapo.fresh = 0.34
+    # Few lessons: more passes, and smaller updates.
+    config.mapo.epochs = 20
+    config.mapo.pairs = 4
+    config.mapo.prefer_epochs = 5
     config.writer.max_tokens = 48
     config.writer.temperature = 0.7
     config.writer.accept_raw = True

@@ -25,6 +25,9 @@ def get_config() -> ConfigDict:
     config.mapo.policy_model = "meta-llama/Llama-3.2-1B-Instruct"
     config.mapo.candidates = 32
     config.mapo.fresh = 0.25
+    config.mapo.epochs = 3
+    config.mapo.pairs = 8
+    config.mapo.prefer_epochs = 1
     config.mapo.rl = "grpo"
     config.result_prefix = "results/mapo_llama3"
     return config

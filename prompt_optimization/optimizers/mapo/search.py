@@ -54,7 +54,7 @@ class Mapo(TextOptimizer):
     """
 
     settings: MapoSettings
-    control = "raced best"
+    baseline = "raced best"
 
     def __init__(self, settings: MapoSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
@@ -271,7 +271,7 @@ class Mapo(TextOptimizer):
                 if target != other
             ]
         said = [
-            f"the rewrites of {each['count']} {each['of']} gain {_points(each)} over them on "
+            f"the rewrites of the {each['of']} ({each['count']}) gain {_points(each)} over them on "
             f"{each['n']} fresh rows of {each['target']}"
             for each in gains
             if each["last"] and each["policy"] == each["target"]

@@ -118,7 +118,7 @@ def test_a_policy_beats_the_other_ones_on_its_own_model(done: Done) -> None:
         assert gains["race", policy, policy, "originals"] >= gains["dpo", policy, policy, of] - 0.1
     assert len(report["gains"]) == 2 * 2 * (1 + 3 * 2)
     said = report["events"][0]
-    assert said.startswith(f"the rewrites of {TRAINED} originals gain +")
+    assert said.startswith(f"the rewrites of the originals ({TRAINED}) gain +")
     assert "] over them on 10 fresh rows of planted 0" in said
 
 
