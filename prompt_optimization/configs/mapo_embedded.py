@@ -7,7 +7,8 @@ From `experiments/`::
 Three originals with 8 candidates each race on 16 training questions; 8 others are fresh. LoRA of
 rank 8, then preferences. `--config.mapo.rl=grpo` adds 10 updates with the measured reward. A model
 of 135 million parameters ignores the tags that it is asked for, so its replies are taken as they
-are. Expect: not measured yet.
+are. Expect little: its own paraphrases are none. With a pool of good candidates a rewrite is worth
+what the best of them is (docs/lab_notes.md).
 """
 
 from ml_collections import ConfigDict

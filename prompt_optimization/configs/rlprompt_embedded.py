@@ -5,8 +5,9 @@ From `experiments/`::
     python main.py --config=./configs/rlprompt_embedded.py
 
 16 training questions, 8 prompts of 5 tokens a step, 100 steps, and as many random draws as a
-control: 25,600 reasonings of a single token. Expect: not measured at this size. The model hardly
-ever solves this task, so the loss is minimised and decides the election, too.
+control: 25,600 reasonings of a single token. The initial prompt is right for about 56 %, near
+chance for two labels. Expect: not measured at this size; with 8 questions and 24 steps the reward
+rose, and the elected prompt was worse than the initial one.
 """
 
 from ml_collections import ConfigDict
