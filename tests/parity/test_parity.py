@@ -237,7 +237,7 @@ def published_scores(
     )
     nll = -torch.stack(before[: len(prompt)], 1).gather(2, labels[:, :, None])[:, :, 0]
     model.read(kv, ids[:, len(prompt) + 1 :])
-    loss, mistakes = Engine(model, 24).score(
+    loss, mistakes, _ = Engine(model, 24).score(
         samples, pool, kv, reasonings, Decoding(1, temperature=meta["temperature"])
     )
     return loss, mistakes, float(nll.mean())

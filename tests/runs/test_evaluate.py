@@ -97,7 +97,8 @@ def test_it_finds_what_the_run_found(flags: dict[str, Any], log: Path, tmp_path:
         "max_new_tokens": 6, "answer_tokens": 16, "extractor_separator": " ", "max_rows": 0,
         "reasoning.temperature": 0.0, "reasoning.top_k": 0, "reasoning.top_p": 1.0,
         "reasoning.think_end": "auto", "task.fold_system": False, "chat_template_kwargs": {},
-        "scoring.must_end": True,
+        "scoring.must_end": True, "model.label_words": {},
+        "model.masked_template": "{question} {prompt} {mask} .",
     }  # fmt: skip
     written = outputs_of(tmp_path)
     prompts = {result["prompt"] for result in report["results"]}

@@ -32,10 +32,11 @@ class Hybrid(Opro):
 
     @classmethod
     def first_round(cls, settings: HybridSettings, examples: int, models: int) -> int:
-        """Those of the initial prompt and of the first race, if that is decided early."""
+        """Those of the initial prompt and of the first race, decided early and against it."""
         rows = examples * models
         racers = 1 + settings.proposals + settings.most_edits
-        return rows + least(RACES[settings.race], racers, rows, keep=settings.survivors)
+        race, kept = RACES[settings.race], settings.survivors
+        return rows + least(race, racers, rows, keep=kept, stays=False)
 
     def _step(self) -> Step | None:
         written = self._written()

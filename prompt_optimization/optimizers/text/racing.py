@@ -168,20 +168,24 @@ def sign_test(one: int, other: int) -> float:
     return sum(math.comb(count, k) for k in range(one, count + 1)) / (1 << count)
 
 
-def least(kind: Kind, prompts: int, rows: int, *, keep: int) -> int:
+def least(kind: Kind, prompts: int, rows: int, *, keep: int, stays: bool = True) -> int:
     """Rows that a race takes, besides those of the incumbent, which are known: of a race that is
-    decided early, because the incumbent and others that are kept are right on all rows, and the
-    rest on none.
+    decided early, because the prompts that are kept are right on all rows, and the rest on none.
 
     Args:
         prompts: the incumbent among them.
+        stays: the incumbent is one of those that are kept; otherwise it is dropped first, and
+            others run in its place.
     """
+    wrong = [float(i >= keep) for i in range(prompts)]
+    if not stays:
+        wrong = [2.0, *(float(i > keep) for i in range(1, prompts))]
     spent = 0
 
     def pull(running: Sequence[int], first: int, last: int) -> list[list[float]]:
         nonlocal spent
         spent += sum(i != 0 for i in running) * (last - first)
-        return [[float(i >= keep)] * (last - first) for i in running]
+        return [[wrong[i]] * (last - first) for i in running]
 
     kind(Race(prompts, rows, pull, 0, keep=keep))
     return spent
