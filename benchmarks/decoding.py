@@ -27,11 +27,12 @@ from benchmarks.workload import (
     machine,
     parser,
     read_examples,
+    read_rows,
+    rows_of,
     synchronise,
 )
 from prompt_optimization.models.decode import decode
 from prompt_optimization.models.engine import Decoding, Engine
-from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.layout import Ids
 
@@ -53,11 +54,7 @@ def main() -> int:
     model = build_model(given, given.dtype)
     samples = build_samples(model, read_examples(given.data, given.samples))
     work = build_work(samples, PROMPT, 3, given.candidates, given.new_tokens)
-    rows = [
-        (*before, *candidate, *after)
-        for candidate in work.candidates
-        for before, after in zip(samples.before, samples.after, strict=True)
-    ]
+    rows = rows_of(samples, work)
     limit = given.new_tokens
 
     def prefixed() -> list[Ids]:
@@ -154,9 +151,7 @@ def generate_batch(model: LanguageModel, rows: Sequence[Ids], limit: int) -> lis
 
 @torch.no_grad()
 def pooled(model: LanguageModel, rows: Sequence[Ids], limit: int) -> list[Ids]:
-    ids, valid = pad_left(rows, model.filler, model.device)
-    kv = KVRows.empty(len(rows), model.device, capacity=ids.shape[1] + limit)
-    logits, _ = model.read(kv, ids, valid=valid)
+    kv, logits = read_rows(model, rows, limit)
     written, _ = decode(model, kv, logits, limit)
     return written
 

@@ -31,7 +31,6 @@ from benchmarks.workload import (
     ROOT,
     SHAPES,
     PeakMemory,
-    Work,
     build_model,
     build_samples,
     build_work,
@@ -39,15 +38,16 @@ from benchmarks.workload import (
     machine,
     parser,
     read_examples,
+    read_rows,
+    rows_of,
     synchronise,
 )
 from prompt_optimization.errors import InputError, did_you_mean
 from prompt_optimization.files import write_whole
 from prompt_optimization.models.decode import decode
-from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.graphs import use_graphs
 from prompt_optimization.models.kv import KVRows
-from prompt_optimization.models.language_model import LanguageModel, pad_left
+from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.static import StaticBuffers
 
@@ -173,15 +173,6 @@ def measure(given: argparse.Namespace, bandwidth: float) -> tuple[list[Way], flo
     return ways, tokens / floor_seconds(model, rows, given.new_tokens, bandwidth)
 
 
-def rows_of(samples: CachedExamples, work: Work) -> list[Ids]:
-    """Every candidate after every question, as ids."""
-    return [
-        (*before, *candidate, *after)
-        for candidate in work.candidates
-        for before, after in zip(samples.before, samples.after, strict=True)
-    ]
-
-
 def agreement(one: Measured, other: Measured) -> str:
     pairs = [
         (a, b)
@@ -194,9 +185,7 @@ def agreement(one: Measured, other: Measured) -> str:
 @torch.no_grad()
 def decoded_in(model: LanguageModel, rows: Sequence[Ids], limit: int) -> float:
     """Seconds in which ``rows`` get ``limit`` tokens each, once they are read."""
-    ids, valid = pad_left(rows, model.filler, model.device)
-    kv = KVRows.empty(len(rows), model.device, capacity=ids.shape[1] + limit)
-    logits, _ = model.read(kv, ids, valid=valid)
+    kv, logits = read_rows(model, rows, limit)
     synchronise(model.device)
     start = time.perf_counter()
     decode(model, kv, logits, limit)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import platform
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.models.chat import end_of_turn, resolve_chat_format
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding
-from prompt_optimization.models.language_model import LanguageModel
+from prompt_optimization.models.kv import KVRows
+from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import load_language_model, resolve_dtype
+from prompt_optimization.models.memory import give_back
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.placement import resolve_device
 from prompt_optimization.models.settings import BUNDLED_NAME, ModelSettings
@@ -182,6 +183,25 @@ def build_work(
     return Work(ids, position, tuple(likely), new_tokens)
 
 
+def rows_of(samples: CachedExamples, work: Work) -> list[Ids]:
+    """Every candidate after every question, as ids."""
+    return [
+        (*before, *candidate, *after)
+        for candidate in work.candidates
+        for before, after in zip(samples.before, samples.after, strict=True)
+    ]
+
+
+@torch.no_grad()
+def read_rows(model: LanguageModel, rows: Sequence[Ids], limit: int) -> tuple[KVRows, torch.Tensor]:
+    """The cache of ``rows``, read side by side, with room for ``limit`` more tokens, and the logits
+    after them."""
+    ids, valid = pad_left(rows, model.filler, model.device)
+    kv = KVRows.empty(len(rows), model.device, capacity=ids.shape[1] + limit)
+    logits, _ = model.read(kv, ids, valid=valid)
+    return kv, logits
+
+
 class PeakMemory:
     """Highest memory beyond what was in use at the start, in GiB: of the device on CUDA, of the
     process on Linux, and not a number elsewhere."""
@@ -192,7 +212,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
         elif sys.platform == "linux":
             # What earlier work has freed but not given back would hide what this work needs.
-            ctypes.CDLL(None).malloc_trim(0)
+            give_back(device)
             Path("/proc/self/clear_refs").write_text("5")
         self._start = self._read("VmRSS", torch.cuda.memory_allocated)
 
