@@ -200,7 +200,7 @@ def positions_of(network: torch.nn.Module) -> int | None:
     """Longest sequence that a masked network reads, in tokens; None when it does not say."""
     for name, module in network.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
-            # RoBERTa counts from behind its padding's number.
+            # RoBERTa counts from the number after its padding's.
             first = 0 if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - first
     return getattr(network.config, "max_position_embeddings", None)

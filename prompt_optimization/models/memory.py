@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -100,9 +101,14 @@ def rows_that_fit(
 def give_back(device: torch.device) -> None:
     """Return what was freed to the machine, because glibc otherwise keeps the many small pieces of
     a backward pass, and the next pool is taken beside them. Other allocators do so themselves."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if device.type == "cpu" and trim is not None:
+    if device.type == "cpu" and (trim := _malloc_trim()) is not None:
         trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """What returns freed memory to the machine; None where the allocator is not glibc's."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
 
 class RowBudget:

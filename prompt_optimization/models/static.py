@@ -146,16 +146,11 @@ class StaticBuffers:
         Args:
             like: any rows of the model.
         """
-        held = self.memory
-        if held is None or rows > held.rows or columns > held.columns:
-            if held is not None:
-                rows_, columns_ = max(rows, held.rows), max(columns, held.columns)
-            else:
-                rows_, columns_ = rows, columns
-            held = None
-            self.release()
-            self.memory = Memory(like, row_bucket(rows_), column_bucket(columns_))
-        assert self.memory is not None
+        held = (self.memory.rows, self.memory.columns) if self.memory else (0, 0)
+        if self.memory is None or rows > held[0] or columns > held[1]:
+            self.release()  # Before there is more, so that memory never holds both.
+            most = max(rows, held[0]), max(columns, held[1])
+            self.memory = Memory(like, row_bucket(most[0]), column_bucket(most[1]))
         return [(keys[:rows], values[:rows]) for keys, values in self.memory.pairs]
 
     def take(self, kv: KVRows, spare: int) -> tuple[Memory, KVRows]:
