@@ -15,7 +15,7 @@ class RowsInUse:
     Attributes:
         fresh: they are drawn anew for every step; before the first one all are in use.
         examples: by number, ascending.
-        models: the first so many.
+        models: how many; the first ones.
     """
 
     def __init__(self, settings: GreaterSettings, scorer: Scorer) -> None:

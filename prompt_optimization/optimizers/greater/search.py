@@ -230,7 +230,7 @@ class GreaterSearch(Optimizer):
         what the log says of it."""
         self.rows.draw(self.tools.rng)
         with self.scorer.activity.phase("retest"):
-            (scored,) = self.scorer.score([self.incumbent.text], self._rows())
+            (scored,) = self.scorer.score([self.incumbent.text], self.rows.all)
         self.incumbent = Entry(scored, self.incumbent.step)
         self.incumbents.see(self.incumbent)
         return {"rows": list(self.rows.examples), "retested": scored.record()}
@@ -245,7 +245,7 @@ class GreaterSearch(Optimizer):
             self.conclude()
         entry = self.initial if s.restart_from == "initial" else self.leaderboard.best
         if not self.rows.fresh:
-            (scored,) = self.scorer.score([entry.text], self._rows())
+            (scored,) = self.scorer.score([entry.text], self.rows.all)
             entry = Entry(scored, entry.step)
         self.incumbent, self.position, self.since_taken = entry, 0, 0
         return (f"restarted from the {s.restart_from} prompt",)
@@ -265,9 +265,7 @@ class GreaterSearch(Optimizer):
         for place in free:
             if place >= self.position:
                 return place, False
-        if self.spelling.ends_sentence(ids[-1]):
-            return next(iter(free), 0), False
-        if len(ids) >= self._longest:
+        if self.spelling.ends_sentence(ids[-1]) or len(ids) >= self._longest:
             return next(iter(free), 0), False
         return len(ids), True
 
@@ -307,7 +305,7 @@ class GreaterSearch(Optimizer):
 
     def _drawn(self) -> Draws:
         """Reasonings of the incumbent on the rows in use, drawn once for each incumbent."""
-        s, rows, text = self.settings, self._rows(), self.incumbent.text
+        s, rows, text = self.settings, self.rows.all, self.incumbent.text
         if self.draws is None or not self.draws.serve(text, rows):
             sampling = Sampling(s.draw_temperature, seed=self.tools.rng.getrandbits(31))
             drawn = self.scorer.draw_reasonings(text, rows, sampling, s.draws)
@@ -325,7 +323,7 @@ class GreaterSearch(Optimizer):
         """The normalised gradient over ``tokens``, summed over models: [tokens]."""
         with self.scorer.activity.phase("reason"):
             reasonings = self._reasonings(prompt, appended)
-        rows = self._rows()
+        rows = self.rows.all
         with self.scorer.activity.phase("differentiate"):
             submitted = [
                 submit_gradient(
@@ -360,7 +358,7 @@ class GreaterSearch(Optimizer):
             best = best if at is None else best[: at + 1]
         texts = self.spelling.texts([edit.ids for edit in best])
         if self._rule != "likelihood_ratio" and any(edit.kind != TOKEN for edit in best):
-            rows = self._rows()
+            rows = self.rows.all
             self.tools.rng.shuffle(rows)
             of = dict(zip(texts, best, strict=True))
             scores = compete(
@@ -380,12 +378,12 @@ class GreaterSearch(Optimizer):
             # The appended slot has no word yet: the gradient is taken along the reasoning that
             # the prompt without it led to, which costs nothing.
             return self.incumbent.scored.reasonings
-        (scored,) = self.scorer.score(self.spelling.texts([prompt]), self._rows())
+        (scored,) = self.scorer.score(self.spelling.texts([prompt]), self.rows.all)
         return scored.reasonings
 
     def _hardest_first(self) -> list[Row]:
         """The rows in use, in the order in which candidates are tried on them."""
-        rows = self._rows()
+        rows = self.rows.all
         if not self.settings.sample_chunk:
             return rows
         outcomes = self.incumbent.scored.outcomes
@@ -425,7 +423,7 @@ class GreaterSearch(Optimizer):
         challenger, incumbent = candidates[chosen].scored, self.incumbent.scored
         if s.anneal_noise:
             found = [candidates[i].scored for i in finished]
-            self.noise.measure(self.scorer, self._rows(), incumbent, found)
+            self.noise.measure(self.scorer, self.rows.all, incumbent, found)
         delta = challenger.objective - incumbent.objective or challenger.tie - incumbent.tie
         hottest = s.anneal_noise * self.noise.standard_error if s.anneal_noise else 1.0
         accepted = accepts(
@@ -453,7 +451,7 @@ class GreaterSearch(Optimizer):
         if not self.rows.complete and (solved or stuck):
             event = self.rows.grow()
             with self.scorer.activity.phase("reason"):
-                (scored,) = self.scorer.score([self.incumbent.text], self._rows())
+                (scored,) = self.scorer.score([self.incumbent.text], self.rows.all)
             self.incumbent = Entry(scored, self.incumbent.step)
             self.leaderboard.add([self.incumbent])
             self.since_best, self.grown = 0, self.steps
