@@ -183,6 +183,12 @@ class Optimizer(ABC):
         """
         return examples * models
 
+    def can_try(self, prompt: str) -> bool:
+        """Whether a prompt that something else wrote can be scored, and is not too long."""
+        if self.scorer.problem(prompt):
+            return False
+        return len(self.scorer.ids(prompt)) <= self.tools.max_prompt_tokens
+
     def start(self, prompt: str) -> Scored:
         """Score the initial prompt, given in ``Layout.normalise``'s form."""
         (scored,) = self.scorer.score([prompt], self._rows())

@@ -223,7 +223,7 @@ class Qpo(Collector):
         wanted: dict[int, list[str]] = {}
         dropped = 0
         for row, each in zip(rows, texts, strict=True):
-            usable = [one for one in map(Layout.normalise, each) if self._usable(one)]
+            usable = [one for one in map(Layout.normalise, each) if self.can_try(one)]
             wanted[row] = list(dict.fromkeys(usable))
             dropped += len(each) - len(usable)
         means = self._means([one for each in wanted.values() for one in each])
@@ -274,12 +274,6 @@ class Qpo(Collector):
             first.setdefault(key, place)
         return {row: first[key] for row, key in enumerate(self._all.keys)}
 
-    def _usable(self, prompt: str) -> bool:
-        """Whether a text that the policy wrote can be a prompt."""
-        if self.scorer.problem(prompt):
-            return False
-        return len(self.scorer.ids(prompt)) <= self.tools.max_prompt_tokens
-
     # --- What stands for election, and beside it ---
 
     def _rule(self, name: str, loop: int, level: int = HIGHEST, shuffle: bool = False) -> Rule:
@@ -297,7 +291,7 @@ class Qpo(Collector):
                 made = json.dumps(known, indent=1, ensure_ascii=False).encode()
                 self.tools.artifacts.put(place, key, made)
             prompt = Layout.normalise(known[question])
-            return prompt if self._usable(prompt) else self._ranked[0]
+            return prompt if self.can_try(prompt) else self._ranked[0]
 
         return Rule(f"qpo {name}", prompt_for)
 

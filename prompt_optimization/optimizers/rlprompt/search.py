@@ -147,15 +147,7 @@ class RlPrompt(Optimizer):
         seed = self.tools.rng.getrandbits(62)
         with worded():
             drawn = self.learner.policy.draw(own.prompts_per_step, own.length, seed, **more)
-        return self._usable(drawn)
-
-    def _usable(self, draws: Sequence[Draw]) -> list[Draw]:
-        most = self.tools.max_prompt_tokens
-        return [
-            draw
-            for draw in draws
-            if not self.scorer.problem(draw.text) and len(self.scorer.ids(draw.text)) <= most
-        ]
+        return [draw for draw in drawn if self.can_try(draw.text)]
 
     def _score(self, texts: Sequence[str]) -> list[Scored]:
         """Those of ``texts`` whose rewards are not known, scored; they join the leaderboard."""
