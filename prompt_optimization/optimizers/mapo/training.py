@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from prompt_optimization.optimizers.artifacts import Artifacts, made_from
 from prompt_optimization.optimizers.mapo.race import Raced
 from prompt_optimization.optimizers.mapo.settings import MapoSettings
-from prompt_optimization.optimizers.trained.policy import Policy, Weights, of_bytes, to_bytes
+from prompt_optimization.optimizers.trained.keep import train_once
+from prompt_optimization.optimizers.trained.policy import Policy, Weights, of_bytes
 from prompt_optimization.optimizers.trained.train import Lesson, Made, Reward, dpo, grpo, sft
 
 REQUEST = "Rewrite this instruction, so that a language model follows it better:\n\n{prompt}"
@@ -84,20 +84,17 @@ class Training:
         Raises:
             As ``sft``, ``dpo`` and ``grpo``.
         """
-        name, key, artifacts = f"{kind}-{target}", self._key(kind, target), self.artifacts
-        # What asks the model is never taken from a session before: the ledger counts it.
-        known = kind != "grpo"
-        data = artifacts.get(f"{name}.safetensors", key) if known else None
-        about = artifacts.get(f"{name}.json", key) if known else None
-        if data is None or about is None:
+
+        def train() -> tuple[Weights, dict[str, Any]]:
             weights, figures = self._train(kind, target)
-            data = to_bytes(weights)
             figure = "rewards" if kind == "grpo" else "losses"
-            lessons = len(self._lessons(kind, target))
-            about = json.dumps({"lessons": lessons, figure: figures}).encode()
-            artifacts.put(f"{name}.safetensors", key, data)
-            artifacts.put(f"{name}.json", key, about)
-        details: dict[str, Any] = json.loads(about)
+            return weights, {"lessons": len(self._lessons(kind, target)), figure: figures}
+
+        # What asks the model is never taken from a session before: the ledger counts it.
+        data, details = train_once(
+            self.artifacts, f"{kind}-{target}", self._key(kind, target), train,
+            known=kind != "grpo",
+        )  # fmt: skip
         return of_bytes(data), details | {"sha256": hashlib.sha256(data).hexdigest()}
 
     def _train(self, kind: str, target: int) -> Made:

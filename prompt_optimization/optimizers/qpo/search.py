@@ -34,12 +34,12 @@ from prompt_optimization.optimizers.qpo.returns import (
     shuffled,
 )
 from prompt_optimization.optimizers.qpo.settings import QpoSettings
+from prompt_optimization.optimizers.trained.keep import train_once
 from prompt_optimization.optimizers.trained.policy import (
     Policy,
     Weights,
     check_policy,
     of_bytes,
-    to_bytes,
 )
 from prompt_optimization.optimizers.trained.train import Lesson, sft
 from prompt_optimization.scoring.finalists import Finalist, Rule, Text
@@ -175,11 +175,8 @@ class Qpo(Collector):
             shuffle: of the control, whose pairs' levels are dealt anew. It begins with the model's
                 own weights and sees all pairs in ``epochs`` passes.
         """
-        name = "shuffled" if shuffle else f"policy-{loop}"
-        key = self._key(loop, shuffle)
-        weights = self.tools.artifacts.get(f"{name}.safetensors", key)
-        about = self.tools.artifacts.get(f"{name}.json", key)
-        if weights is None or about is None:
+
+        def train() -> tuple[Weights, dict[str, Any]]:
             own, pairs = self.settings, self._lessons(loop)
             first = shuffle or not loop
             begin = None if first else self._trained(loop - 1)[0]
@@ -191,12 +188,12 @@ class Qpo(Collector):
                 epochs=own.epochs if first else own.loop_epochs,
                 rate=own.learning_rate if first else own.loop_rate,
             )  # fmt: skip
-            weights = to_bytes(made)
-            about = json.dumps({"pairs": len(pairs), "losses": losses}).encode()
-            self.tools.artifacts.put(f"{name}.safetensors", key, weights)
-            self.tools.artifacts.put(f"{name}.json", key, about)
-        details: dict[str, Any] = json.loads(about)
-        return of_bytes(weights), details
+            return made, {"pairs": len(pairs), "losses": losses}
+
+        name = "shuffled" if shuffle else f"policy-{loop}"
+        key = self._key(loop, shuffle)
+        data, details = train_once(self.tools.artifacts, name, key, train)
+        return of_bytes(data), details
 
     def _ready(self, loop: int, shuffle: bool = False) -> Policy:
         """The policy with the weights after a loop."""
