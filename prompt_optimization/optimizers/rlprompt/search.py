@@ -16,6 +16,7 @@ from prompt_optimization.models.memory import is_out_of_memory
 from prompt_optimization.models.placement import resolve_devices
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
+from prompt_optimization.optimizers.own_model import worded_for
 from prompt_optimization.optimizers.rlprompt.losses import (
     entropy,
     move_towards,
@@ -341,10 +342,8 @@ class Learner:
 def worded() -> Iterator[None]:
     """Refusals of the policy name the keys of this method, and so does a lack of memory."""
     try:
-        yield
-    except InputError as error:
-        part = "device" if {"devices", "dtype"} & {*error.keys} else "policy_model"
-        raise InputError(error.problem, key=f"rlprompt.{part}") from None
+        with worded_for("rlprompt"):
+            yield
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +18,7 @@ from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.spans import tokenise
 from prompt_optimization.models.worker import Worker
 from prompt_optimization.models.writers import LocalWriter, Reply, Request
+from prompt_optimization.optimizers.own_model import worded_for
 from prompt_optimization.optimizers.trained.settings import PolicySettings
 
 Weights = Mapping[str, torch.Tensor]
@@ -32,7 +32,7 @@ def check_policy(name: str, own: PolicySettings) -> None:
         InputError: there is no such model or device, or its tokenizer has nothing to fill rows
             with.
     """
-    with _worded_for(own):
+    with worded_for(own.group):
         outline = load_outline(_settings_of(name, own))
     if outline.tokenizer.pad_token is None and outline.tokenizer.eos_token is None:
         raise InputError(
@@ -57,7 +57,7 @@ class Policy:
         """
         self.name = name
         self.own = own
-        with _worded_for(own):
+        with worded_for(own.group):
             language = load_language_model(_settings_of(name, own))
             self.chat = resolve_chat_format(language.tokenizer)
         ends = end_of_turn(language.tokenizer, self.chat)
@@ -160,16 +160,6 @@ def of_bytes(data: bytes) -> dict[str, torch.Tensor]:
 
 def _settings_of(name: str, own: PolicySettings) -> ModelSettings:
     return ModelSettings(name, device=own.device, dtype="float32")
-
-
-@contextmanager
-def _worded_for(own: PolicySettings) -> Iterator[None]:
-    """What is refused within names the policy's keys."""
-    try:
-        yield
-    except InputError as error:
-        name = "device" if "devices" in error.keys else "policy_model"
-        raise InputError(error.problem, key=f"{own.group}.{name}") from None
 
 
 def _with_lora(network: Any, rank: int, seed: int) -> Any:
