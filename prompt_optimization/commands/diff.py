@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.report.contrast import Paired, paired, settings_that_differ
 from prompt_optimization.report.found import Found, read_prompt_or_run
 from prompt_optimization.report.word_diff import GONE, NEW, SAME, word_diff
+from prompt_optimization.scoring.statistics import in_points
 from prompt_optimization.tasks.metrics.metric import called
 
 STYLES = {SAME: "", GONE: "red strike", NEW: "bold green"}
@@ -76,11 +78,8 @@ def said(found: Paired | str) -> str:
     """The paired difference as a sentence."""
     if isinstance(found, str):
         return f"No paired difference: {found}."
-    value, low, high = (
-        100 * part for part in (found.difference.value, found.difference.low, found.difference.high)
-    )
     return (
-        f"Second minus first: {value:+.1f} points [{low:+.1f}, {high:+.1f}], p = {found.p:.3g}, on "
+        f"Second minus first: {in_points(asdict(found.difference))}, p = {found.p:.3g}, on "
         f"{found.difference.n} shared test rows: {100 * found.first:.1f} % and "
         f"{100 * found.second:.1f} % {called(found.metric)}."
     )

@@ -83,11 +83,13 @@ def sure(measured: dict[str, Any]) -> str:
     gain, auc = measured["gain"], measured["auc"]
     if gain is None:
         return "how good such choices are was not measured: the run set no questions aside"
-    low, high = 100 * gain["low"], 100 * gain["high"]
-    verdict = "" if low > 0 else "; whether choosing helps is open" if high > 0 else "; it harms"
+    # Not at the top, as above.
+    from prompt_optimization.scoring.statistics import in_points
+
+    open_, harms = "; whether choosing helps is open", "; it harms"
+    verdict = "" if gain["low"] > 0 else open_ if gain["high"] > 0 else harms
     told = "" if auc is None else f" (AUC {auc:.3f})"
     return (
-        f"on {gain['n']} questions that were not learnt from, choosing gained "
-        f"{100 * gain['value']:+.1f} points [{low:+.1f}, {high:+.1f}] over the best prompt for all "
-        f"questions{told}{verdict}"
+        f"on {gain['n']} questions that were not learnt from, choosing gained {in_points(gain)} "
+        f"over the best prompt for all questions{told}{verdict}"
     )

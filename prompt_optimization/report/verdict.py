@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prompt_optimization.runs.store.log import metric_of
+from prompt_optimization.scoring.statistics import in_points
 from prompt_optimization.tasks.metrics.metric import called
 
 YES, NO, UNDECIDED, UNMEASURED = "yes", "no", "undecided", "unmeasured"
@@ -54,8 +55,8 @@ def verdict_of(log: Mapping[str, Any]) -> Verdict:
     metric = metric_of(test["best"])
     gain, before, after = (_percent(test[key][metric]) for key in ("difference", "initial", "best"))
     rows = int(test["best"][metric]["n"])
-    value, low, high = gain
-    measured = f"{value:+.1f} points [{low:+.1f}, {high:+.1f}] on {rows} test rows"
+    _, low, high = gain
+    measured = f"{in_points(test['difference'][metric])} on {rows} test rows"
     both = f"{before[0]:.1f} % to {after[0]:.1f} % {called(metric)}"
     if test["initial"]["prompt"] == test["best"]["prompt"]:
         answer, sentence = (

@@ -9,8 +9,9 @@ place, with as many degrees of freedom as Kish's effective number of rows leaves
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,12 @@ class Estimate:
     low: float
     high: float
     n: int
+
+
+def in_points(estimate: Mapping[str, Any]) -> str:
+    """A difference of shares in words; ``estimate`` is an ``Estimate`` as logs hold it."""
+    value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
+    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
 def mean_value(

@@ -30,7 +30,7 @@ from prompt_optimization.optimizers.trained.policy import Policy, check_policy
 from prompt_optimization.optimizers.trained.train import Reward
 from prompt_optimization.scoring.finalists import Finalist, Text
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
-from prompt_optimization.scoring.statistics import paired_difference
+from prompt_optimization.scoring.statistics import in_points, paired_difference
 
 # Candidates of one original have to differ.
 TEMPERATURE = 1.0
@@ -271,8 +271,8 @@ class Mapo(TextOptimizer):
                 if target != other
             ]
         said = [
-            f"the rewrites of the {each['of']} ({each['count']}) gain {_points(each)} over them on "
-            f"{each['n']} fresh rows of {each['target']}"
+            f"the rewrites of the {each['of']} ({each['count']}) gain {in_points(each)} over them "
+            f"on {each['n']} fresh rows of {each['target']}"
             for each in gains
             if each["last"] and each["policy"] == each["target"]
         ]
@@ -374,14 +374,9 @@ def _said(race: dict[str, Any], original: str) -> str:
     if race["winner"] == original:
         return f"none of {candidates} candidates did better than the original on {race['model']}"
     return (
-        f"the best of {candidates} candidates gains {_points(race['gain_raced'])} on the rows of "
-        f"its race and {_points(race['gain_fresh'])} on fresh ones of {race['model']}"
+        f"the best of {candidates} candidates gains {in_points(race['gain_raced'])} on the rows of "
+        f"its race and {in_points(race['gain_fresh'])} on fresh ones of {race['model']}"
     )
-
-
-def _points(gain: dict[str, Any]) -> str:
-    low, value, high = (100 * gain[name] for name in ("low", "value", "high"))
-    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
 OPTIMIZER = Mapo

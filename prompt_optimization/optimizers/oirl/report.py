@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from prompt_optimization.scoring.statistics import in_points
+
 # The release's columns, each with the figure that stands in it; nothing is known of the others.
 PUBLISHED = {
     "Training Best": "best_on_test",
@@ -93,10 +95,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
             )
     for name, each in whole["choices"].items():
         gain = each["gain"]
-        over = "" if name == "best_single" else (
-            f"   {100 * gain['value']:+.1f} points [{100 * gain['low']:+.1f}, "
-            f"{100 * gain['high']:+.1f}]"
-        )  # fmt: skip
+        over = "" if name == "best_single" else f"   {in_points(gain)}"
         found.append(
             f"{NAMES[name]:28}{100 * each['value']:5.1f} % "
             f"[{100 * each['low']:.1f}, {100 * each['high']:.1f}] of {each['n']}{over}"
