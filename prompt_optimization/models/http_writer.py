@@ -10,7 +10,7 @@ from typing import Any
 import openai
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.settings import RoleSettings
+from prompt_optimization.models.role_settings import RoleSettings
 from prompt_optimization.models.writers import Answered, Reply, Request
 
 # Characters of a server's own words that a message shows.

@@ -15,7 +15,7 @@ from typing import Any
 
 from prompt_optimization.models.embedder import Embedder
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.settings import JudgeSettings, WriterSettings
+from prompt_optimization.models.role_settings import JudgeSettings, WriterSettings
 from prompt_optimization.optimizers.artifacts import Artifacts
 from prompt_optimization.optimizers.registry import module_of
 from prompt_optimization.scoring.finalists import Finalist, Text

@@ -17,8 +17,8 @@ from prompt_optimization.models.layout import Layout
 from prompt_optimization.models.masked import MaskedTemplate
 from prompt_optimization.models.model import Model
 from prompt_optimization.models.open import open_models
+from prompt_optimization.models.role_settings import RoleSettings
 from prompt_optimization.models.sampling import Sampling
-from prompt_optimization.models.settings import RoleSettings
 from prompt_optimization.models.template import PromptTemplate
 from prompt_optimization.models.writers import LocalWriter, Writer
 from prompt_optimization.optimizers.base import Tools, optimizer_class

@@ -17,13 +17,12 @@ from ml_collections import ConfigDict, FieldReference
 
 from prompt_optimization.errors import InputError, nearest
 from prompt_optimization.keys import Key, Settings, unique
+from prompt_optimization.models.role_settings import JudgeSettings, WriterSettings
 from prompt_optimization.models.settings import (
     AnswererSettings,
     ComputeSettings,
     EmbedSettings,
-    JudgeSettings,
     ReasoningSettings,
-    WriterSettings,
 )
 from prompt_optimization.optimizers.registry import method_names, settings_class
 from prompt_optimization.optimizers.stoppers import StopSettings

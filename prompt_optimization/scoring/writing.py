@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
-from prompt_optimization.models.settings import RoleSettings
+from prompt_optimization.models.role_settings import RoleSettings
 from prompt_optimization.models.writers import Reply, Request, Writer
 from prompt_optimization.scoring.scorer import BudgetSpent, Scorer
 

@@ -21,7 +21,7 @@ import pytest
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.bundled import ensure_bundled
 from prompt_optimization.models.http_writer import HttpWriter
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.role_settings import WriterSettings
 from prompt_optimization.models.writers import Reply, Request
 from prompt_optimization.optimizers.text.parse import read_prompt
 from prompt_optimization.runs.store.replies import replies_path

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.role_settings import WriterSettings
 from prompt_optimization.optimizers.base import Tools
 from prompt_optimization.optimizers.hybrid.search import Hybrid
 from prompt_optimization.optimizers.hybrid.settings import HybridSettings

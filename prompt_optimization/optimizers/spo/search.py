@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from prompt_optimization.models.layout import Layout
+from prompt_optimization.models.role_settings import JudgeSettings
 from prompt_optimization.models.sampling import Sampling
-from prompt_optimization.models.settings import JudgeSettings
 from prompt_optimization.models.writers import Reply, Request
 from prompt_optimization.optimizers.base import Entry, Step, Tools
 from prompt_optimization.optimizers.spo.judge import (

@@ -13,7 +13,7 @@ from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.executor import Future
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.model import Model
-from prompt_optimization.models.settings import JudgeSettings, WriterSettings
+from prompt_optimization.models.role_settings import JudgeSettings, WriterSettings
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.base import Tools
 from prompt_optimization.optimizers.text.optimizer import TextOptimizer

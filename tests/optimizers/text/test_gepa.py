@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.role_settings import WriterSettings
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.base import Tools
 from prompt_optimization.optimizers.gepa.pareto import shares

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.role_settings import WriterSettings
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.gpo.schedule import batches, edit_limit, edits
 from prompt_optimization.optimizers.gpo.search import Gpo

@@ -15,7 +15,7 @@ from rich.console import Console
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding, Outcome
 from prompt_optimization.models.model import Model
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.role_settings import WriterSettings
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.robust.search import Deal, Robust

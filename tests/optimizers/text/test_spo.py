@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models.settings import JudgeSettings, WriterSettings
+from prompt_optimization.models.role_settings import JudgeSettings, WriterSettings
 from prompt_optimization.models.writers import Answered, Reply, Request
 from prompt_optimization.optimizers.spo.judge import (
     Tally,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prompt_optimization.models.settings import WriterSettings
+from prompt_optimization.models.role_settings import WriterSettings
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.textgrad.search import TextGrad
 from prompt_optimization.optimizers.textgrad.settings import TextGradSettings
