@@ -43,13 +43,12 @@ def check(_: Sequence[str]) -> None:
     finally:
         display.close()
     # Without a cache or a token to write, a masked model needs little beside its weights.
-    masked = found.plan.models.masked
+    spent = (("memory", _memory(found)), ("work", _work(found)), ("time", _time(found)))
     for section, lines in (
         ("rows", _rows(found)),
         ("layout", _layout(found)),
         ("length", _length(found)),
-        *(() if masked else (("memory", _memory(found)), ("work", _work(found)))),
-        *(() if masked else (("time", _time(found)),)),
+        *(() if found.plan.models.masked else spent),
         ("files", _files(found)),
     ):
         _print(section, lines)
