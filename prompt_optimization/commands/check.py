@@ -14,6 +14,7 @@ from absl import flags
 
 from prompt_optimization.commands.flags import execute, settings
 from prompt_optimization.commands.short_flags import FOR_RUNS
+from prompt_optimization.garbage import uncollected
 
 if TYPE_CHECKING:
     from prompt_optimization.runs.check import Check
@@ -32,8 +33,9 @@ def main(arguments: Sequence[str], program: str) -> int:
 def check(_: Sequence[str]) -> None:
     values, notes = settings()
     # Only now, because this loads torch.
-    from prompt_optimization.runs.check import check as check_run
-    from prompt_optimization.runs.display import Display
+    with uncollected():
+        from prompt_optimization.runs.check import check as check_run
+        from prompt_optimization.runs.display import Display
 
     display = Display(values["verbose"])
     try:

@@ -19,6 +19,7 @@ from rich.console import Console
 from prompt_optimization.commands.flags import execute, flag_of, settings, typed
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
+from prompt_optimization.garbage import uncollected
 
 if TYPE_CHECKING:
     from prompt_optimization.runs.compare import Outcome
@@ -46,8 +47,9 @@ def compare(_: Sequence[str]) -> int:
         raise InputError("no budget; give the rows that each run may evaluate", key="budget")
     values, notes = settings("compare")
     # Only now, because this loads torch.
-    from prompt_optimization.runs.compare import carry_out, entrants
-    from prompt_optimization.runs.display import Display
+    with uncollected():
+        from prompt_optimization.runs.compare import carry_out, entrants
+        from prompt_optimization.runs.display import Display
 
     runs = entrants(values, METHODS.value, budget, SEEDS.value)
     display = Display(values["verbose"])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from prompt_optimization.commands.flags import execute, settings, typed
+from prompt_optimization.garbage import uncollected
 from prompt_optimization.paths import user_path
 from prompt_optimization.runs.evaluation_jobs import BASELINES, Request
 from prompt_optimization.runs.store.evaluations import evaluation_path
@@ -52,8 +53,9 @@ def score(_: Sequence[str]) -> None:
         all_best=ALL_BEST.value,
     )
     # Only now, because this loads torch.
-    from prompt_optimization.runs.display import Display
-    from prompt_optimization.runs.evaluate import evaluate
+    with uncollected():
+        from prompt_optimization.runs.display import Display
+        from prompt_optimization.runs.evaluate import evaluate
 
     display = Display(values["verbose"])
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
+from prompt_optimization.garbage import uncollected
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -48,9 +49,10 @@ def write(
         InputError: a file cannot be read or written, or the table would teach nothing.
     """
     # Only now, because the form of prompts loads torch.
-    from prompt_optimization.optimizers.oirl.importing import of_pairs
-    from prompt_optimization.optimizers.oirl.outcomes import both_sides, check_table
-    from prompt_optimization.optimizers.oirl.released import of_released, read_asked
+    with uncollected():
+        from prompt_optimization.optimizers.oirl.importing import of_pairs
+        from prompt_optimization.optimizers.oirl.outcomes import both_sides, check_table
+        from prompt_optimization.optimizers.oirl.released import of_released, read_asked
 
     if pairs is not None:
         table = of_pairs(pairs)

@@ -13,6 +13,7 @@ from typing import Any
 
 from prompt_optimization.commands.flags import CONFIG, execute
 from prompt_optimization.errors import InputError
+from prompt_optimization.garbage import uncollected
 from prompt_optimization.paths import user_path
 from prompt_optimization.runs.config import values_of
 
@@ -44,14 +45,19 @@ def learn_from(values: Mapping[str, Any]) -> None:
         )
     embed.check_ready()
     # Only now, because this loads torch.
-    from prompt_optimization.models.embedder import Embedder
-    from prompt_optimization.optimizers.oirl.outcomes import check_table, keep_table, read_outcomes
-    from prompt_optimization.optimizers.oirl.report import lines
-    from prompt_optimization.optimizers.oirl.settings import STAGES
-    from prompt_optimization.optimizers.oirl.stages import Stages
-    from prompt_optimization.runs.display import Display
-    from prompt_optimization.runs.store.artifacts import ArtifactFolder, artifacts_path
-    from prompt_optimization.runs.store.lock import RunLock
+    with uncollected():
+        from prompt_optimization.models.embedder import Embedder
+        from prompt_optimization.optimizers.oirl.outcomes import (
+            check_table,
+            keep_table,
+            read_outcomes,
+        )
+        from prompt_optimization.optimizers.oirl.report import lines
+        from prompt_optimization.optimizers.oirl.settings import STAGES
+        from prompt_optimization.optimizers.oirl.stages import Stages
+        from prompt_optimization.runs.display import Display
+        from prompt_optimization.runs.store.artifacts import ArtifactFolder, artifacts_path
+        from prompt_optimization.runs.store.lock import RunLock
 
     display = Display(run.verbose)
     place = user_path(run.result_prefix)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from prompt_optimization.commands.flags import execute, settings
 from prompt_optimization.commands.short_flags import FOR_RUNS
+from prompt_optimization.garbage import uncollected
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -20,8 +21,9 @@ def main(arguments: Sequence[str], program: str) -> int:
 def optimize(_: Sequence[str]) -> None:
     values, notes = settings()
     # Only now, because this loads torch.
-    from prompt_optimization.runs.display import Display
-    from prompt_optimization.runs.run import run
+    with uncollected():
+        from prompt_optimization.runs.display import Display
+        from prompt_optimization.runs.run import run
 
     display = Display(values["verbose"])
     try:

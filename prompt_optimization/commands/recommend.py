@@ -13,6 +13,7 @@ from typing import Any
 
 from prompt_optimization.commands.arguments import Arguments, refused
 from prompt_optimization.errors import InputError, check_characters
+from prompt_optimization.garbage import uncollected
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -54,9 +55,10 @@ def recommend(run: str, questions: Iterable[str], rule: str, as_json: bool) -> N
             raise InputError("a question is empty; write one, or leave the line out")
         check_characters(question, "a question")
     # Only now, because these load torch.
-    from transformers.utils import logging
+    with uncollected():
+        from transformers.utils import logging
 
-    from prompt_optimization.runs.recommend import open_recommender
+        from prompt_optimization.runs.recommend import open_recommender
 
     logging.disable_progress_bar()
     recommender = open_recommender(run)

@@ -73,9 +73,8 @@ def check_same_tokenizer(models: Sequence[Model], settings: Sequence[ModelSettin
     Raises:
         InputError: they do not.
     """
-    first = models[0].tokenizer.get_vocab()
     for model, own in zip(models[1:], settings[1:], strict=True):
-        if model.tokenizer.get_vocab() != first:
+        if model.tokenizer.get_vocab() != models[0].tokenizer.get_vocab():
             raise InputError(
                 f"'{own.label}' has another tokenizer than '{settings[0].label}', so one prompt "
                 "cannot be optimised for both; give models of one family, or optimise for fewer: "

@@ -156,7 +156,7 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prompt_optimization.models.worker"])
+    context.set_forkserver_preload(["prompt_optimization.models.preload"])
     return context
 
 
