@@ -298,6 +298,12 @@ class Settings:
         return frozenset()
 
     @property
+    def reads_answers(self) -> bool:
+        """Whether the method calls ``Scorer.transcripts``, so that every row has to write its
+        answer."""
+        return False
+
+    @property
     def judges(self) -> bool:
         """Whether the method, which asks a writer, asks a judge too."""
         return False

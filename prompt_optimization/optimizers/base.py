@@ -132,9 +132,6 @@ class Optimizer(ABC):
             were added; -1 for never.
     """
 
-    #: The method calls ``Scorer.transcripts``, so every row has to write its answer.
-    reads_answers = False
-
     #: The method takes the gradient of the loss of the answers, so there has to be an extractor.
     differentiates = False
 

@@ -309,7 +309,7 @@ def make_session(
     """
     decoding = decoding_of(settings, loss)
     method = optimizer_class(settings.run.method)
-    written = method.reads_answers or settings.scoring.objective == "answers"
+    written = settings.method.reads_answers or settings.scoring.objective == "answers"
     scorer = Scorer(
         models,
         replace(

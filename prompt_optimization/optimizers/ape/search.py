@@ -7,13 +7,10 @@ from typing import Any
 
 from prompt_optimization.optimizers.ape.settings import ApeSettings
 from prompt_optimization.optimizers.base import Step, Tools
-from prompt_optimization.optimizers.text import induction
+from prompt_optimization.optimizers.text.asks import induce, paraphrase
 from prompt_optimization.optimizers.text.optimizer import Ask, TextOptimizer
 from prompt_optimization.optimizers.text.racing import RACES, Kind, Race, least
 from prompt_optimization.scoring.scorer import Scored, Scorer
-
-# The temperature of PE2's paraphrases.
-RESAMPLING = 0.7
 
 
 class Ape(TextOptimizer):
@@ -55,30 +52,12 @@ class Ape(TextOptimizer):
 
     def _induction(self) -> list[Ask]:
         """Requests that show training questions with their answers."""
-        examples, rng = self.scorer.examples, self.tools.rng
-        asks = []
-        for _ in range(self.settings.subsamples):
-            shown = induction.demonstrations(examples, self.settings.demos, rng)
-            user = self.metaprompts["induction"].fill(examples=shown)
-            request = self.request(
-                user, draws=self.settings.draws, temperature=induction.TEMPERATURE
-            )
-            asks.append(Ask(request, "induce"))
-        return asks
+        s = self.settings
+        return [induce(self, s.demos, s.draws) for _ in range(s.subsamples)]
 
     def _resampling(self) -> list[Ask]:
         """Requests that show one of the best prompts."""
-        draws = self.settings.paraphrases
-        return [
-            self.ask(
-                "paraphrase",
-                (prompt,),
-                {"prompt": prompt.strip()},
-                draws=draws,
-                temperature=RESAMPLING,
-            )
-            for prompt in self.top
-        ]
+        return [paraphrase(self, prompt, self.settings.paraphrases) for prompt in self.top]
 
     def _keep_top(self, scores: list[Scored]) -> None:
         ranked = sorted(scores, key=lambda scored: scored.order)

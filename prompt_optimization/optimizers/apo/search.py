@@ -35,7 +35,6 @@ class Apo(TextOptimizer):
         beam: the best prompts so far that can be expanded, best first.
     """
 
-    reads_answers = True
     settings: ApoSettings
 
     def __init__(self, settings: ApoSettings, scorer: Scorer, tools: Tools) -> None:

@@ -19,6 +19,7 @@ from prompt_optimization.optimizers.text.settings import TextSettings
 class ApoSettings(TextSettings, group="apo"):
     """The beam, the expansion of its prompts, and the race."""
 
+    reads_answers = True
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {
         "reason": REASON,
         "edit": EDIT,

@@ -7,7 +7,7 @@ from typing import Any
 
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.evoprompt.settings import LEAST, EvoPromptSettings
-from prompt_optimization.optimizers.text import induction
+from prompt_optimization.optimizers.text.asks import induce
 from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
@@ -58,7 +58,7 @@ class EvoPrompt(TextOptimizer):
         """The start population: the best of twice as many prompts, guessed from questions and
         answers. It is asked for again where too few come."""
         wanted = 2 * self.settings.population - len(self.population)
-        proposals, scores = self._tried([self._induction() for _ in range(wanted)])
+        proposals, scores = self._tried([induce(self, self.settings.demos) for _ in range(wanted)])
         self.population = self._best([*self.population, *scores])
         return self._made(proposals, scores, self.accept(scores))
 
@@ -123,12 +123,6 @@ class EvoPrompt(TextOptimizer):
             # Where nothing is right, none is likelier than the others.
             weights = weights if any(weights) else None
         return [scored.text for scored in rng.choices(members, weights, k=count)]
-
-    def _induction(self) -> Ask:
-        examples, rng = self.scorer.examples, self.tools.rng
-        shown = induction.demonstrations(examples, self.settings.demos, rng)
-        user = self.metaprompts["induction"].fill(examples=shown)
-        return Ask(self.request(user, temperature=induction.TEMPERATURE), "induce")
 
     def _operation(self, operator: str, parents: tuple[str, ...], **slots: str) -> Ask:
         """A request that shows prompts."""

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.gepa.pareto import shares
+from prompt_optimization.optimizers.gepa.reflection import Reflection, next_minibatch, reflect
 from prompt_optimization.optimizers.gepa.settings import GepaSettings
-from prompt_optimization.optimizers.text.failures import described, verdict
-from prompt_optimization.optimizers.text.optimizer import Ask, Proposal, TextOptimizer
-from prompt_optimization.scoring.scorer import Scored, Scorer, Transcript
-
-
-@dataclass(frozen=True)
-class Reflection(Ask):
-    """A request to change a prompt after what it did on ``minibatch``, examples by number."""
-
-    minibatch: tuple[int, ...] = ()
+from prompt_optimization.optimizers.text.optimizer import Proposal, TextOptimizer
+from prompt_optimization.scoring.scorer import Scored, Scorer
 
 
 class Gepa(TextOptimizer):
@@ -30,7 +22,6 @@ class Gepa(TextOptimizer):
     """
 
     settings: GepaSettings
-    reads_answers = True
 
     def __init__(self, settings: GepaSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
@@ -69,17 +60,11 @@ class Gepa(TextOptimizer):
                 parent = self._parent()
                 batches = [self._minibatch() for _ in range(self.settings.mutations)]
                 found += [
-                    self._reflection(parent, batch)
+                    reflect(self, parent, batch)
                     for batch in batches
                     if any(self._costs(parent, batch))
                 ]
         return found
-
-    def _reflection(self, parent: str, minibatch: list[int]) -> Reflection:
-        shown = map(feedback, self.scorer.transcripts(parent, minibatch))
-        user = self.metaprompts["reflect"].fill(prompt=parent.strip(), examples="\n\n".join(shown))
-        request = self.request(user, temperature=1.0, max_tokens=1024)
-        return Reflection(request, "reflect", (parent,), tuple(minibatch))
 
     def _parent(self) -> str:
         if self.settings.select == "best":
@@ -88,14 +73,8 @@ class Gepa(TextOptimizer):
         return self.tools.rng.choices(list(self.pool), weights)[0]
 
     def _minibatch(self) -> list[int]:
-        """The next examples of the epoch. Its first ones fill up its last minibatch."""
-        count = len(self.scorer.examples)
-        size = min(self.settings.minibatch, count)
-        if not self.epoch:
-            numbers = self.tools.rng.sample(range(count), count)
-            self.epoch = numbers + numbers[: -count % size]
-        taken, self.epoch = self.epoch[:size], self.epoch[size:]
-        return taken
+        examples, size = len(self.scorer.examples), self.settings.minibatch
+        return next_minibatch(self.epoch, examples, size, self.tools.rng)
 
     def _costs(self, prompt: str, examples: list[int]) -> list[float]:
         """What ``examples`` cost under a prompt of the pool, as all models answer them."""
@@ -128,11 +107,6 @@ class Gepa(TextOptimizer):
         super().carry_over(state)
         for entry in (self.incumbent, *self.leaderboard.entries):
             self._join(entry.scored)
-
-
-def feedback(transcript: Transcript) -> str:
-    """What the model did, and whether it was right."""
-    return f"{described(transcript)}\nFeedback: {verdict(transcript)}"
 
 
 OPTIMIZER = Gepa

@@ -16,6 +16,7 @@ from prompt_optimization.optimizers.text.settings import TextSettings
 class GepaSettings(TextSettings, group="gepa"):
     """The pool, the minibatches and the reflection."""
 
+    reads_answers = True
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {"reflect": REFLECT}
 
     parents: int = key(

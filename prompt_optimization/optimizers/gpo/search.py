@@ -35,7 +35,6 @@ class Gpo(TextOptimizer):
         limit: words that the step may change; None for any number.
     """
 
-    reads_answers = True
     settings: GpoSettings
     fixes = TextOptimizer.fixes | {
         "far": Fix("let more words change", ("gpo.enforce", "gpo.initial_step_size")),

@@ -28,6 +28,7 @@ def _by_variant(gpo: Any, **others: Any) -> dict[str, Any]:
 class GpoSettings(TextSettings, group="gpo"):
     """Direction, trajectory, edit limit and refinement."""
 
+    reads_answers = True
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {
         "generate": GENERATE,
         "edit": EDIT,

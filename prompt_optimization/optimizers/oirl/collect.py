@@ -37,8 +37,6 @@ class Collector(Optimizer):
     settings: CollectSettings
     table: Outcomes
 
-    reads_answers = True
-
     def __init__(self, settings: CollectSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
         self.stages = 0

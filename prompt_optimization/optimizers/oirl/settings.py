@@ -27,6 +27,7 @@ MOST = 200
 class CollectSettings(Settings):
     """Base class of the settings of a method that learns from a table of outcomes."""
 
+    reads_answers = True
     #: Whole sentences stand after the question, and what is drawn under them is judged.
     defaults: ClassVar[Mapping[str, Any]] = {
         "objective": "answers",

@@ -54,7 +54,6 @@ class Pe2(TextOptimizer):
         rows: examples in the order in which they are searched for wrong answers.
     """
 
-    reads_answers = True
     settings: Pe2Settings
 
     def __init__(self, settings: Pe2Settings, scorer: Scorer, tools: Tools) -> None:

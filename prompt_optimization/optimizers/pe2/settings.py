@@ -16,6 +16,7 @@ from prompt_optimization.optimizers.text.settings import TextSettings
 class Pe2Settings(TextSettings, group="pe2"):
     """The beam, the expansion of its prompts, and the requests."""
 
+    reads_answers = True
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {
         "analyse": ANALYSE,
         "rewrite": REWRITE,

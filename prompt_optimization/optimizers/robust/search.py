@@ -60,7 +60,6 @@ class Robust(TextOptimizer):
     """
 
     settings: RobustSettings
-    reads_answers = True
     baseline = "source only"
 
     def __init__(self, settings: RobustSettings, scorer: Scorer, tools: Tools) -> None:

@@ -20,6 +20,7 @@ from prompt_optimization.tasks.texts import different_lines
 class RobustSettings(TextSettings, group="robust"):
     """The groups, the vote and the objective over both."""
 
+    reads_answers = True
     unlabelled: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("answers",)
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {"induction": INDUCE, "inputs": INPUTS}

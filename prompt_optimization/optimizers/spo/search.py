@@ -54,7 +54,6 @@ class Spo(TextOptimizer):
     """
 
     settings: SpoSettings
-    reads_answers = True
     fixes = TextOptimizer.fixes | {
         "wordy": Fix("allow more words", ("spo.word_limit",)),
     }

@@ -21,6 +21,7 @@ from prompt_optimization.tasks.texts import different_lines
 class SpoSettings(TextSettings, group="spo"):
     """The questions, the challenger and the judge."""
 
+    reads_answers = True
     unlabelled: ClassVar[bool] = True
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {"challenge": CHALLENGE, "verdict": JUDGE}
     elsewhere: ClassVar[Mapping[str, str]] = {

@@ -26,7 +26,6 @@ class TextGrad(TextOptimizer):
         past: feedback of earlier steps, the latest last.
     """
 
-    reads_answers = True
     settings: TextGradSettings
 
     def __init__(self, settings: TextGradSettings, scorer: Scorer, tools: Tools) -> None:

@@ -20,6 +20,7 @@ from prompt_optimization.optimizers.textgrad.metaprompts import (
 class TextGradSettings(TextSettings, group="textgrad"):
     """The batches, the feedback and the acceptance."""
 
+    reads_answers = True
     metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {
         "answer_feedback": ANSWER_FEEDBACK,
         "prompt_feedback": PROMPT_FEEDBACK,
