@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 # Characters of a message.
@@ -109,3 +109,22 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(known)
     meant = nearest(word, known)
     return f"did you mean '{meant}'?" if meant else f"choose one of {', '.join(known)}"
+
+
+def check_names(given: Sequence[str], known: Sequence[str], what: str, key: str) -> None:
+    """Refuse a list of names that is empty, or holds one that is not ``known``.
+
+    Args:
+        what: they name, in a word.
+        key: the setting that holds them.
+
+    Raises:
+        InputError: it is, or does.
+    """
+    if not given:
+        raise InputError(f"no {what} is named; name one or more of {', '.join(known)}", key=key)
+    for name in given:
+        if name not in known:
+            several = f"write several as ('{known[0]}','{known[1]}')"
+            hint = several if "," in name else did_you_mean(name, known)
+            raise InputError(f"there is no {what} '{name}'; {hint}", key=key)

@@ -281,6 +281,13 @@ class Settings:
             InputError: some do not.
         """
 
+    def check_without_extractor(self) -> None:
+        """Refuse values that need the loss of the answers, which stand after an extractor.
+
+        Raises:
+            InputError: some do.
+        """
+
     def check_examples(self, examples: Sequence[Any]) -> None:
         """Refuse values that do not go with the training examples.
 

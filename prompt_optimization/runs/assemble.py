@@ -83,6 +83,7 @@ def check_search(settings: Plan, splits: Iterable[Sequence[Example]]) -> None:
             "extractor, and there is none; take another method, or give one",
             key=("method", "extractor_text"),
         )
+    settings.method.check_without_extractor()
 
 
 def check_masked(settings: Plan) -> None:

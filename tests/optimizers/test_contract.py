@@ -43,7 +43,16 @@ OWN: dict[str, dict[str, Any]] = {
     "evoprompt": {"population": 4, "demos": 2},
     "gepa": {"minibatch": 2},
     "gpo": {"proposals": 2},
-    "hybrid": {"proposals": 2, "positions": 1, "edit_proposals": 1},
+    "hybrid": {
+        "proposers": ("opro", "ape", "gepa"),
+        "proposals": 4,
+        "minibatch": 2,
+        "positions": 2,
+        "edit_proposals": 1,
+        "screen": "likelihood_ratio",
+        "screened": 3,
+        "draws": 2,
+    },
     "oirl": {
         "prompts": ("steps", "count each one."),
         "heldout": ("plain",),

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.engine import Decoding
 from prompt_optimization.models.role_settings import WriterSettings
+from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.base import Tools
+from prompt_optimization.optimizers.greater.settings import EDITS
 from prompt_optimization.optimizers.hybrid.search import Hybrid
 from prompt_optimization.optimizers.hybrid.settings import HybridSettings
 from prompt_optimization.optimizers.text.optimizer import PATIENCE
@@ -23,17 +26,33 @@ N = len(QUESTIONS)
 
 MakeSearch = Callable[..., Hybrid]
 
+# Everything that a step may do.
+FULL = {
+    "proposers": ("opro", "ape", "gepa"),
+    "proposals": 5,
+    "positions": 2,
+    "screen": "likelihood_ratio",
+    "screened": 3,
+    "draws": 2,
+}
+
 
 @pytest.fixture
 def make_search(make_scorer: Any) -> MakeSearch:
     def make(script: Any = some_words, **settings: Any) -> Hybrid:
-        scorer = make_scorer(objective="loss", nll_weight=0.0)
+        own = {"proposals": 3, "positions": 1, "edit_proposals": 1} | settings
+        chosen = HybridSettings.default(**own)
+        scorer = make_scorer(
+            decoding=Decoding(5, 4),
+            objective="loss",
+            nll_weight=0.0,
+            written=chosen.reads_answers,
+        )
         writer = CountedWriter(
             ScriptedWriter(script), WriterSettings.default(), scorer, ReplyLog(None)
         )
         tools = Tools(random.Random(0), 10, writer=writer, max_prompt_tokens=24)
-        own = {"proposals": 3, "positions": 1, "edit_proposals": 1} | settings
-        search = Hybrid(HybridSettings.default(**own), scorer, tools)
+        search = Hybrid(chosen, scorer, tools)
         search.start(PROMPT)
         return search
 
@@ -50,7 +69,7 @@ def test_written_prompts_and_edits_of_the_best_are_raced_together(make_search: M
         assert step is not None
         proposals = step.details["proposals"]
         operators = [each["operator"] for each in proposals]
-        assert operators[:3] == ["propose"] * 3
+        assert operators[:3] == ["opro"] * 3
         assert {*operators[3:]} <= {"token", "insert", "delete", "span"} and len(operators) > 5
         for each in proposals[3:]:
             assert each["parents"] == [parent] and each["prompt"] not in known
@@ -84,8 +103,80 @@ def test_edits_go_on_while_a_writer_fails_and_the_search_says_so(make_search: Ma
     assert search.step() is None and "no usable reply in 5 steps" in search.exhausted
 
 
-def test_it_goes_on_from_its_state(make_search: MakeSearch) -> None:
-    whole, other = make_search(), make_search()
+def test_proposers_share_the_proposals(make_search: MakeSearch) -> None:
+    seen: list[Request] = []
+
+    def script(request: Request, number: int) -> str:
+        seen.append(request)
+        return some_words(request, number)
+
+    search = make_search(script, proposers=("opro", "ape", "gepa"), proposals=8, minibatch=2)
+    step = search.step()
+    assert step is not None and step.details["waves"] == 1
+    written = step.details["proposals"][:8]
+    assert [(each["operator"], each["parents"]) for each in written] == [
+        *[("opro", [])] * 3,
+        *[("ape", [])] * 2,
+        ("ape", [PROMPT]),
+        *[("gepa", [PROMPT])] * 2,
+    ]
+    assert "Score: " in seen[0].user and "Somebody was given one instruction" in seen[3].user
+    assert f"\n\n{PROMPT.strip()}\n\nWrite a variation" in seen[5].user
+    examples = search.scorer.examples
+    shown = [
+        {each.row for each in examples if f"Question: {each.question}\n" in user}
+        for user in (request.user for request in seen[6:])
+    ]
+    assert [len(each) for each in shown] == [2, 2] and not shown[0] & shown[1]
+
+
+def test_nothing_is_asked_about_mistakes_where_there_are_none(make_search: MakeSearch) -> None:
+    search = make_search(proposers=("gepa",))
+    search.costs = lambda text, rows: [0.0] * len(rows)  # type: ignore[method-assign]
+    step = search.step()
+    assert step is not None and step.details["waves"] == 0 and not step.events
+    assert {each["operator"] for each in step.details["proposals"]} <= {*EDITS}
+
+
+def test_only_edits_with_the_best_estimates_are_raced(make_search: MakeSearch) -> None:
+    search = make_search(**FULL)
+    ledger, reused = search.scorer.ledger, []
+    for _ in range(3):
+        drawn, before = search.draws, ledger.evaluations
+        incumbent = search.incumbent.text
+        step = search.step()
+        assert step is not None and search.draws is not None
+        screened = step.details["screened"]
+        estimates = [each["likelihood_ratio"] for each in screened]
+        assert estimates == sorted(estimates) and len({*estimates}) > 3
+        raced = [each for each in step.details["proposals"] if each["operator"] in EDITS]
+        assert [each["prompt"] for each in raced] == [each["prompt"] for each in screened[:3]]
+        # Reasonings are drawn again for another incumbent only.
+        known = drawn is not None and drawn.text == incumbent
+        assert search.draws.text == incumbent and (search.draws is drawn) == known
+        raced_rows = len(step.details["proposals"]) * N
+        assert ledger.evaluations - before <= 2 * N * (not known) + raced_rows
+        reused.append(known)
+    assert {*reused} == {False, True}
+
+
+def test_the_smallest_budget_holds_the_draws_of_the_screen() -> None:
+    plain = HybridSettings.default(edits=("token",), edit_proposals=3, positions=1)
+    screened = HybridSettings.default(
+        edits=("token",), positions=5, edit_proposals=3, screen="likelihood_ratio", screened=3
+    )
+    assert Hybrid.first_round(screened, 50, 2) == Hybrid.first_round(plain, 50, 2) + 4 * 100
+    idle = HybridSettings.default(screen="likelihood_ratio", screened=14)
+    assert Hybrid.first_round(idle, 50, 2) == Hybrid.first_round(HybridSettings.default(), 50, 2)
+    assert idle.warnings == [
+        "hybrid.screen has no effect, because a step proposes 14 edits at most and "
+        "hybrid.screened lets 14 race"
+    ]
+
+
+@pytest.mark.parametrize("settings", [{}, FULL])
+def test_it_goes_on_from_its_state(make_search: MakeSearch, settings: dict[str, Any]) -> None:
+    whole, other = make_search(**settings), make_search(**settings)
     for _ in range(2):
         whole.step()
     state, known, rng = whole.state_dict(), whole.scorer.state_dict(), whole.tools.rng.getstate()
@@ -104,3 +195,16 @@ def test_what_cannot_be_raced_is_refused() -> None:
         HybridSettings.default(edits=("spam",))
     assert caught.value.keys == ("hybrid.edits",)
     assert HybridSettings.default(edits=("delete",)).most_edits == 2
+    with pytest.raises(InputError, match="there is no proposer 'gepaa'; did you mean 'gepa'"):
+        HybridSettings.default(proposers=("opro", "gepaa"))
+    with pytest.raises(InputError, match="3 proposers cannot share 2 proposals"):
+        HybridSettings.default(proposers=("opro", "ape", "gepa"), proposals=2)
+
+
+def test_settings_of_proposers_that_are_not_named_have_no_effect() -> None:
+    settings = HybridSettings.default(proposers=("ape",), keep=5, minibatch=4, demos=2, draws=9)
+    assert settings.warnings == [
+        "hybrid.keep has no effect without opro among hybrid.proposers",
+        "hybrid.minibatch has no effect without gepa among hybrid.proposers",
+        "hybrid.draws has no effect under hybrid.screen=none",
+    ]

@@ -170,6 +170,10 @@ def test_without_an_extractor_the_reasoning_is_the_answer(
     [
         ({"extractor_text": "", "objective": "loss"}, "objective 'loss' forces the answer"),
         ({"extractor_text": "", "method": "greater"}, "method 'greater' differentiates"),
+        (
+            {"extractor_text": "", "method": "hybrid", "hybrid.screen": "likelihood_ratio"},
+            "screen=likelihood_ratio compares reasonings .* there is none",
+        ),
         ({"extractor_text": "", "metric": "strict"}, "no extractor; .* 'strict' needs"),
         ({"metric": "choice"}, r"answer 'answer 0' of row 0 is not the letter .* 'choice'"),
         ({"metric": "number"}, "answer 'answer 0' of row 0 is not a number"),

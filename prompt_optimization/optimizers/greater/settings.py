@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prompt_optimization.errors import InputError, did_you_mean
+from prompt_optimization.errors import InputError, check_names
 from prompt_optimization.keys import Settings, key
 
 # Rules of a shortlist that ask what the tokens would do; a log calls the answer the same.
@@ -276,7 +276,7 @@ class GreaterSettings(Settings, group="greater"):
                 key=("topk", "shortlist_size"),
             )
 
-        check_edits(self.edits, "greater.edits")
+        check_names(self.edits, EDITS, "edit", "greater.edits")
         if set(self.edits) != {TOKEN} and self.period_rule == "published":
             raise InputError(
                 f"edits={','.join(self.edits)} and period_rule=published do not go together, "
@@ -322,21 +322,6 @@ class GreaterSettings(Settings, group="greater"):
         """Keys of other groups that a resumed run may not change under these settings."""
         # Annealing looks ahead to the last step.
         return frozenset({"n_steps"}) if self.accept == "anneal" else frozenset()
-
-
-def check_edits(kinds: Sequence[str], key: str) -> None:
-    """Refuse kinds of edits that there are not.
-
-    Raises:
-        InputError: one is unknown, or there is none.
-    """
-    if not kinds:
-        raise InputError(f"no edit is named; name one or more of {', '.join(EDITS)}", key=key)
-    for kind in kinds:
-        if kind not in EDITS:
-            several = "write several as ('token','span')"
-            hint = several if "," in kind else did_you_mean(kind, EDITS)
-            raise InputError(f"there is no edit '{kind}'; {hint}", key=key)
 
 
 SETTINGS = GreaterSettings

@@ -1,1 +1,1 @@
-"""Prompts that a writer writes, as in OPRO, raced with edits of the best one by a few tokens."""
+"""Prompts that a writer writes, as in OPRO, APE or GEPA, raced with edits of the best one."""

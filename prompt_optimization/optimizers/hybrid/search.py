@@ -3,19 +3,32 @@ around the best prompt so far."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.base import Step, Tools
+from prompt_optimization.optimizers.gepa.reflection import next_minibatch, reflect
+from prompt_optimization.optimizers.greater.draws import Draws
 from prompt_optimization.optimizers.greater.edits import Edit, Editor, token_edits
 from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.optimizers.hybrid.settings import HybridSettings
 from prompt_optimization.optimizers.opro.search import Opro
+from prompt_optimization.optimizers.text.asks import induce, paraphrase
 from prompt_optimization.optimizers.text.optimizer import Ask, Fix, Proposal, counted
 from prompt_optimization.optimizers.text.racing import RACES, least
 from prompt_optimization.scoring.scorer import Scorer
 
 
 class Hybrid(Opro):
-    """A step races what the writer proposes and edits of the incumbent against the incumbent."""
+    """A step races what the writer proposes and edits of the incumbent against the incumbent.
+
+    Attributes:
+        epoch: examples that requests of gepa are to show before any comes again.
+        draws: reasonings of the incumbent, or of one before it, for the screen.
+    """
 
     settings: HybridSettings
     fixes = Opro.fixes | {
@@ -25,24 +38,28 @@ class Hybrid(Opro):
 
     def __init__(self, settings: HybridSettings, scorer: Scorer, tools: Tools) -> None:
         super().__init__(settings, scorer, tools)
-        asked = GreaterSettings.default(
-            edits=settings.edits, edit_proposals=settings.edit_proposals
+        self.asked_edits = GreaterSettings.default(
+            edits=settings.edits, edit_proposals=settings.edit_proposals, draws=settings.draws
         )
-        self.editor = Editor(asked, scorer, tools.rng)
+        self.editor = Editor(self.asked_edits, scorer, tools.rng)
+        self.epoch: list[int] = []
+        self.draws: Draws | None = None
 
     @classmethod
     def first_round(cls, settings: HybridSettings, examples: int, models: int) -> int:
-        """Those of the initial prompt and of the first race, decided early and against it."""
+        """Those of the initial prompt, of its draws, and of the first race, decided early and
+        against it."""
         rows = examples * models
-        racers = 1 + settings.proposals + settings.most_edits
+        drawn = settings.draws * settings.screens
         race, kept = RACES[settings.race], settings.survivors
-        return rows + least(race, racers, rows, keep=kept, stays=False)
+        return rows * (1 + drawn) + least(race, settings.racers, rows, keep=kept, stays=False)
 
     def _step(self) -> Step | None:
-        written = self._written()
+        written = self.propose(self._asks())
         lost = counted(self._dropped) if self._dropped and not written else ""
         with self.scorer.activity.phase("edit"):
             edited = self._edited({proposal.text for proposal in written})
+        edited, screened = self._screened(edited)
         proposals = [*written, *edited]
         scores = self.race(
             [proposal.text for proposal in proposals],
@@ -52,7 +69,40 @@ class Hybrid(Opro):
         for scored in scores:
             self._show(scored, self.steps)
         events = [f"the writer gave no usable reply ({lost})"] if lost else []
-        return self.made(proposals, scores, self.accept(scores), events)
+        return self.made(proposals, scores, self.accept(scores), events, **screened)
+
+    def _asks(self) -> list[Ask]:
+        """The requests of all proposers; a proposal is called by its proposer."""
+        ways: Mapping[str, Callable[[int], list[Ask]]] = {
+            "opro": lambda share: [self._asked(share)],
+            "ape": self._guesses_and_variations,
+            "gepa": self._reflections,
+        }
+        return [
+            replace(ask, operator=name)
+            for name, share in self.settings.shares.items()
+            for ask in ways[name](share)
+        ]
+
+    def _guesses_and_variations(self, share: int) -> list[Ask]:
+        """Half of them guess the instruction, each from other questions; the others vary the
+        incumbent."""
+        asks = [induce(self, self.settings.demos) for _ in range(share - share // 2)]
+        if share > 1:
+            asks.append(paraphrase(self, self.incumbent.text, share // 2))
+        return asks
+
+    def _reflections(self, share: int) -> list[Ask]:
+        """Each after other questions, some of which the incumbent does not get right. Where it gets
+        all of them right, there is nothing to ask."""
+        asks: list[Ask] = []
+        text, examples = self.incumbent.text, len(self.scorer.examples)
+        able = any(self.costs(text, self.scorer.rows()))
+        while able and len(asks) < share:
+            batch = next_minibatch(self.epoch, examples, self.settings.minibatch, self.tools.rng)
+            if any(self.costs(text, self.scorer.rows(batch))):
+                asks.append(reflect(self, text, batch))
+        return asks
 
     def _edited(self, taken: set[str]) -> list[Proposal]:
         """Edits of the incumbent at positions that are drawn, but for ``taken`` and known ones."""
@@ -85,6 +135,47 @@ class Hybrid(Opro):
         )
         best = tokens[: self.settings.edit_proposals]
         return [*token_edits(self.settings.edits, best, replaced), *others]
+
+    def _screened(self, edited: list[Proposal]) -> tuple[list[Proposal], dict[str, Any]]:
+        """The edits that are raced, and what the log says of all of them where some are not."""
+        size = self.settings.screened
+        if self.settings.screen == "none" or len(edited) <= size:
+            return edited, {}
+        s, phase = self.asked_edits, self.scorer.activity.phase
+        with phase("reason"):
+            draws = self._drawn()
+        with phase("screen"):
+            ids = [self.scorer.ids(proposal.text) for proposal in edited]
+            found = draws.changes(
+                self.scorer, self.scorer.models, ids, s.draw_temperature, s.ratio_clip
+            )
+        ranked = sorted(zip(found.tolist(), edited, strict=True), key=lambda pair: pair[0])
+        said = [
+            {"prompt": each.text, "operator": each.operator, "likelihood_ratio": change}
+            for change, each in ranked
+        ]
+        return [proposal for _, proposal in ranked[:size]], {"screened": said}
+
+    def _drawn(self) -> Draws:
+        """Reasonings of the incumbent, drawn once for each incumbent."""
+        s, rows, text = self.asked_edits, self.scorer.rows(), self.incumbent.text
+        if self.draws is None or not self.draws.serve(text, rows):
+            sampling = Sampling(s.draw_temperature, seed=self.tools.rng.getrandbits(31))
+            drawn = self.scorer.draw_reasonings(text, rows, sampling, s.draws)
+            self.draws = Draws(text, tuple(rows), tuple(drawn))
+        return self.draws
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {
+            "epoch": list(self.epoch),
+            "drawn": None if self.draws is None else self.draws.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.epoch = list(state.get("epoch", ()))  # came with proposers
+        draws = state.get("drawn")  # came with the screen
+        self.draws = None if draws is None else Draws.of_state(draws)
 
 
 OPTIMIZER = Hybrid

@@ -1,20 +1,55 @@
-"""The settings of ``opro``, and beside them what is edited and how all of it is raced."""
+"""The settings of ``opro``, and beside them who else proposes, what is edited, and how all of it is
+raced."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from prompt_optimization.errors import InputError
+from prompt_optimization.errors import InputError, check_names
 from prompt_optimization.keys import key
-from prompt_optimization.optimizers.greater.settings import EDITS, check_edits
+from prompt_optimization.optimizers.gepa.metaprompts import REFLECT
+from prompt_optimization.optimizers.greater.settings import EDITS
 from prompt_optimization.optimizers.opro.settings import OproSettings
+from prompt_optimization.optimizers.text.induction import INDUCE, PARAPHRASE
+from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.racing import MEANING, MOST, RACES
+
+# Methods whose requests ask for whole prompts, each with the settings that only its requests read.
+PROPOSERS = {
+    "opro": ("keep", "exemplars", "exemplar_rule", "score_scale", "meta_prompt_file"),
+    "ape": ("demos", "induction_file", "paraphrase_file"),
+    "gepa": ("minibatch", "reflect_file"),
+}
 
 
 @dataclass(frozen=True)
 class HybridSettings(OproSettings, group="hybrid"):
     """What the writer is asked, the edits, and the race."""
 
+    metaprompts: ClassVar[Mapping[str, MetaPrompt]] = {
+        **OproSettings.metaprompts,
+        "induction": INDUCE,
+        "paraphrase": PARAPHRASE,
+        "reflect": REFLECT,
+    }
+
+    proposers: tuple[str, ...] = key(
+        ("opro",),
+        "whose requests ask for whole prompts; they share the proposals. opro shows the best "
+        "prompts so far; ape shows questions with answers, to guess the instruction from, and the "
+        "best prompt, to vary it; gepa shows what the best prompt did on a few questions",
+    )
+    demos: int = key(
+        5, "training questions, with answers, in a request of ape", low=1, source="code"
+    )
+    minibatch: int = key(
+        3,
+        "training questions, not all of them right under the best prompt, in a request of gepa",
+        low=1,
+        source="paper",
+    )
     edits: tuple[str, ...] = key(
         EDITS,
         "what is changed at a position of the best prompt: token puts another one there, insert "
@@ -25,8 +60,46 @@ class HybridSettings(OproSettings, group="hybrid"):
         2, "tokens, insertions, and spans, that are proposed at a position", low=1
     )
     positions: int = key(2, "positions that are edited in a step, drawn by chance", low=1)
+    screen: str = key(
+        "none",
+        "which edits are raced: none: all of them; likelihood_ratio: those that make drawn "
+        "reasonings with a low loss likelier (docs/signal.md)",
+        choices=("none", "likelihood_ratio"),
+    )
+    screened: int = key(6, "edits that are raced under screen=likelihood_ratio", low=1)
+    draws: int = key(
+        4,
+        "reasonings that are drawn of every example for screen=likelihood_ratio, once for each "
+        "best prompt; each counts as an evaluation",
+        low=2,
+        high=1000,
+    )
     race: str = key("phases", MEANING, choices=tuple(RACES))
     survivors: int = key(2, "prompts that run on all training questions, at least", low=1)
+    induction_file: str = key(
+        "",
+        "a file with a meta-prompt in place of the induction's own; its slot is {examples}",
+    )
+    paraphrase_file: str = key(
+        "",
+        "a file with a meta-prompt in place of the paraphrase's own; its slot is {prompt}",
+    )
+    reflect_file: str = key(
+        "",
+        "a file with a meta-prompt in place of the reflection's own; its slots are {prompt} and "
+        "{examples}",
+    )
+
+    @property
+    def reads_answers(self) -> bool:
+        return "gepa" in self.proposers
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """How many of the proposals each proposer asks for; earlier ones get what is left over."""
+        names = list(dict.fromkeys(self.proposers))
+        each, over = divmod(self.proposals, len(names))
+        return {name: each + (number < over) for number, name in enumerate(names)}
 
     @property
     def most_edits(self) -> int:
@@ -34,15 +107,55 @@ class HybridSettings(OproSettings, group="hybrid"):
         several = len({*self.edits} - {"delete"})
         return self.positions * (several * self.edit_proposals + ("delete" in self.edits))
 
+    @property
+    def screens(self) -> bool:
+        """Whether a step may propose more edits than are raced."""
+        return self.screen != "none" and self.most_edits > self.screened
+
+    @property
+    def racers(self) -> int:
+        """Prompts in a race at most, the incumbent among them."""
+        return 1 + self.proposals + (self.screened if self.screens else self.most_edits)
+
     def check(self) -> None:
         super().check()
-        check_edits(self.edits, "hybrid.edits")
-        racing = 1 + self.proposals + self.most_edits
-        if racing > MOST:
+        check_names(self.edits, EDITS, "edit", "hybrid.edits")
+        check_names(self.proposers, tuple(PROPOSERS), "proposer", "hybrid.proposers")
+        if 0 in self.shares.values():
             raise InputError(
-                f"{racing} prompts would race in a step; ask for at most {MOST}",
-                key=("hybrid.proposals", "hybrid.positions", "hybrid.edit_proposals"),
+                f"{len(self.shares)} proposers cannot share {self.proposals} proposals; ask for "
+                "one each, or name fewer",
+                key=("hybrid.proposals", "hybrid.proposers"),
             )
+        if self.racers > MOST:
+            edits = ("screened",) if self.screens else ("positions", "edit_proposals")
+            raise InputError(
+                f"{self.racers} prompts would race in a step; ask for at most {MOST}",
+                key=tuple(f"hybrid.{name}" for name in ("proposals", *edits)),
+            )
+
+    def check_without_extractor(self) -> None:
+        if self.screen != "none":
+            raise InputError(
+                f"screen={self.screen} compares reasonings by the loss of the answer after an "
+                "extractor, and there is none; race all edits, or give one",
+                key=("hybrid.screen", "extractor_text"),
+            )
+
+    @property
+    def warnings(self) -> list[str]:
+        found = super().warnings
+        for name, read in PROPOSERS.items():
+            if name not in self.proposers:
+                found += self.idle(f"without {name} among hybrid.proposers", *read)
+        if self.screen == "none":
+            found += self.idle("under hybrid.screen=none", "screened", "draws")
+        elif not self.screens:
+            found.append(
+                f"hybrid.screen has no effect, because a step proposes {self.most_edits} edits at "
+                f"most and hybrid.screened lets {self.screened} race"
+            )
+        return found
 
 
 SETTINGS = HybridSettings

@@ -6,7 +6,7 @@ from typing import Any
 
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.opro.settings import OproSettings
-from prompt_optimization.optimizers.text.optimizer import Ask, Fix, Proposal, TextOptimizer
+from prompt_optimization.optimizers.text.optimizer import Ask, Fix, TextOptimizer
 from prompt_optimization.optimizers.text.trajectory import Attempt, Trajectory
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
@@ -30,19 +30,19 @@ class Opro(TextOptimizer):
         return scored
 
     def _step(self) -> Step | None:
-        proposals = self._written()
+        proposals = self.propose([self._asked(self.settings.proposals)])
         scores = self.score([proposal.text for proposal in proposals])
         for scored in scores:
             self._show(scored, self.steps)
         return self.made(proposals, scores, self.accept(scores))
 
-    def _written(self) -> list[Proposal]:
-        """What the writer proposes after it has seen the best prompts so far."""
+    def _asked(self, draws: int) -> Ask:
+        """A request for ``draws`` prompts that shows the best ones so far."""
         user = self.metaprompts["meta_prompt"].fill(
             trajectory=self._attempts(), exemplars=self._exemplars()
         )
-        request = self.request(user, draws=self.settings.proposals, temperature=1.0, max_tokens=512)
-        return self.propose([Ask(request, "propose")])
+        request = self.request(user, draws=draws, temperature=1.0, max_tokens=512)
+        return Ask(request, "propose")
 
     def problem(self, text: str) -> str | None:
         limit = self.settings.max_characters
