@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from rich.console import Console
@@ -20,17 +20,24 @@ from prompt_optimization.commands.flags import execute, flag_of, settings, typed
 from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
 from prompt_optimization.garbage import uncollected
+from prompt_optimization.paths import user_path
 
 if TYPE_CHECKING:
     from prompt_optimization.runs.compare import Outcome
 
 METHODS = flags.DEFINE_list("methods", [], "The methods, separated by commas.")
+CONTENDERS = flags.DEFINE_string(
+    "contenders", "", "In place of methods: a YAML file with settings below each contender's name."
+)
 BUDGET = flags.DEFINE_integer("budget", None, "Rows that each run may evaluate on train.")
+WORK = flags.DEFINE_integer(
+    "work", None, "In place of a budget in rows: tokens of work, weighted as max_work says."
+)
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method; config.seed is the first seed.")
 
 SHORT = ("model", "data", "prompt", "extractor")
 # Keys that the flags stand for, and those that make the runs one comparison.
-OWN = ("method", "max_evaluations", "resume", "logfile")
+OWN = ("method", "max_evaluations", "max_work", "resume", "logfile")
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -42,16 +49,30 @@ def compare(_: Sequence[str]) -> int:
     for name in OWN:
         if name in typed():
             raise InputError("a comparison sets this itself; leave it out", key=name)
-    budget = BUDGET.value
-    if budget is None:
-        raise InputError("no budget; give the rows that each run may evaluate", key="budget")
+    if (BUDGET.value is None) == (WORK.value is None):
+        raise InputError(
+            "a budget is given in rows or in tokens of work; give one of both", key="budget"
+        )
+    budget = WORK.value if BUDGET.value is None else BUDGET.value
+    counted = "max_work" if BUDGET.value is None else "max_evaluations"
+    if METHODS.value and CONTENDERS.value:
+        raise InputError(
+            "the contenders' methods stand in their file; leave one of both out",
+            key=("methods", "contenders"),
+        )
     values, notes = settings("compare")
     # Only now, because this loads torch.
     with uncollected():
-        from prompt_optimization.runs.compare import carry_out, entrants
+        from prompt_optimization.report.comparison import comparison
+        from prompt_optimization.runs.compare import carry_out, entrants, of_methods
         from prompt_optimization.runs.display import Display
+        from prompt_optimization.runs.yaml_config import read_contenders
 
-    runs = entrants(values, METHODS.value, budget, SEEDS.value)
+    named = bool(CONTENDERS.value)
+    contenders = (
+        read_contenders(user_path(CONTENDERS.value)) if named else of_methods(METHODS.value)
+    )
+    runs = entrants(values, contenders, budget, SEEDS.value, counted)
     display = Display(values["verbose"])
     outcomes = []
     try:
@@ -65,34 +86,30 @@ def compare(_: Sequence[str]) -> int:
         display.close()
     failed = [_failure(outcome) for outcome in outcomes if outcome.error]
     if len(failed) < len(outcomes):
-        _write(Path(values["result_prefix"]).expanduser(), budget, outcomes, failed)
+        logs = {
+            name: [o.log.data for o in outcomes if o.log and o.entrant.name == name]
+            for name in contenders
+        }
+        record = comparison(logs, budget, counted, contenders if named else {})
+        _write(Path(values["result_prefix"]).expanduser(), record | {"failed": failed})
     if failed:
         print(f"{len(failed)} of {len(outcomes)} runs failed", file=sys.stderr)
     return int(bool(failed))
 
 
-def _write(folder: Path, budget: int, outcomes: Sequence[Outcome], failed: Sequence[str]) -> None:
+def _write(folder: Path, record: dict[str, Any]) -> None:
     """Show what the finished runs have found, and keep it in ``folder``.
 
     Raises:
-        InputError: the runs cannot be compared, or the folder cannot be written.
+        InputError: the folder cannot be written.
     """
-    from prompt_optimization.report.comparison import comparison, grids, markdown, sheets
+    from prompt_optimization.report.comparison import grids, markdown, sheets
 
-    logs = {
-        method: [
-            outcome.log.data
-            for outcome in outcomes
-            if outcome.log and outcome.entrant.method == method
-        ]
-        for method in METHODS.value
-    }
-    record = comparison(logs, budget) | {"failed": failed}
     found = sheets(record)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for grid in grids(found):
         console.print(grid)
-    text = markdown(record, found, failed)
+    text = markdown(record, found, record["failed"])
     if find_spec("matplotlib"):  # which comes with the extra "report"
         from prompt_optimization.report.plots import curves_figure, svg
 
@@ -107,4 +124,4 @@ def _write(folder: Path, budget: int, outcomes: Sequence[Outcome], failed: Seque
 def _failure(outcome: Outcome) -> str:
     error = outcome.error
     problem = error.worded(flag_of) if isinstance(error, InputError) else repr(error)
-    return f"{outcome.entrant.method} with seed {outcome.entrant.seed} failed: {problem}"
+    return f"{outcome.entrant.name} with seed {outcome.entrant.seed} failed: {problem}"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_optimization.keys import Settings, key
 from prompt_optimization.paths import user_path
+from prompt_optimization.scoring.ledger import work_of
 
 # The keys that limit what a search costs: which part of its progress, and what that counts.
 BUDGETS = {
     "max_seconds": ("seconds", "seconds"),
     "max_decoded_tokens": ("decoded", "decoded tokens"),
+    "max_work": ("work", "tokens of work"),
     "max_evaluations": ("evaluations", "evaluations"),
     "max_requests": ("requests", "requests"),
     "max_written_tokens": ("written", "written tokens"),
@@ -38,6 +40,28 @@ class StopSettings(Settings, group="stop"):
     )
     max_decoded_tokens: int = key(
         0, "tokens decoded", flat="max_decoded_tokens", low=0, limit=True, free=True, variant=False
+    )
+    max_work: int = key(
+        0,
+        "tokens of work: those that scorer, writer and judge read, and those that they decode and "
+        "differentiate, which count decode_weight and gradient_weight each",
+        flat="max_work",
+        low=0,
+        limit=True,
+        free=True,
+        variant=False,
+    )
+    decode_weight: float = key(
+        2.0,
+        "work of a decoded token beside one that is read; about 2 on a CPU, 10 to 30 on a GPU",
+        above=0.0,
+        variant=False,
+    )
+    gradient_weight: float = key(
+        3.0,
+        "work of a differentiated token beside one that is read",
+        above=0.0,
+        variant=False,
     )
     max_evaluations: int = key(
         0,
@@ -93,6 +117,10 @@ class StopSettings(Settings, group="stop"):
             made.append(solved())
         return (*self.budgets(), *made, spent("steps", self.max_steps, "steps"))
 
+    def work(self, tokens: Mapping[str, int]) -> float:
+        """What ``max_work`` limits, of a ledger's ``tokens``."""
+        return work_of(tokens, self.decode_weight, self.gradient_weight)
+
     def budgets(self) -> tuple[Stopper, ...]:
         """Those that may end a search within a step, too."""
         made = [
@@ -113,6 +141,7 @@ class Progress:
         steps: steps finished.
         seconds: time spent in the search, over all sessions of a run.
         decoded: tokens decoded.
+        work: see ``StopSettings.max_work``, with that of what the method owes.
         evaluations: reasonings, one a prompt, example and model, with those that the method owes.
         requests: requests to writer and judge.
         written: tokens that writer and judge wrote.
@@ -124,6 +153,7 @@ class Progress:
     steps: int
     seconds: float
     decoded: int
+    work: float
     evaluations: int
     requests: int
     written: int

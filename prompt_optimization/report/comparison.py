@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from rich.markup import escape
@@ -21,6 +22,7 @@ from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.naming import metric_label, task_name
 from prompt_optimization.runs.store.identity import MODEL, TASK, changes
 from prompt_optimization.runs.store.log import metric_of, run_id
+from prompt_optimization.scoring.ledger import work_of
 from prompt_optimization.scoring.statistics import (
     Estimate,
     crossed_difference,
@@ -39,6 +41,9 @@ SIDES = ("initial", "best")
 
 # Shares of the budget at which the best objective so far is shown.
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1)
+
+# What a budget may limit, in the table's words.
+UNITS = {"max_evaluations": "rows", "max_work": "tokens of work"}
 
 # What a ledger counts in tokens, in the table's words.
 TOKENS = {
@@ -64,12 +69,19 @@ class Sheet:
     rows: Sequence[Sequence[str]]
 
 
-def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]:
-    """The record of what each method gained.
+def comparison(
+    logs: Mapping[str, Sequence[Log]],
+    budget: int,
+    counted: str = "max_evaluations",
+    contenders: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The record of what each contender gained.
 
     Args:
-        logs: of finished runs, by method, one a seed.
-        budget: rows that each run might evaluate on train.
+        logs: of finished runs, by contender, one a seed.
+        budget: of each run.
+        counted: what that limits: one of ``UNITS``.
+        contenders: by name, the settings in which they were to differ.
 
     Raises:
         InputError: the runs were not made with the same model on the same rows, or another metric
@@ -85,7 +97,9 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
                 "give another folder",
                 key="result_prefix",
             )
-    points = sorted({math.ceil(budget * share) for share in SHARES})
+    most = max(log["ledger"]["search"]["evaluations"] for log in every)
+    rows = budget if counted == "max_evaluations" else most
+    points = sorted({math.ceil(rows * share) for share in SHARES})
     return {
         "task": task_name(first["params"]["train_data"]),
         "model": first["environment"]["model"],
@@ -93,9 +107,13 @@ def comparison(logs: Mapping[str, Sequence[Log]], budget: int) -> dict[str, Any]
         "metric": metric_label(first["params"]),
         "weighted": any(_weights(log) for log in every),
         "budget": budget,
+        "counted": UNITS[counted],
         "points": points,
+        "contenders": {name: dict(own) for name, own in contenders.items() if name in logs},
         "settings": _different({method: own[0]["params"] for method, own in logs.items() if own}),
-        "methods": {method: _method(own, budget, points) for method, own in logs.items() if own},
+        "methods": {
+            method: _method(own, budget, counted, points) for method, own in logs.items() if own
+        },
     }
 
 
@@ -138,8 +156,10 @@ def best_at(points: Sequence[tuple[int, float]], spent: int) -> float | None:
     return next((objective for at, objective in reversed(points) if at <= spent), None)
 
 
-def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str, Any]:
-    runs = [_run(log, budget) for log in logs]
+def _method(
+    logs: Sequence[Log], budget: int, counted: str, points: Sequence[int]
+) -> dict[str, Any]:
+    runs = [_run(log, budget, counted) for log in logs]
     found: dict[str, Any] = {
         "runs": runs,
         **dict.fromkeys((*SIDES, "difference", "difference_over_seeds")),
@@ -175,8 +195,12 @@ def _method(logs: Sequence[Log], budget: int, points: Sequence[int]) -> dict[str
     return found
 
 
-def _run(log: Log, budget: int) -> dict[str, Any]:
+def _run(log: Log, budget: int, counted: str) -> dict[str, Any]:
     search, evaluation = log["ledger"]["search"], log["evaluation"]
+    spent, params = search["evaluations"], log["params"]
+    if counted == "max_work":
+        weights = params["stop.decode_weight"], params["stop.gradient_weight"]
+        spent = round(work_of(search["tokens"], *weights))
     test = evaluation["test"]
     return {
         "seed": log["environment"]["seed"],
@@ -185,7 +209,8 @@ def _run(log: Log, budget: int) -> dict[str, Any]:
         "chosen": evaluation["chosen"],
         "difference": test["difference"][metric_of(test["best"])] if test else None,
         "evaluations": search["evaluations"],
-        "unused": max(0, budget - search["evaluations"]),
+        "spent": spent,
+        "unused": max(0, budget - spent),
         "ended": log["ended"],
         "steps": len(log["steps"]),
         "seconds": search["seconds"],
@@ -249,22 +274,26 @@ def _costs(record: Mapping[str, Any]) -> Sheet:
     methods: Mapping[str, Any] = record["methods"]
     every = [(method, run) for method, own in methods.items() for run in own["runs"]]
     kinds = [kind for kind in TOKENS if any(run["tokens"].get(kind) for _, run in every)]
+    unit = record["counted"]
+    # A search that its budget ended may have had too little left for another batch.
     unused = [
-        f" {method} with seed {run['seed']} left {run['unused']:,} rows unused ({run['ended']})."
+        f" {method} with seed {run['seed']} left {run['unused']:,} {unit} unused ({run['ended']})."
         for method, run in every
         if run["unused"]
     ]
+    columns = [unit] if unit == UNITS["max_evaluations"] else [unit, UNITS["max_evaluations"]]
 
     def means(runs: Sequence[Mapping[str, Any]]) -> list[float]:
-        spent = [[run["evaluations"] for run in runs], [run["seconds"] for run in runs]]
+        spent = [[run[name] for run in runs] for name in ("spent", "evaluations", "seconds")]
+        spent = spent[-1 - len(columns) :]
         return [fmean(each) for each in spent] + [
             fmean(run["tokens"].get(kind, 0) for run in runs) for kind in kinds
         ]
 
     return Sheet(
-        f"What a search took of {record['budget']:,} rows",
+        f"What a search took of {record['budget']:,} {unit}",
         f"All of it is the mean over seeds; dev and test are not counted.{''.join(unused)}",
-        ("method", "rows", "seconds", *(TOKENS[kind] for kind in kinds)),
+        ("method", *columns, "seconds", *(TOKENS[kind] for kind in kinds)),
         [
             (method, *(f"{each:,.0f}" for each in means(own["runs"])))
             for method, own in methods.items()
@@ -306,11 +335,18 @@ def markdown(record: Mapping[str, Any], found: Sequence[Sheet], failed: Sequence
     Args:
         failed: sentences about runs that failed.
     """
-    parts = [f"# {record['task']}, {record['model']}, {record['budget']:,} rows\n"]
+    budget = f"{record['budget']:,} {record['counted']}"
+    parts = [f"# {record['task']}, {record['model']}, {budget}\n"]
     for sheet in found:
         lines = [sheet.columns, ["---", *["---:"] * (len(sheet.columns) - 1)], *sheet.rows]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         parts.append(f"## {sheet.title}\n\n{sheet.note}\n\n{table}\n")
+    if record["contenders"]:
+        parts.append("## Contenders\n")
+        for name, own in record["contenders"].items():
+            told = ", ".join(f"{key}={value}" for key, value in own.items())
+            parts.append(f"- {name}: {told}")
+        parts.append("")
     parts.append("## Elected prompts\n")
     for method, own in record["methods"].items():
         for run in own["runs"]:

@@ -17,6 +17,7 @@ from prompt_optimization.report.verdict import verdict_of
 from prompt_optimization.report.word_diff import SAME, Piece, word_diff
 from prompt_optimization.runs.naming import search_variant, task_name
 from prompt_optimization.runs.store.log import found_prompt, method_of, metric_of, turns_in
+from prompt_optimization.scoring.ledger import work_of
 from prompt_optimization.tasks.metrics.metric import called
 
 Facts = dict[str, Any]
@@ -172,9 +173,12 @@ def _budget(log: Mapping[str, Any]) -> list[Facts]:
         "requests": search.get("requests", 0),
         "written": tokens.get("written", 0),
     }
+    if params.get("max_work"):
+        weights = params["stop.decode_weight"], params["stop.gradient_weight"]
+        spent["work"] = round(work_of(tokens, *weights))
     found = [{"name": "steps", "spent": len(log["steps"]), "limit": params.get("n_steps") or 0}]
     found += [
-        {"name": words, "spent": spent[counted], "limit": params.get(key) or 0}
+        {"name": words, "spent": spent.get(counted, 0), "limit": params.get(key) or 0}
         for key, (counted, words) in BUDGETS.items()
     ]
     return [each for each in found if each["spent"] or each["limit"]]

@@ -51,11 +51,13 @@ class Measured:
         step: seconds of a step whose reasonings have the full length; None where a writer would
             have to be asked.
         evaluations: rows that a step evaluates.
+        work: of the initial prompt and of a step, as ``max_work`` counts it.
     """
 
     row: float
     step: float | None = None
     evaluations: float = 0.0
+    work: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def expected(found: Check) -> Expected | None:
         ("max_seconds", begun * measured.row, measured.step),
         ("max_evaluations", begun, measured.evaluations),
         ("max_decoded_tokens", begun * tokens, measured.evaluations * tokens),
+        ("max_work", *measured.work),
     ):
         if (limit := getattr(stop, name)) and each:
             limits[name] = max(0.0, (limit - first) / each)
@@ -253,12 +256,18 @@ def _measure(
     shorter = replace(settings, reasoning=replace(settings.reasoning, max_new_tokens=more))
     store = Store.create(None, settings.params, {})
     session = make_session(shorter, models, {}, store, Observers([], warn))
+    ledger, stop, scale = session.scorer.ledger, settings.stop, len(train) / len(some)
+
+    def work() -> float:
+        longer = ledger.evaluations * (full - more)
+        return (stop.work(ledger.tokens) + stop.decode_weight * longer) * scale
+
     session.optimizer.start(Layout.normalise(settings.task.prompt))
-    evaluated, start = session.scorer.ledger.evaluations, time.perf_counter()
+    evaluated, begun, start = ledger.evaluations, work(), time.perf_counter()
     if session.optimizer.step() is None:
         return Measured(row(full))
     seconds = time.perf_counter() - start
-    evaluations = session.scorer.ledger.evaluations - evaluated
+    evaluations = ledger.evaluations - evaluated
     besides = max(0.0, seconds - evaluations * row(more))
-    scale = len(train) / len(some)
-    return Measured(row(full), (besides + evaluations * row(full)) * scale, evaluations * scale)
+    step = (besides + evaluations * row(full)) * scale
+    return Measured(row(full), step, evaluations * scale, (begun, work() - begun))

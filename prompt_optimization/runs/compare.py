@@ -1,4 +1,7 @@
-"""Several methods at one budget, each with several seeds: one run after another, in one folder."""
+"""Several methods at one budget, each with several seeds: one run after another, in one folder.
+
+A contender is a method, or one with settings of its own.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,22 @@ from prompt_optimization.runs.run import run
 from prompt_optimization.runs.store.identity import changed_settings
 from prompt_optimization.runs.store.log import RunLog, logs_of, read_log
 from prompt_optimization.tasks.open import read_task
+from prompt_optimization.tasks.settings import TaskSettings
 
 # What the initial prompt is, and what it is joined by.
 START = ("control_init", "connector")
+# What a comparison sets itself, and what has to be the same for all contenders.
+OWN = ("max_evaluations", "max_work", "resume", "logfile")
+SHARED = (*OWN, "seed", "result_prefix", *(row.name for row in TaskSettings.rows()))
+
+Contenders = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A method with a seed, and the settings of its run: as values by name, and checked."""
+    """A contender with a seed, and the settings of its run: as values by name, and checked."""
 
-    method: str
+    name: str
     seed: int
     values: dict[str, Any]
     plan: Plan
@@ -50,44 +59,58 @@ class Outcome:
 
 
 def entrants(
-    values: Mapping[str, Any], methods: Sequence[str], budget: int, seeds: int
+    values: Mapping[str, Any],
+    contenders: Contenders,
+    budget: int,
+    seeds: int,
+    counted: str = "max_evaluations",
 ) -> list[Entrant]:
-    """The runs of a comparison, in their order: every method with the first seed, then with the
+    """The runs of a comparison, in their order: every contender with the first seed, then with the
     next.
 
     Args:
         values: settings by name; ``result_prefix`` is the folder of the logs, ``seed`` the first.
-        budget: rows that each run may evaluate on train.
+        contenders: by name, the settings in which they differ, ``method`` among them.
+        budget: of each run.
         seeds: how many.
+        counted: the setting that limits a run to its budget: ``max_evaluations`` or ``max_work``.
 
     Raises:
-        InputError: a method is unknown or named twice, a number is too small, the settings of a
-            run or the task cannot be used, or the folder holds a run that had other settings.
+        InputError: a contender sets what all share, a number is too small, the settings of a run
+            or the task cannot be used, or the folder holds a run that had other settings.
     """
-    _check_methods(methods)
-    values = {**values, **_common_start(values, methods)}
-    for key, number in (("budget", budget), ("seeds", seeds)):
+    for name, own in contenders.items():
+        if shared := next((key for key in SHARED if key in own), None):
+            raise InputError(
+                f"the contender '{name}' sets {shared}, which is the same for all; leave it out",
+                key="contenders",
+            )
+    contenders = {name: {"method": values["method"]} | dict(c) for name, c in contenders.items()}
+    values = {**values, **_common_start(values, [own["method"] for own in contenders.values()])}
+    flag = "budget" if counted == "max_evaluations" else "work"
+    for key, number in ((flag, budget), ("seeds", seeds)):
         if number < 1:
             raise InputError(f"{number} is too small; give at least 1", key=key)
     found = []
     for seed in range(values["seed"], values["seed"] + seeds):
-        for method in methods:
-            prefix = Path(values["result_prefix"]) / f"{method}_seed{seed}"
+        for name, differing in contenders.items():
+            prefix = Path(values["result_prefix"]) / f"{name}_seed{seed}"
             own = {
-                "method": method,
+                **differing,
                 "seed": seed,
-                "max_evaluations": budget,
+                counted: budget,
                 "resume": "auto",
                 "result_prefix": str(prefix),
                 "logfile": "",
             }
             changed = {**values, **own}
-            found.append(Entrant(method, seed, changed, plan(changed)))
+            found.append(Entrant(name, seed, changed, plan(changed)))
     # Every run says its warnings, and whether it needs answers that are not there.
     bare = all(entrant.plan.method.unlabelled for entrant in found)
     _, splits = read_task(found[0].plan.task, lambda _: None, bare)
     for entrant in found:
-        check_budget(entrant.plan, len(splits.train), key="budget")
+        if counted == "max_evaluations":
+            check_budget(entrant.plan, len(splits.train), key="budget")
         _check_logs(entrant)
     return found
 
@@ -101,7 +124,7 @@ def carry_out(runs: Sequence[Entrant], display: Display) -> Iterator[Outcome]:
     """
     with KeptModels() as kept:
         for number, each in enumerate(runs, 1):
-            display.note(f"run {number} of {len(runs)}: {each.method}, seed {each.seed}")
+            display.note(f"run {number} of {len(runs)}: {each.name}, seed {each.seed}")
             models = each.plan.models
             # Models that only test take the room of those that were optimised for.
             alone = len(models.model_paths) == models.num_train_models
@@ -125,7 +148,12 @@ def _common_start(values: Mapping[str, Any], methods: Sequence[str]) -> dict[str
     return {name: value for name, value in found.items() if values[name] is None}
 
 
-def _check_methods(methods: Sequence[str]) -> None:
+def of_methods(methods: Sequence[str]) -> Contenders:
+    """Methods that differ in nothing else.
+
+    Raises:
+        InputError: there is none, or one is unknown or named twice.
+    """
     known = method_names()
     if not methods:
         raise InputError(f"no methods; give some of {', '.join(known)}", key="methods")
@@ -136,6 +164,7 @@ def _check_methods(methods: Sequence[str]) -> None:
             )
         if name in methods[:place]:
             raise InputError(f"method '{name}' is named twice; name it once", key="methods")
+    return {name: {"method": name} for name in methods}
 
 
 def _check_logs(entrant: Entrant) -> None:

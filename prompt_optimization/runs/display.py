@@ -193,6 +193,7 @@ class Display(Observer):
         amounts = {
             "max_seconds": (progress.seconds, "s"),
             "max_decoded_tokens": (progress.decoded, " tokens decoded"),
+            "max_work": (progress.work, " tokens of work"),
             "max_evaluations": (progress.evaluations, " evaluations"),
             "max_requests": (progress.requests, " requests"),
             "max_written_tokens": (progress.written, " tokens written"),

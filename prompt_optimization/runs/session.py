@@ -134,11 +134,14 @@ class Session:
         optimizer, ledger = self.optimizer, self.scorer.ledger
         best, incumbent = optimizer.leaderboard.best, optimizer.incumbent.scored
         whole = incumbent.rows == len(self.scorer.rows())
+        work, owed = self.stop.work(ledger.tokens), optimizer.owed
         return Progress(
             steps=optimizer.steps,
             seconds=ledger.seconds,
             decoded=ledger.tokens["decoded"],
-            evaluations=ledger.evaluations + optimizer.owed,
+            # What is owed is as much work as an evaluation has been so far.
+            work=work * (1 + owed / max(1, ledger.evaluations)),
+            evaluations=ledger.evaluations + owed,
             requests=ledger.requests,
             written=ledger.written,
             objective=best.scored.objective if whole else float("inf"),

@@ -6,6 +6,7 @@ could stand for a very large one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, a key is unknown or set twice, or a value cannot be used.
     """
+    return _read(path, _root(path))
+
+
+def read_contenders(path: Path) -> dict[str, dict[str, Any]]:
+    """The settings of each contender of a comparison, by the name that the file gives it.
+
+    Raises:
+        InputError: it cannot be read, names a contender twice, or holds what ``read_yaml`` refuses.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in _root(path).value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else ""
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            raise _refusal(path, key, "a contender's name is made of letters, digits, _, - and .")
+        if name in found:
+            raise _refusal(path, key, f"the contender '{name}' is named twice; rename one")
+        if not isinstance(value, yaml.MappingNode):
+            raise _refusal(
+                path, key, f"'{name}' is a contender; write its settings below it, such as method"
+            )
+        found[name] = _read(path, value)
+    return found
+
+
+def _read(path: Path, root: yaml.MappingNode) -> dict[str, Any]:
+    """The settings below a node, by name."""
     found: dict[str, Any] = {}
     lines: dict[str, int] = {}
-    for name, each, node in _settings(path, _root(path), ""):
+    for name, each, node in _settings(path, root, ""):
         line = node.start_mark.line + 1
         if each.name in found:
             raise _refusal(

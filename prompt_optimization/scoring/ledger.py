@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+READ = ("prefilled", "asked", "judge_asked")
+DECODED = ("decoded", "written", "judge_written")
+
+
+def work_of(tokens: Mapping[str, int], decode_weight: float, gradient_weight: float) -> float:
+    """``Ledger.tokens`` as if each were read: one that was decoded or differentiated counts as
+    many as its weight says."""
+    read, decoded = (sum(tokens.get(kind, 0) for kind in kinds) for kinds in (READ, DECODED))
+    return read + decode_weight * decoded + gradient_weight * tokens.get("differentiated", 0)
 
 
 @dataclass

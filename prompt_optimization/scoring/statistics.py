@@ -130,6 +130,62 @@ def crossed_difference(
     Args:
         weights, graded: see ``mean_value``.
     """
+    spread, variance, freedom = _crossed(runs, weights, graded)
+    return spread.around(_student(freedom) * math.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class Stratified:
+    """A mean over strata, such as tasks, which all count alike.
+
+    Attributes:
+        mean: with its interval; ``n`` counts the rows of all strata.
+        error: the standard error of the mean.
+        freedom: Student's degrees of freedom.
+    """
+
+    mean: Estimate
+    error: float
+    freedom: float
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference whose interval leaves out 0 four times in five."""
+        return self.error * (_student(self.freedom) + _student(self.freedom, 0.8))
+
+
+def stratified_difference(strata: Sequence[Sequence[Sequence[float]]]) -> Stratified:
+    """The mean over strata of ``crossed_difference`` with one stratum's runs and rows each. The
+    interval is for other rows and other runs of the same strata.
+
+    The variances of independent means add up, and Satterthwaite's degrees of freedom follow from
+    those of the strata. A stratum of a single run tells its variance over rows only.
+    """
+    found = [
+        _crossed(runs, graded=True) if len(runs) > 1 else _rows_alone(runs[0]) for runs in strata
+    ]
+    count = len(found)
+    value = sum(spread.value for spread, _, _ in found) / count
+    variance = sum(each for _, each, _ in found) / count**2
+    parts = sum((each / count**2) ** 2 / freedom for _, each, freedom in found)
+    freedom = variance**2 / parts if parts else math.inf
+    reach = _student(freedom) * math.sqrt(variance)
+    rows = sum(spread.n for spread, _, _ in found)
+    mean = Estimate(value, value - reach, value + reach, rows)
+    return Stratified(mean, math.sqrt(variance), freedom)
+
+
+def _rows_alone(differences: Sequence[float]) -> tuple[_Spread, float, float]:
+    """See ``_crossed``, of one run."""
+    spread = _spread(differences, (), graded=True)
+    return spread, spread.variance, spread.rows - 1
+
+
+def _crossed(
+    runs: Sequence[Sequence[float]], weights: Sequence[float] = (), graded: bool = False
+) -> tuple[_Spread, float, float]:
+    """See ``crossed_difference``: the spread over rows, the variance of the mean over rows and
+    runs, and its degrees of freedom."""
     cells = np.array(runs, dtype=float)
     count, n = cells.shape
     assert count > 1 and n > 1, "a variance takes two runs and two rows"
@@ -146,8 +202,7 @@ def crossed_difference(
         (between / count) ** 2 / (count - 1) + spread.variance**2 / (spread.rows - 1)
     )
     fewest = max(1.0, min(count, spread.rows) - 1)
-    reach = _student(max(fewest, freedom)) * math.sqrt(variance)
-    return spread.around(reach)
+    return spread, variance, max(fewest, freedom)
 
 
 @dataclass(frozen=True)
@@ -236,9 +291,9 @@ def _quantile(rows: float) -> float:
     return _student(max(1.0, rows - 1))
 
 
-def _student(freedom: float) -> float:
-    """Student's quantile at 0.975."""
+def _student(freedom: float, at: float = 0.975) -> float:
+    """Student's quantile."""
     # Only now, because scipy takes half a second to load and a run begins without it.
     from scipy.stats import t
 
-    return float(t.ppf(0.975, freedom))
+    return float(t.ppf(at, freedom))

@@ -29,10 +29,11 @@ from prompt_optimization.report.comparison import (
     markdown,
     sheets,
 )
-from prompt_optimization.runs.compare import Outcome, carry_out, entrants
+from prompt_optimization.runs.compare import Outcome, carry_out, entrants, of_methods
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.store.lock import RunLock
 from prompt_optimization.runs.store.log import read_log
+from prompt_optimization.runs.yaml_config import read_contenders
 from prompt_optimization.scoring.statistics import paired_difference
 from tests.runs import harness
 from tests.runs.harness import die_at_write, outcome, session, values, without_times
@@ -58,7 +59,7 @@ def flags(small_run: dict[str, Any]) -> dict[str, Any]:
 def compare(
     flags: dict[str, Any], methods: Sequence[str] = METHODS, seeds: int = 2
 ) -> list[Outcome]:
-    runs = entrants(values(flags), methods, BUDGET, seeds)
+    runs = entrants(values(flags), of_methods(methods), BUDGET, seeds)
     return list(carry_out(runs, Display(verbose=False)))
 
 
@@ -102,6 +103,53 @@ def test_killed_and_continued_it_ends_as_if_nothing_had_been(
     }
     compare(stopped)
     assert logs_in(tmp_path) == after, "a finished comparison is left alone"
+
+
+def test_contenders_are_one_method_with_other_settings_at_one_amount_of_work(
+    flags: dict[str, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "contenders.yaml"
+    file.write_text(
+        "always: {method: random, accept: always}\n"
+        "improve:\n  method: random\n  shortlist_size: 2\n"
+    )
+    given = values(flags | {"result_prefix": tmp_path / "runs", "n_steps": 50})
+    contenders = read_contenders(file)
+    runs = list(carry_out(entrants(given, contenders, 4000, 1, "max_work"), Display(verbose=False)))
+    logs = {each.entrant.name: [each.log.data] for each in runs if each.log}
+    assert logs["always"][0]["params"]["accept"] == "always"
+    assert {own[0]["ended"] for own in logs.values()} == {"4000 tokens of work"}
+    record = comparison(logs, 4000, "max_work", contenders)
+    for own in record["methods"].values():
+        (run,) = own["runs"]
+        tokens = run["tokens"]
+        work = tokens["prefilled"] + 2 * tokens["decoded"] + 3 * tokens.get("differentiated", 0)
+        assert run["spent"] == work >= 4000 and run["unused"] == 0
+        assert work < 4000 + 1500, "a search ends within a batch of its budget"
+    page = markdown(record, sheets(record), [])
+    assert "What a search took of 4,000 tokens of work" in page
+    assert "- improve: method=random, shortlist_size=2" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: {seed: 3}", "sets seed, which is the same for all"),
+        ("a: {n_train_data: 3}", "sets n_train_data, which is the same for all"),
+        ("a: {max_work: 3}", "sets max_work, which is the same for all"),
+        ("a: {}\na: {}", "line 2 of .* named twice"),
+        ("a: random", "write its settings below it"),
+        ("a/b: {}", "made of letters"),
+        ("a: {methd: random}", "the key 'methd' is unknown"),
+    ],
+)
+def test_contenders_that_cannot_be_compared_are_refused(
+    flags: dict[str, Any], tmp_path: Path, text: str, problem: str
+) -> None:
+    file = tmp_path / "contenders.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=problem):
+        entrants(values(flags | {"result_prefix": tmp_path}), read_contenders(file), 40, 1)
 
 
 def test_the_table_is_what_the_logs_hold(whole: Path) -> None:
@@ -210,7 +258,7 @@ def test_what_methods_bring_of_their_own_is_named(
     script_writers(monkeypatch)
     writes = "opro"
     logs = {
-        found.entrant.method: [found.log.data]
+        found.entrant.name: [found.log.data]
         for found in compare(flags | {"result_prefix": tmp_path}, ("random", writes), seeds=1)
         if found.log
     }
@@ -270,7 +318,7 @@ def test_bad_input(
 ) -> None:  # fmt: skip
     given = values(flags | changes | {"result_prefix": whole})
     with pytest.raises(InputError, match=message):
-        entrants(given, methods, budget, seeds)
+        entrants(given, of_methods(methods), budget, seeds)
 
 
 def test_the_command(flags: dict[str, Any], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from prompt_optimization.scoring.statistics import (
     mean_value,
     paired_difference,
     sign_flip,
+    stratified_difference,
     wilson,
 )
 
@@ -50,6 +51,39 @@ def test_paired_interval_covers() -> None:
         estimate = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
         covered += estimate.low <= 0.15 <= estimate.high
     assert 0.93 <= covered / 600 <= 0.98
+
+
+def test_a_mean_over_strata_covers_other_runs_and_rows() -> None:
+    """Two tasks, three runs each on the same 40 rows; runs differ in how good they are."""
+    rng = np.random.default_rng(5)
+    covered, detected, true = 0, 0, 0.1
+    found = None
+    for _ in range(400):
+        strata = []
+        for _ in range(2):
+            row = rng.normal(0, 0.3, 40)
+            runs = true + rng.normal(0, 0.1, (3, 1)) + row + rng.normal(0, 0.2, (3, 40))
+            strata.append(runs.clip(-1, 1).tolist())
+        found = stratified_difference(strata)
+        covered += found.mean.low <= true <= found.mean.high
+        detected += found.mean.low > 0
+    assert 0.93 <= covered / 400 <= 0.99
+    assert found is not None and found.mean.n == 80
+    # What can be told from 0 four times in five is more than what is told less often.
+    assert detected / 400 < 0.8 and found.detectable > true
+
+
+def test_one_stratum_is_a_crossed_difference() -> None:
+    rng = np.random.default_rng(1)
+    runs = rng.choice([-1.0, -0.5, 0.0, 1.0], (3, 30)).tolist()
+    alone, crossed = stratified_difference([runs]).mean, crossed_difference(runs, graded=True)
+    assert (alone.value, alone.low, alone.high) == pytest.approx(
+        (crossed.value, crossed.low, crossed.high)
+    )
+    (row,) = runs[:1]
+    single = stratified_difference([[row]]).mean
+    by_row = mean_difference(row, graded=True)
+    assert (single.low, single.high) == pytest.approx((by_row.low, by_row.high))
 
 
 def test_wilson_equals_scipys() -> None:
