@@ -53,8 +53,8 @@ def candidates(
 
     Args:
         kind: ``token``: another token at ``position``; ``span``: two to four tokens in place of as
-            many; ``clause``: up to 12 tokens in place of the rest of the clause; ``prompt``: the
-            whole prompts in ``prompts``.
+            many; ``clause``: up to 12 tokens in place of the rest of the clause; ``prompt``:
+            whole prompts, drawn from those in ``prompts``.
         position: of the first token that is replaced.
 
     Raises:
@@ -69,7 +69,7 @@ def candidates(
     rng = random.Random(seed)
     if kind == "prompt":
         assert prompts is not None
-        made = _given(samples, prompts, count)
+        made = _given(samples, prompts, count, rng)
         words, log_prob = prompt, None
     else:
         samples.prefix.reach(ids[:position])
@@ -104,9 +104,14 @@ def _log_probs(samples: CachedExamples) -> torch.Tensor:
     return cache.log_probs[cache.row_of]
 
 
-def _given(samples: CachedExamples, path: Path, count: int) -> list[Candidate]:
-    texts = dict.fromkeys(samples.layout.normalise(line) for line in read_lines(path, "--prompts"))
-    return [Candidate(text, text, samples.prompt_ids(text)) for text in list(texts)[: count + 1]]
+def _given(
+    samples: CachedExamples, path: Path, count: int, rng: random.Random
+) -> list[Candidate]:
+    """Some of the prompts in a file, and one more in case the incumbent is among them."""
+    lines = read_lines(path, "--prompts")
+    texts = list(dict.fromkeys(samples.layout.normalise(line) for line in lines))
+    drawn = rng.sample(texts, min(count + 1, len(texts)))
+    return [Candidate(text, text, samples.prompt_ids(text)) for text in drawn]
 
 
 def _tokens(
