@@ -104,9 +104,7 @@ def _log_probs(samples: CachedExamples) -> torch.Tensor:
     return cache.log_probs[cache.row_of]
 
 
-def _given(
-    samples: CachedExamples, path: Path, count: int, rng: random.Random
-) -> list[Candidate]:
+def _given(samples: CachedExamples, path: Path, count: int, rng: random.Random) -> list[Candidate]:
     """Some of the prompts in a file, and one more in case the incumbent is among them."""
     lines = read_lines(path, "--prompts")
     texts = list(dict.fromkeys(samples.layout.normalise(line) for line in lines))

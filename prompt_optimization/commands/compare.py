@@ -49,12 +49,13 @@ def compare(_: Sequence[str]) -> int:
     for name in OWN:
         if name in typed():
             raise InputError("a comparison sets this itself; leave it out", key=name)
-    if (BUDGET.value is None) == (WORK.value is None):
+    budgets = {"max_evaluations": BUDGET.value, "max_work": WORK.value}
+    given = [(key, value) for key, value in budgets.items() if value is not None]
+    if len(given) != 1:
         raise InputError(
             "a budget is given in rows or in tokens of work; give one of both", key="budget"
         )
-    budget = WORK.value if BUDGET.value is None else BUDGET.value
-    counted = "max_work" if BUDGET.value is None else "max_evaluations"
+    ((counted, budget),) = given
     if METHODS.value and CONTENDERS.value:
         raise InputError(
             "the contenders' methods stand in their file; leave one of both out",
