@@ -176,15 +176,19 @@ class Model:
         prompts: Sequence[Ids],
         decoding: Decoding,
         asked: Sequence[tuple[int, Sequence[Ids]]],
+        *,
+        answers: bool = False,
     ) -> Future[NDArray[np.floating[Any]]]:
         """Read reasonings of training examples again after every prompt; see ``reread``.
 
         Args:
             decoding: what drew them.
             asked: examples by number with their reasonings, the same number each.
+            answers: score the answers too.
 
         Returns:
-            the reasonings' log-probabilities in nats: [asked, prompts, reasonings].
+            the reasonings' log-probabilities, and the losses of the answers after them, which are 0
+            where not asked for, in nats: [2, asked, prompts, reasonings].
 
         Raises:
             FloatingPointError: a log-probability is not finite.
@@ -192,8 +196,9 @@ class Model:
         """
         self._share_prefix(prompts)
         costs = [sum(len(reasoning) + 1 for reasoning in own) for _, own in asked]
-        arguments = (prompts, decoding)
-        return self.submit_each(jobs.reread_rows, asked, costs, arguments, pieces=4).then(np.stack)
+        arguments = (prompts, decoding, answers)
+        submitted = self.submit_each(jobs.reread_rows, asked, costs, arguments, pieces=4)
+        return submitted.then(lambda found: np.stack(found, axis=1))
 
     def submit_each(
         self,

@@ -166,11 +166,17 @@ def reread_rows(
     asked: Sequence[tuple[int, Sequence[Ids]]],
     prompts: Sequence[Ids],
     decoding: Decoding,
+    answers: bool,
 ) -> list[NDArray[np.floating[Any]]]:
     """Log-probabilities of reasonings of training examples after ``prompts``, at the temperature
-    that drew them: per asked example [prompts, reasonings]."""
-    found = reread(worker.engine, worker.examples, asked, prompts, decoding)
-    return [np.array([[each.log_prob for each in own] for own in by_prompt]) for by_prompt in found]
+    that drew them, and losses of the answers: per asked example [2, prompts, reasonings]."""
+    found = reread(worker.engine, worker.examples, asked, prompts, decoding, answers=answers)
+    return [
+        np.array(
+            [[[e.log_prob for e in own] for own in some], [[e.loss for e in own] for own in some]]
+        )
+        for some in found
+    ]
 
 
 def run_block(

@@ -132,7 +132,7 @@ def test_it_goes_on_from_its_state(make_search: MakeSearch) -> None:
 def test_a_state_from_before_rows_were_drawn_is_read(make_search: MakeSearch) -> None:
     search = make_search(improving(progressive_goals=True, progressive_group=2), steps=2)
     state = search.state_dict()
-    for name in ("rows", "incumbents", "since_taken", "drawn"):
+    for name in ("rows", "incumbents", "since_taken", "draws"):
         del state[name]
     search.load_state_dict(state | {"active": 4, "models": 1})
     assert search.rows.examples == [0, 1, 2, 3]

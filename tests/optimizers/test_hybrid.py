@@ -142,18 +142,20 @@ def test_only_edits_with_the_best_estimates_are_raced(make_search: MakeSearch) -
     search = make_search(**FULL)
     ledger, reused = search.scorer.ledger, []
     for _ in range(3):
-        drawn, before = search.draws, ledger.evaluations
+        drawn, before = search.draws.state_dict(), ledger.evaluations
         incumbent = search.incumbent.text
         step = search.step()
-        assert step is not None and search.draws is not None
+        assert step is not None
         screened = step.details["screened"]
         estimates = [each["likelihood_ratio"] for each in screened]
         assert estimates == sorted(estimates) and len({*estimates}) > 3
         raced = [each for each in step.details["proposals"] if each["operator"] in EDITS]
         assert [each["prompt"] for each in raced] == [each["prompt"] for each in screened[:3]]
         # Reasonings are drawn again for another incumbent only.
-        known = drawn is not None and drawn.text == incumbent
-        assert search.draws.text == incumbent and (search.draws is drawn) == known
+        now = search.draws.state_dict()
+        known = now == drawn
+        assert known == (bool(drawn) and drawn[0][2] == incumbent)
+        assert {source for _, _, source, *_ in now} == {incumbent} and len(now) == N
         raced_rows = len(step.details["proposals"]) * N
         assert ledger.evaluations - before <= 2 * N * (not known) + raced_rows
         reused.append(known)

@@ -9,6 +9,7 @@ import pytest
 
 from prompt_optimization.optimizers.greater.likelihood_ratio import (
     advantages,
+    centred_weights,
     effective_sample_size,
     first_order,
     importance_weights,
@@ -66,7 +67,54 @@ def test_weights_sum_to_one_and_are_even_where_nothing_changes() -> None:
 
 def test_advantages_compare_a_draw_with_the_others() -> None:
     found = advantages(np.array([[1.0, 4.0, 7.0]]))
-    assert found.tolist() == [[1 - 5.5, 4 - 4.0, 7 - 2.5]]
+    assert found[0] == pytest.approx([1 - 5.5, 4 - 4.0, 7 - 2.5])
+    weighted = advantages(np.array([[1.0, 4.0, 7.0]]), np.array([[0.5, 0.3, 0.2]]))
+    baselines = [(1.2 + 1.4) / 0.5, (0.5 + 1.4) / 0.7, (0.5 + 1.2) / 0.8]
+    assert weighted[0] == pytest.approx(np.array([1.0, 4.0, 7.0]) - baselines)
+    assert advantages(np.full((1, 3), 0.1)).tolist() == [[0.0, 0.0, 0.0]]
+    alone = advantages(np.array([[1.0, 4.0]]), np.array([[1.0, 0.0]]))
+    assert alone[0] == pytest.approx([0.0, 3.0]), "nothing is left to compare the first one with"
+
+
+def test_equal_weights_change_nothing() -> None:
+    rng = np.random.default_rng(1)
+    values, change = rng.normal(1, 1, (5, 3)), rng.normal(0, 3, (2, 5, 3))
+    even = centred_weights(np.full((5, 3), -40.0), 5.0)
+    assert even.tolist() == np.full((5, 3), 1 / 3).tolist(), "what draws share cancels"
+    expected = first_order(values, change, 5.0)
+    assert first_order(values, change, 5.0, even).tolist() == expected.tolist()
+    others = (values.sum(1, keepdims=True) - values) / 2
+    plainly = ((values - others) * np.clip(change, -5, 5)).mean(-1)
+    assert expected == pytest.approx(plainly)
+
+
+def test_what_is_added_to_all_losses_of_a_question_does_not_matter() -> None:
+    rng = np.random.default_rng(2)
+    values, change = rng.normal(1, 1, (5, 4)), rng.normal(0, 3, (2, 5, 4))
+    weights = centred_weights(rng.normal(0, 2, (5, 4)), 5.0)
+    shifted = values + rng.normal(0, 10, (5, 1))
+    assert first_order(shifted, change, 5.0, weights) == pytest.approx(
+        first_order(values, change, 5.0, weights)
+    )
+
+
+@pytest.mark.parametrize("move", [0.0, 0.8, -1.5])
+def test_draws_from_an_earlier_prompt_give_the_gradient_at_the_present_one(move: float) -> None:
+    """Reasonings are drawn at 0; the present prompt is at ``move``."""
+    step, rng = 1e-4, np.random.default_rng(3)
+    now, then = log_shares(move), log_shares(0)
+    gradient = (expected_loss(move + step) - expected_loss(move - step)) / (2 * step)
+    errors = []
+    for draws in (20, 200_000):
+        drawn = rng.choice(4, size=draws, p=np.exp(then))
+        weights = centred_weights((now - then)[drawn][None], 5.0)
+        change = (log_shares(move + step) - now)[drawn][None]
+        found = first_order(LOSSES[drawn][None], change, 5.0, weights)
+        errors.append(abs(float(found[0]) / step - gradient))
+    assert errors[1] < 0.01 and errors[1] < errors[0]
+    if move:
+        unweighted = first_order(LOSSES[drawn][None], change, 5.0)
+        assert abs(float(unweighted[0]) / step - gradient) > 0.05
 
 
 def test_a_change_is_bounded() -> None:

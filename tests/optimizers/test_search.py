@@ -102,7 +102,7 @@ def test_a_row_steers_the_gradient_by_its_weight(make_search: MakeSearch) -> Non
         )
         (model,) = search.models
         rows = list(enumerate(reasonings))
-        arguments = (ids, 1, [50, 60, 70], search.weights)
+        arguments = (ids, 1, [50, 60, 70], search.signal.weights)
         return submit_gradient(model, rows, arguments, search.rows.weights).result()
 
     one, other = gradient(1, 1e-6), gradient(1e-6, 1)
@@ -195,12 +195,9 @@ def test_the_likelihood_ratio_is_read_off_the_incumbents_draws(make_search: Make
     assert tried(step) == sorted(proposed(step), key=told.__getitem__)[:3]
     assert not any("gradient" in each for each in step.details["proposals"])
     assert "differentiated" not in search.scorer.ledger.tokens
-    draws = search.draws
-    assert draws is not None and draws.text == PROMPT
-    assert (
-        len(draws.outcomes) == 3
-        and len({tuple(o.reasoning for o in d) for d in draws.outcomes}) > 1
-    )
+    drawn = [outcomes for _, _, source, outcomes, *_ in search.signal.draws.state_dict()]
+    assert [len(outcomes) for outcomes in drawn] == [3, 3]
+    assert any(len({each.reasoning for each in outcomes}) > 1 for outcomes in drawn)
     # The same by the plain path, for the first proposal.
     model = search.models[0].executor.worker.model
     samples = search.models[0].executor.worker.examples
@@ -209,7 +206,7 @@ def test_the_likelihood_ratio_is_read_off_the_incumbents_draws(make_search: Make
 
     total = 0.0
     for sample in range(2):
-        outcomes = [draw[sample] for draw in draws.outcomes]
+        outcomes = drawn[sample]
         for number, outcome in enumerate(outcomes):
             others = [each.loss for i, each in enumerate(outcomes) if i != number]
             after, before = (
@@ -232,15 +229,6 @@ def test_reasonings_are_drawn_once_for_an_incumbent(make_search: MakeSearch) -> 
         spent.append(ledger.evaluations + ledger.reused - before - 6 * len(step.tried))
     new = [i == 0 or texts[i] != texts[i - 1] for i in range(16)]
     assert spent == [6 * 3 if fresh else 0 for fresh in new] and 1 < sum(new) < 16
-
-
-def test_more_rows_are_drawn_anew(make_search: MakeSearch) -> None:
-    growing = by_ratio(
-        accept="improve", progressive_goals=True, progressive_group=2, loss_threshold=1e9
-    )
-    search = make_search(growing, steps=3)
-    run(search)
-    assert search.draws is not None and len(search.draws.outcomes[0]) == 6
 
 
 def test_several_models_share_the_likelihood_ratio(make_model: Any, make_scorer: Any) -> None:

@@ -4,7 +4,6 @@ import math
 import random
 
 import pytest
-import torch
 
 from prompt_optimization.optimizers.greater.noise import PairedNoise
 from prompt_optimization.optimizers.greater.select import (
@@ -16,7 +15,7 @@ from prompt_optimization.optimizers.greater.select import (
 
 
 def test_shortlist_is_most_negative_first() -> None:
-    gradient = torch.tensor([0.5, -0.2, -0.9, 0.1])
+    gradient = [0.5, -0.2, -0.9, 0.1]
     rng = random.Random(0)
     assert shortlist("gradient", gradient, [10, 11, 12, 13], 3, rng) == [12, 11, 13]
     assert shortlist("gradient", gradient, [10, 11, 12, 13], 9, rng) == [12, 11, 13, 10]
@@ -24,7 +23,7 @@ def test_shortlist_is_most_negative_first() -> None:
 
 
 def test_what_the_gradient_is_compared_with() -> None:
-    gradient = torch.tensor([0.5, -0.2, -0.9, 0.1])
+    gradient = [0.5, -0.2, -0.9, 0.1]
     tokens = [10, 11, 12, 13]
     assert shortlist("proposal", gradient, tokens, 2, random.Random(0)) == [10, 11]
     drawn = [shortlist("random", gradient, tokens, 2, random.Random(seed)) for seed in range(200)]

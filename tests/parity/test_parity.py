@@ -158,7 +158,7 @@ def test_gradient_and_shortlist(recorded: Any) -> None:
     total = aggregate(gradients)
     expected = torch.tensor(step["agg_grad_normalised"])
     assert (total - expected).norm() <= 1e-3
-    best = shortlist("gradient", total, step["candidates"], 3, random.Random(0))
+    best = shortlist("gradient", total.tolist(), step["candidates"], 3, random.Random(0))
     ends = [token == step["ending_token"] for token in best]
     at = until_period(ends, position, step["initial_length"])
     seen = best if at is None else best[: at + 1]

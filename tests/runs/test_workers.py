@@ -101,6 +101,7 @@ def test_workers_share_the_likelihood_ratio(
     flags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = flags | {"shortlist": "likelihood_ratio", "greater.draws": 2, "n_steps": 3}
+    flags |= {"accept": "always", "greater.reuse_draws": 0.1}
     alone = carry_out(flags | {"devices": ("cpu",), "result_prefix": tmp_path / "alone"}).data
     sent, kills = ProcessExecutor._send, [0]
 
@@ -119,6 +120,7 @@ def test_workers_share_the_likelihood_ratio(
             [each["likelihood_ratio"] for each in of["proposals"]] for of in (step, other)
         )
         assert ratios == pytest.approx(others, abs=1e-4)
+    assert [step["draws"]["reused"] > 0 for step in log["steps"]] == [False, True, True]
 
 
 def test_a_run_whose_workers_keep_dying_continues_later(

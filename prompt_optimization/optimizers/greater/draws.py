@@ -1,91 +1,192 @@
-"""Reasonings that are drawn from a prompt, and what its edits do to the loss through them."""
+"""Reasonings that are drawn of training rows, which the edits of a prompt are judged by.
+
+They are drawn under the incumbent. Where the settings allow it, they are read again after the next
+incumbent, and weighted by how much likelier they are there than under the prompt that they were
+drawn under (likelihood_ratio.py). That takes as much as reading them after one more proposal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from prompt_optimization.models.engine import Outcome
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.model import Model
 from prompt_optimization.models.sampling import Sampling
-from prompt_optimization.optimizers.greater.likelihood_ratio import first_order
+from prompt_optimization.optimizers.greater.likelihood_ratio import (
+    Array,
+    centred_weights,
+    effective_sample_size,
+    first_order,
+    importance_weights,
+)
+from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from prompt_optimization.scoring.scorer import Row, Scorer
+
+# ``reuse_draws`` for which no reasoning is used again.
+NEVER = 1.0
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Reasonings drawn from a prompt.
+class Drawn:
+    """The reasonings of a row, and what they are under the prompt that read them last.
 
     Attributes:
-        rows: the same examples as some models answer them, models one after the other.
-        outcomes: by draw, one a row.
+        source: the prompt that they were drawn under.
+        outcomes: of each under ``source``.
+        log_probs: of each under ``source``, in nats; empty until it was read there.
+        reader: the prompt that read them last.
+        change: of each one's log-likelihood from ``source`` to ``reader``, in nats.
+        losses: of the answers after them under ``reader``.
     """
 
-    text: str
-    rows: tuple[Row, ...]
-    outcomes: tuple[tuple[Outcome, ...], ...]
-
-    def serve(self, text: str, rows: Sequence[Row]) -> bool:
-        """Whether they are those of ``text`` on ``rows``."""
-        return self.text == text and self.rows == tuple(rows)
-
-    def state_dict(self) -> list[Any]:
-        return [self.text, [list(row) for row in self.rows], self.outcomes]
+    source: str
+    outcomes: tuple[Outcome, ...]
+    log_probs: tuple[float, ...]
+    reader: str
+    change: tuple[float, ...]
+    losses: tuple[float, ...]
 
     @classmethod
-    def of_state(cls, state: Sequence[Any]) -> Draws:
-        text, rows, outcomes = state
-        return cls(text, tuple((row[0], row[1]) for row in rows), tuple(map(tuple, outcomes)))
+    def new(
+        cls, source: str, outcomes: Sequence[Outcome], log_probs: tuple[float, ...] = ()
+    ) -> Drawn:
+        """As they are under the prompt that they were drawn under."""
+        losses = tuple(outcome.loss for outcome in outcomes)
+        return cls(source, tuple(outcomes), log_probs, source, (0.0,) * len(losses), losses)
 
-    def changes(
-        self,
-        scorer: Scorer,
-        models: Sequence[Model],
-        edits: Sequence[Ids],
-        temperature: float,
-        clip: float,
-    ) -> torch.Tensor:
-        """The first-order change of the loss by each of ``edits`` of the prompt through these
-        reasonings, mean over examples with their weights and over models: [edits].
+
+class Draws:
+    """The reasonings that a search has drawn, by row."""
+
+    def __init__(self, settings: GreaterSettings, scorer: Scorer) -> None:
+        self._settings = settings
+        self._scorer = scorer
+        self._by_row: dict[Row, Drawn] = {}
+
+    def gather(self, text: str, rows: Sequence[Row], rng: random.Random) -> dict[str, Any]:
+        """Have reasonings of ``rows`` that tell what edits of ``text`` do.
 
         Args:
-            scorer: what has drawn.
-            models: those whose rows were drawn.
-            temperature: of the draws.
-            clip: see ``first_order``.
+            text: the incumbent.
+            rows: models one after the other.
+
+        Returns:
+            what the log says: rows whose reasonings were ``drawn`` now, rows whose reasonings of an
+            earlier incumbent are ``reused``, and the mean ``effective_sample_size`` of these or of
+            those that were drawn anew for it, as a share of the draws, if there were any.
 
         Raises:
-            As ``reread``.
+            As ``Scorer.draw_reasonings`` and ``Model.submit_reread``.
         """
-        examples = [example for _, example in self.rows[: len(self.rows) // len(models)]]
-        size = len(examples)
-        decoding = replace(scorer.decoding, sampling=Sampling(temperature))
-        prompts = [scorer.ids(self.text), *edits]
-        by_model = [
-            [of_draw[number * size :][:size] for of_draw in self.outcomes]
-            for number in range(len(models))
+        s, activity = self._settings, self._scorer.activity
+        if s.reuse_draws == NEVER:
+            self._by_row = {r: each for r, each in self._by_row.items() if each.source == text}
+        known = [row for row in rows if row in self._by_row]
+        unread = [row for row in known if self._by_row[row].reader != text]
+        if unread:
+            with activity.phase("reread"):
+                self._have_read(text, unread)
+        earlier = [row for row in known if self._by_row[row].source != text]
+        size = self._effective_sample_size(earlier)
+        if size is not None and size < s.reuse_draws:
+            for row in earlier:
+                del self._by_row[row]
+            earlier = []
+        missing = [row for row in rows if row not in self._by_row]
+        if missing:
+            sampling = Sampling(s.draw_temperature, seed=rng.getrandbits(31))
+            with activity.phase("reason"):
+                drawn = self._scorer.draw_reasonings(text, missing, sampling, s.draws)
+            for row, outcomes in zip(missing, zip(*drawn, strict=True), strict=True):
+                self._by_row[row] = Drawn.new(text, outcomes)
+        found = {"drawn": len(missing), "reused": len(earlier)}
+        return found if size is None else found | {"effective_sample_size": size}
+
+    def changes(self, text: str, rows: Sequence[Row], edits: Sequence[Ids]) -> list[float]:
+        """The first-order change of the loss by each of ``edits`` of ``text`` through what was
+        gathered for it, mean over examples with their weights and over models.
+
+        Raises:
+            As ``Model.submit_reread``.
+        """
+        read, _ = self._read([self._scorer.ids(text), *edits], rows)
+        change = np.moveaxis(read[:, 1:] - read[:, :1], 1, 0)
+        for row, log_probs in zip(rows, read[:, 0], strict=True):
+            if not self._by_row[row].log_probs:  # It was drawn in this step, under ``text``.
+                own = tuple(log_probs.tolist())
+                self._by_row[row] = replace(self._by_row[row], log_probs=own)
+        clip, drawn = self._settings.ratio_clip, [self._by_row[row] for row in rows]
+        weights = centred_weights(np.array([each.change for each in drawn]), clip)
+        by_row = first_order(np.array([each.losses for each in drawn]), change, clip, weights)
+        shares = np.array([self._scorer.examples[example].weight for _, example in rows])
+        found: list[float] = (by_row @ shares / shares.sum()).tolist()
+        return found
+
+    def state_dict(self) -> list[Any]:
+        return [
+            [
+                *row,
+                each.source,
+                each.outcomes,
+                each.log_probs,
+                each.reader,
+                each.change,
+                each.losses,
+            ]
+            for row, each in self._by_row.items()
         ]
-        submitted = [
-            model.submit_reread(
-                prompts,
-                decoding,
-                [
-                    (example, [outcome.reasoning for outcome in outcomes])
-                    for example, outcomes in zip(examples, zip(*own, strict=True), strict=True)
-                ],
+
+    def load_state_dict(self, state: Iterable[Any]) -> None:
+        self._by_row = {
+            (model, example): Drawn(
+                source, tuple(outcomes), tuple(log_probs), reader, tuple(change), tuple(losses)
             )
-            for model, own in zip(models, by_model, strict=True)
-        ]
-        weights = np.array([scorer.examples[example].weight for example in examples])
-        found = []
-        for own, future in zip(by_model, submitted, strict=True):
-            losses = np.array([[outcome.loss for outcome in of_draw] for of_draw in own]).T
-            read = future.result()
-            change = np.moveaxis(read[:, 1:] - read[:, :1], 1, 0)
-            found.append(first_order(losses, change, clip) @ weights / weights.sum())
-        return torch.from_numpy(np.mean(found, axis=0))
+            for model, example, source, outcomes, log_probs, reader, change, losses in state
+        }
+
+    def _have_read(self, text: str, rows: Sequence[Row]) -> None:
+        """Read the reasonings of ``rows``, and the answers after them, after ``text``."""
+        drawn = {row: self._by_row[row] for row in rows}
+        # A search may return to a prompt, whose own draws are known.
+        self._by_row |= {
+            row: Drawn.new(text, each.outcomes, each.log_probs)
+            for row, each in drawn.items()
+            if each.source == text
+        }
+        others = [row for row in rows if drawn[row].source != text]
+        if not others:
+            return
+        log_probs, losses = self._read([self._scorer.ids(text)], others, answers=True)[:, :, 0]
+        for row, now, loss in zip(others, log_probs, losses, strict=True):
+            change = tuple((now - drawn[row].log_probs).tolist())
+            self._by_row[row] = replace(
+                drawn[row], reader=text, change=change, losses=tuple(loss.tolist())
+            )
+
+    def _read(self, prompts: Sequence[Ids], rows: Sequence[Row], *, answers: bool = False) -> Array:
+        """The reasonings of ``rows`` after each of ``prompts``, as ``Model.submit_reread``: [2,
+        rows, prompts, draws]."""
+        sampling = Sampling(self._settings.draw_temperature)
+        decoding = replace(self._scorer.decoding, sampling=sampling)
+        submitted = []
+        for number, model in enumerate(self._scorer.models):
+            asked = [
+                (row[1], [outcome.reasoning for outcome in self._by_row[row].outcomes])
+                for row in rows
+                if row[0] == number
+            ]
+            if asked:
+                submitted.append(model.submit_reread(prompts, decoding, asked, answers=answers))
+        return np.concatenate([future.result() for future in submitted], axis=1)
+
+    def _effective_sample_size(self, rows: Sequence[Row]) -> float | None:
+        """The mean over ``rows`` as a share of the draws; None where there are none."""
+        if not rows:
+            return None
+        change = np.array([self._by_row[row].change for row in rows])
+        return float(effective_sample_size(importance_weights(change, np.inf)).mean())

@@ -7,18 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.model import Model
-from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step, Tools, Tried
-from prompt_optimization.optimizers.greater.differentiate import (
-    LossWeights,
-    submit_gradient,
-)
-from prompt_optimization.optimizers.greater.draws import Draws
 from prompt_optimization.optimizers.greater.edits import Edit, Editor, token_edits
 from prompt_optimization.optimizers.greater.incumbents import Incumbents
 from prompt_optimization.optimizers.greater.noise import PairedNoise
@@ -31,6 +22,7 @@ from prompt_optimization.optimizers.greater.select import (
     until_period,
 )
 from prompt_optimization.optimizers.greater.settings import SIGNALS, TOKEN, GreaterSettings
+from prompt_optimization.optimizers.greater.signal import NOTHING, Place, Prediction, Signal
 from prompt_optimization.optimizers.text.compete import compete
 from prompt_optimization.optimizers.text.racing import phases
 from prompt_optimization.scoring.scorer import Row, Scored, Scorer
@@ -38,10 +30,10 @@ from prompt_optimization.scoring.scorer import Row, Scored, Scorer
 
 @dataclass(frozen=True)
 class Candidate:
-    """A shortlisted edit, what the signal said of it if one was asked for, and its prompt."""
+    """A shortlisted edit, what signals said of it by name, and its prompt."""
 
     edit: Edit
-    signal: float | None
+    predicted: dict[str, float]
     scored: Scored
 
 
@@ -54,7 +46,7 @@ class GreaterSearch(Optimizer):
         incumbents: those so far, where every step has rows of its own.
         since_best: steps since a better prompt, more rows or a new start.
         since_taken: steps since a candidate was accepted, or a restart.
-        draws: what was last drawn for the likelihood ratio.
+        signal: what predicts the effects of edits.
         noise: of a difference of two prompts on the rows in use, for ``anneal_noise``.
     """
 
@@ -68,19 +60,13 @@ class GreaterSearch(Optimizer):
         self.tokenizer = scorer.models[0].tokenizer
         self.editor = Editor(settings, scorer, tools.rng)
         self.spelling = self.editor.spelling
-        self.weights = LossWeights(
-            settings.answer_weight,
-            settings.nll_weight,
-            settings.answer_temperature,
-            scorer.decoding.answer_loss,
-        )
         self.position = 0
         self.rows = RowsInUse(settings, scorer)
+        self.signal = Signal(settings, scorer, self.rows, self.spelling, tools.rng)
         self.incumbents = Incumbents()
         self.since_best = 0
         self.since_taken = 0
         self.initial_length = 0
-        self.draws: Draws | None = None
         self.noise = PairedNoise()
 
     @classmethod
@@ -154,20 +140,18 @@ class GreaterSearch(Optimizer):
             edits += self.editor.others(models, examples, incumbent, position, tokens, longest)
 
         candidates: list[Candidate] = []
-        known: dict[Edit, float] = {}
+        predicted = NOTHING
         if edits:
             # 2. Reason. The incumbent's reasoning is known from the step that chose it.
             # 3. Differentiate.
             prompt = incumbent if current is None else edited(current)
-            signal = self._signal(models, edits, prompt, position, appended)
-            if signal is not None:
-                known = dict(zip(edits, signal.tolist(), strict=False))
+            predicted = self._predicted(edits, Place(prompt, position, appended))
 
             # 4. Select.
             with phase("select"):
-                best = self._shortlist(signal, edits)
+                best = self._shortlist(predicted, edits)
                 candidates = [
-                    Candidate(edit, known.get(edit), scored)
+                    Candidate(edit, predicted.of(edit), scored)
                     for edit, scored in self._tried(best, position)
                 ]
 
@@ -187,13 +171,14 @@ class GreaterSearch(Optimizer):
                 "appended": appended,
                 "samples": active,
                 "topk": proposals.topk,
-                "proposals": [self._named(edit, known.get(edit)) for edit in edits],
+                "proposals": [self._named(edit, predicted.of(edit)) for edit in edits],
                 "capped": {
                     "candidates": sum(c.scored.capped for c in candidates),
                     "rows": sum(active - c.scored.rows for c in candidates),
                 },
                 "shortlist": [self._record(candidate) for candidate in candidates],
                 "chosen": chosen,
+                **predicted.details,
                 **retested,
             },
         )
@@ -206,7 +191,7 @@ class GreaterSearch(Optimizer):
             "since_best": self.since_best,
             "since_taken": self.since_taken,
             "noise": [self.noise.variances, self.noise.count],
-            "drawn": None if self.draws is None else self.draws.state_dict(),
+            "draws": self.signal.draws.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -217,8 +202,7 @@ class GreaterSearch(Optimizer):
         self.since_taken = state.get("since_taken", 0)  # came with restart_after
         self.initial_length = len(self.scorer.ids(self.initial.text))
         self.noise = PairedNoise(*state.get("noise", ()))  # came with anneal_noise
-        draws = state.get("drawn")  # came with shortlist=likelihood_ratio
-        self.draws = None if draws is None else Draws.of_state(draws)
+        self.signal.draws.load_state_dict(state.get("draws", ()))  # came with reuse_draws
 
     def carry_over(self, state: dict[str, Any]) -> None:
         super().carry_over(state)
@@ -278,76 +262,26 @@ class GreaterSearch(Optimizer):
                 return int(ids[0])
         return tokens[0] if tokens else None
 
-    def _signal(
-        self,
-        models: Sequence[Model],
-        edits: Sequence[Edit],
-        prompt: Ids,
-        position: int,
-        appended: bool,
-    ) -> torch.Tensor | None:
-        """What predicts the effect of the first of ``edits``: of all by the likelihood ratio, by
-        the gradient of those that put a token in the place of that of ``prompt``: [edits],
-        negative for a better prompt. None where none is asked for."""
-        if self._rule == "likelihood_ratio":
-            return self._likelihood_ratio(models, [edit.ids for edit in edits])
-        tokens = [edit.words[0] for edit in edits if edit.kind == TOKEN]
-        return self._gradient(models, prompt, position, tokens, appended) if tokens else None
-
-    def _likelihood_ratio(self, models: Sequence[Model], edits: Sequence[Ids]) -> torch.Tensor:
-        """The first-order change of the loss by each of ``edits`` through the incumbent's
-        reasonings: [edits]."""
-        s, phase = self.settings, self.scorer.activity.phase
-        with phase("reason"):
-            draws = self._drawn()
-        with phase("screen"):
-            return draws.changes(self.scorer, models, edits, s.draw_temperature, s.ratio_clip)
-
-    def _drawn(self) -> Draws:
-        """Reasonings of the incumbent on the rows in use, drawn once for each incumbent."""
-        s, rows, text = self.settings, self.rows.all, self.incumbent.text
-        if self.draws is None or not self.draws.serve(text, rows):
-            sampling = Sampling(s.draw_temperature, seed=self.tools.rng.getrandbits(31))
-            drawn = self.scorer.draw_reasonings(text, rows, sampling, s.draws)
-            self.draws = Draws(text, tuple(rows), tuple(drawn))
-        return self.draws
-
-    def _gradient(
-        self,
-        models: Sequence[Model],
-        prompt: Ids,
-        position: int,
-        tokens: Sequence[int],
-        appended: bool,
-    ) -> torch.Tensor:
-        """The normalised gradient over ``tokens``, summed over models: [tokens]."""
-        with self.scorer.activity.phase("reason"):
-            reasonings = self._reasonings(prompt, appended)
-        rows = self.rows.all
-        with self.scorer.activity.phase("differentiate"):
-            submitted = [
-                submit_gradient(
-                    model,
-                    [(e, r) for (m, e), r in zip(rows, reasonings, strict=True) if m == number],
-                    (prompt, position, tokens, self.weights),
-                    self.rows.weights,
-                )
-                for number, model in enumerate(models)
-            ]
-            return torch.stack([future.result() for future in submitted]).sum(0)
+    def _predicted(self, edits: Sequence[Edit], place: Place) -> Prediction:
+        """What signals say of ``edits``."""
+        return self.signal.predict(edits, place, self.incumbent.scored)
 
     @property
     def _rule(self) -> str:
         """Of the shortlist."""
         return self.settings.shortlist
 
-    def _shortlist(self, signal: torch.Tensor | None, edits: Sequence[Edit]) -> list[Edit]:
+    def _shortlist(self, predicted: Prediction, edits: Sequence[Edit]) -> list[Edit]:
         """The edits to try: the best ones by the rule, and those that it cannot rank."""
-        every = self._rule == "likelihood_ratio"
-        ranked = [edit for edit in edits if every or edit.kind == TOKEN]
-        size, rng = self.settings.shortlist_size, self.tools.rng
-        best = shortlist(self._rule, signal, ranked, size, rng) if ranked else []
-        return best + list(edits[len(ranked) :])
+        rule, size, rng = self._rule, self.settings.shortlist_size, self.tools.rng
+        if rule == "likelihood_ratio":  # What was not read is left out.
+            ranked = [edit for edit in edits if rule in predicted.of(edit)]
+            others = []
+        else:
+            ranked = [edit for edit in edits if edit.kind == TOKEN]
+            others = [edit for edit in edits if edit.kind != TOKEN]
+        values = [predicted.of(edit)[rule] for edit in ranked] if rule in SIGNALS else None
+        return [*shortlist(rule, values, ranked, size, rng), *others]
 
     def _tried(self, best: Sequence[Edit], position: int) -> list[tuple[Edit, Scored]]:
         """What ``best`` are worth. Where the rule could not rank all of them, a race does."""
@@ -467,14 +401,9 @@ class GreaterSearch(Optimizer):
         text = self.tokenizer.decode(list(edit.words))
         return text if edit.kind == TOKEN else f"{edit.kind}:{text}"
 
-    def _named(self, edit: Edit, signal: float | None) -> dict[str, Any]:
+    def _named(self, edit: Edit, predicted: dict[str, float]) -> dict[str, Any]:
         kind = {"token": edit.words[0]} if edit.kind == TOKEN else {"edit": edit.kind}
-        named = kind | {"text": self.tokenizer.decode(list(edit.words))}
-        if signal is None:
-            return named
-        rule = self.settings.shortlist
-        # Rules that ask for no signal are compared with the gradient, which is taken for the log.
-        return named | {rule if rule in SIGNALS else "gradient": signal}
+        return kind | {"text": self.tokenizer.decode(list(edit.words))} | predicted
 
     def _record(self, candidate: Candidate) -> dict[str, Any]:
         """A candidate as the log holds it. One that was given up has no values by row, because
@@ -482,7 +411,7 @@ class GreaterSearch(Optimizer):
         scored = candidate.scored
         outcomes = () if scored.capped else scored.outcomes
         return {
-            **self._named(candidate.edit, candidate.signal),
+            **self._named(candidate.edit, candidate.predicted),
             **scored.record(),
             "ids": list(self.scorer.ids(scored.text)),
             "found_at_step": self.steps,

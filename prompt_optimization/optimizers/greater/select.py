@@ -7,15 +7,13 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-import torch
-
 from prompt_optimization.optimizers.greater.settings import SIGNALS
 
 T = TypeVar("T")
 
 
 def shortlist(
-    rule: str, signal: torch.Tensor | None, edits: Sequence[T], size: int, rng: random.Random
+    rule: str, signal: Sequence[float] | None, edits: Sequence[T], size: int, rng: random.Random
 ) -> list[T]:
     """The ``size`` edits to try.
 
@@ -23,7 +21,7 @@ def shortlist(
         rule: ``gradient`` and ``likelihood_ratio``: those with the lowest signal, lowest first;
             ``random``: any; ``proposal``: the first. The last two are what the others are to be
             compared with.
-        signal: [edits], what the rule is named after; only the first two ask for it.
+        signal: by edit, what the rule is named after; only the first two ask for it.
         edits: likeliest first.
     """
     if rule == "random":
@@ -31,8 +29,7 @@ def shortlist(
     if rule == "proposal":
         return list(edits[:size])
     assert rule in SIGNALS and signal is not None, rule
-    order = torch.argsort(signal, stable=True)[:size].tolist()
-    return [edits[i] for i in order]
+    return [edits[i] for i in sorted(range(len(edits)), key=signal.__getitem__)[:size]]
 
 
 def hardest_first(wrong: Sequence[bool], losses: Sequence[float]) -> list[int]:

@@ -102,6 +102,21 @@ class GreaterSettings(Settings, group="greater"):
         "in nats",
         above=0.0,
     )
+    reuse_draws: float = key(
+        1.0,
+        "least mean effective sample size, as a share of the draws, at which shortlist="
+        "likelihood_ratio uses the reasonings of an earlier prompt again, with importance weights, "
+        "and draws none for the accepted one; 1: never",
+        low=0.0,
+        high=1.0,
+    )
+    prefilter: int = key(
+        0,
+        "tokens with the most negative gradient that shortlist=likelihood_ratio reads; larger "
+        "edits are read all the same. 0: it reads all proposals and no gradient is taken",
+        low=0,
+        high=1_000_000,
+    )
     edits: tuple[str, ...] = key(
         (TOKEN,),
         "what is changed at a position: token puts another one there, insert one more before it, "
@@ -276,6 +291,12 @@ class GreaterSettings(Settings, group="greater"):
                 key=("topk", "shortlist_size"),
             )
 
+        if 0 < self.prefilter < self.shortlist_size and self.shortlist == "likelihood_ratio":
+            raise InputError(
+                f"prefilter={self.prefilter} leaves fewer tokens than shortlist_size="
+                f"{self.shortlist_size} tries; raise prefilter, or leave it out",
+                key=("greater.prefilter", "shortlist_size"),
+            )
         check_names(self.edits, EDITS, "edit", "greater.edits")
         if set(self.edits) != {TOKEN} and self.period_rule == "published":
             raise InputError(
@@ -308,6 +329,8 @@ class GreaterSettings(Settings, group="greater"):
             found.append(f"anneal has no effect under accept={self.accept}")
         if self.anneal_noise and self.accept != "anneal":
             found.append(f"anneal_noise has no effect under accept={self.accept}")
+        if self.shortlist != "likelihood_ratio":
+            found += self.idle(f"under shortlist={self.shortlist}", "reuse_draws", "prefilter")
         if self.restart_from != "best" and not self.restart_after:
             found.append(f"restart_from={self.restart_from} has no effect without restart_after")
         if self.sample_chunk and (self.accept != "improve" or self.period_rule != "off"):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.models.writers import Request
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.gepa.reflection import next_minibatch, reflect
@@ -27,7 +26,7 @@ class Hybrid(Opro):
 
     Attributes:
         epoch: examples that requests of gepa are to show before any comes again.
-        draws: reasonings of the incumbent, or of one before it, for the screen.
+        draws: of the incumbent, or of one before it, for the screen.
     """
 
     settings: HybridSettings
@@ -43,7 +42,7 @@ class Hybrid(Opro):
         )
         self.editor = Editor(self.asked_edits, scorer, tools.rng)
         self.epoch: list[int] = []
-        self.draws: Draws | None = None
+        self.draws = Draws(self.asked_edits, scorer)
 
     @classmethod
     def first_round(cls, settings: HybridSettings, examples: int, models: int) -> int:
@@ -141,41 +140,28 @@ class Hybrid(Opro):
         size = self.settings.screened
         if self.settings.screen == "none" or len(edited) <= size:
             return edited, {}
-        s, phase = self.asked_edits, self.scorer.activity.phase
-        with phase("reason"):
-            draws = self._drawn()
-        with phase("screen"):
+        rows, text = self.scorer.rows(), self.incumbent.text
+        self.draws.gather(text, rows, self.tools.rng)
+        with self.scorer.activity.phase("screen"):
             ids = [self.scorer.ids(proposal.text) for proposal in edited]
-            found = draws.changes(
-                self.scorer, self.scorer.models, ids, s.draw_temperature, s.ratio_clip
-            )
-        ranked = sorted(zip(found.tolist(), edited, strict=True), key=lambda pair: pair[0])
+            found = self.draws.changes(text, rows, ids)
+        ranked = sorted(zip(found, edited, strict=True), key=lambda pair: pair[0])
         said = [
             {"prompt": each.text, "operator": each.operator, "likelihood_ratio": change}
             for change, each in ranked
         ]
         return [proposal for _, proposal in ranked[:size]], {"screened": said}
 
-    def _drawn(self) -> Draws:
-        """Reasonings of the incumbent, drawn once for each incumbent."""
-        s, rows, text = self.asked_edits, self.scorer.rows(), self.incumbent.text
-        if self.draws is None or not self.draws.serve(text, rows):
-            sampling = Sampling(s.draw_temperature, seed=self.tools.rng.getrandbits(31))
-            drawn = self.scorer.draw_reasonings(text, rows, sampling, s.draws)
-            self.draws = Draws(text, tuple(rows), tuple(drawn))
-        return self.draws
-
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
             "epoch": list(self.epoch),
-            "drawn": None if self.draws is None else self.draws.state_dict(),
+            "draws": self.draws.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.epoch = list(state.get("epoch", ()))  # came with proposers
-        draws = state.get("drawn")  # came with the screen
-        self.draws = None if draws is None else Draws.of_state(draws)
+        self.draws.load_state_dict(state.get("draws", ()))  # came with the screen
 
 
 OPTIMIZER = Hybrid

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from prompt_optimization.models.layout import Ids
-from prompt_optimization.models.model import Model
 from prompt_optimization.optimizers.greater.edits import Edit
 from prompt_optimization.optimizers.greater.search import GreaterSearch
+from prompt_optimization.optimizers.greater.signal import NOTHING, Place, Prediction
 
 
 class RandomSearch(GreaterSearch):
@@ -17,15 +14,8 @@ class RandomSearch(GreaterSearch):
 
     differentiates = False
 
-    def _signal(
-        self,
-        models: Sequence[Model],
-        edits: Sequence[Edit],
-        prompt: Ids,
-        position: int,
-        appended: bool,
-    ) -> torch.Tensor | None:
-        return None
+    def _predicted(self, edits: Sequence[Edit], place: Place) -> Prediction:
+        return NOTHING
 
     @property
     def _rule(self) -> str:
