@@ -27,7 +27,7 @@ GPU_ROWS = 2048
 CPU_ROWS = 128
 # What rows on a CPU take at most with what is cached of their examples, in bytes. It is fixed, so
 # that the same run has the same pools whatever else the machine does, as long as there is memory.
-CPU_POOL = 900 * 10**6
+CPU_POOL = 750 * 10**6
 # Part of it that is left to a pool however much is cached.
 CPU_POOL_SHARE = 0.5
 # The rest is for activations and fragmentation.

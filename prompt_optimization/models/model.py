@@ -187,8 +187,9 @@ class Model:
             answers: score the answers too.
 
         Returns:
-            the reasonings' log-probabilities, and the losses of the answers after them, which are 0
-            where not asked for, in nats: [2, asked, prompts, reasonings].
+            the reasonings' log-probabilities in nats, the losses of the answers after them in nats,
+            and 1 where these are wrong; the last two are 0 where not asked for: [3, asked, prompts,
+            reasonings].
 
         Raises:
             FloatingPointError: a log-probability is not finite.

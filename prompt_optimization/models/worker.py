@@ -169,12 +169,13 @@ def reread_rows(
     answers: bool,
 ) -> list[NDArray[np.floating[Any]]]:
     """Log-probabilities of reasonings of training examples after ``prompts``, at the temperature
-    that drew them, and losses of the answers: per asked example [2, prompts, reasonings]."""
+    that drew them, losses of the answers, and whether they are wrong: per asked example [3,
+    prompts, reasonings]."""
     found = reread(worker.engine, worker.examples, asked, prompts, decoding, answers=answers)
     return [
-        np.array(
-            [[[e.log_prob for e in own] for own in some], [[e.loss for e in own] for own in some]]
-        )
+        np.array([[[each.log_prob, each.loss, each.mistake] for each in own] for own in some])
+        .astype(float)
+        .transpose(2, 0, 1)
         for some in found
     ]
 

@@ -162,6 +162,19 @@ def test_only_edits_with_the_best_estimates_are_raced(make_search: MakeSearch) -
     assert {*reused} == {False, True}
 
 
+def test_fixed_reasonings_screen_whole_prompts_too(make_search: MakeSearch) -> None:
+    search = make_search(**FULL | {"screen": "fixed_reasoning"})
+    step = search.step()
+    assert step is not None
+    screened, raced = step.details["screened"], step.details["proposals"]
+    estimates = [each["fixed_reasoning"] for each in screened]
+    assert estimates == sorted(estimates)
+    assert {each["operator"] for each in screened} > {"opro", "ape"}
+    assert [each["prompt"] for each in raced] == [each["prompt"] for each in screened[:3]]
+    settings = search.settings
+    assert settings.racers == 1 + 3 and settings.compared == 5 + settings.most_edits
+
+
 def test_the_smallest_budget_holds_the_draws_of_the_screen() -> None:
     plain = HybridSettings.default(edits=("token",), edit_proposals=3, positions=1)
     screened = HybridSettings.default(
@@ -171,7 +184,7 @@ def test_the_smallest_budget_holds_the_draws_of_the_screen() -> None:
     idle = HybridSettings.default(screen="likelihood_ratio", screened=14)
     assert Hybrid.first_round(idle, 50, 2) == Hybrid.first_round(HybridSettings.default(), 50, 2)
     assert idle.warnings == [
-        "hybrid.screen has no effect, because a step proposes 14 edits at most and "
+        "hybrid.screen has no effect, because it compares 14 proposals at most and "
         "hybrid.screened lets 14 race"
     ]
 

@@ -11,6 +11,7 @@ import torch
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.models.engine import Decoding
+from prompt_optimization.models.layout import Ids
 from prompt_optimization.optimizers.base import Step, Tools
 from prompt_optimization.optimizers.greater.differentiate import submit_gradient
 from prompt_optimization.optimizers.greater.search import GreaterSearch
@@ -180,7 +181,7 @@ def test_the_random_search_takes_no_gradient(make_search: MakeSearch) -> None:
 
 
 def by_ratio(**changes: Any) -> GreaterSettings:
-    return settings_for(shortlist="likelihood_ratio", draws=3, **changes)
+    return settings_for(**{"shortlist": "likelihood_ratio", "draws": 3} | changes)
 
 
 def ratios(step: Step) -> list[float]:
@@ -216,6 +217,30 @@ def test_the_likelihood_ratio_is_read_off_the_incumbents_draws(make_search: Make
             change = after - before
             total += (outcome.loss - sum(others) / 2) * max(-5, min(5, change)) / 6
     assert ratios(step)[0] == pytest.approx(total, abs=1e-3)
+
+
+def test_fixed_reasonings_tell_what_answers_an_edit_gives(make_search: MakeSearch) -> None:
+    search = make_search(by_ratio(accept="improve", shortlist="fixed_reasoning"), n=2, steps=1)
+    incumbent = search.scorer.ids(PROMPT)
+    (step,) = run(search)
+    position, proposals = step.details["position"], step.details["proposals"]
+    told = {each["token"]: each["fixed_reasoning"] for each in proposals}
+    assert tried(step) == sorted(proposed(step), key=told.__getitem__)[:3]
+    drawn = [outcomes for _, _, source, outcomes, *_ in search.signal.draws.state_dict()]
+    model = search.models[0].executor.worker.model
+    samples = search.models[0].executor.worker.examples
+
+    def mean(prompt: Ids) -> float:
+        answers = [
+            plain.answer_loss(model, samples, prompt, sample, outcome.reasoning, 1.0)[0]
+            for sample in range(2)
+            for outcome in drawn[sample]
+        ]
+        return sum(answers) / len(answers)
+
+    for token in proposed(step)[:2]:
+        edited = (*incumbent[:position], token, *incumbent[position + 1 :])
+        assert told[token] == pytest.approx(mean(edited) - mean(incumbent), abs=1e-3)
 
 
 def test_reasonings_are_drawn_once_for_an_incumbent(make_search: MakeSearch) -> None:

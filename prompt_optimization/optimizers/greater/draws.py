@@ -107,22 +107,37 @@ class Draws:
         found = {"drawn": len(missing), "reused": len(earlier)}
         return found if size is None else found | {"effective_sample_size": size}
 
-    def changes(self, text: str, rows: Sequence[Row], edits: Sequence[Ids]) -> list[float]:
-        """The first-order change of the loss by each of ``edits`` of ``text`` through what was
-        gathered for it, mean over examples with their weights and over models.
+    def predict(
+        self, signal: str, text: str, rows: Sequence[Row], prompts: Sequence[Ids]
+    ) -> list[float]:
+        """What each of ``prompts`` does in place of ``text``, by what was gathered for that: mean
+        over examples with their weights and over models, negative for a better prompt.
+
+        Args:
+            signal: ``likelihood_ratio``: the first-order change of the loss through the chance of
+                the reasonings. ``fixed_reasoning``: the change of the mistakes in the answers after
+                them, or of the loss where that is the objective.
 
         Raises:
             As ``Model.submit_reread``.
         """
-        read, _ = self._read([self._scorer.ids(text), *edits], rows)
-        change = np.moveaxis(read[:, 1:] - read[:, :1], 1, 0)
-        for row, log_probs in zip(rows, read[:, 0], strict=True):
+        answers = signal == "fixed_reasoning"
+        log_probs, losses, mistakes = (
+            np.moveaxis(values, 1, 0)
+            for values in self._read([self._scorer.ids(text), *prompts], rows, answers=answers)
+        )
+        for row, own in zip(rows, log_probs[0].tolist(), strict=True):
             if not self._by_row[row].log_probs:  # It was drawn in this step, under ``text``.
-                own = tuple(log_probs.tolist())
-                self._by_row[row] = replace(self._by_row[row], log_probs=own)
+                self._by_row[row] = replace(self._by_row[row], log_probs=tuple(own))
         clip, drawn = self._settings.ratio_clip, [self._by_row[row] for row in rows]
-        weights = centred_weights(np.array([each.change for each in drawn]), clip)
-        by_row = first_order(np.array([each.losses for each in drawn]), change, clip, weights)
+        since = np.array([each.change for each in drawn])
+        if answers:
+            values = losses if self._scorer.objective == "loss" else mistakes
+            by_row = ((values[1:] - values[:1]) * importance_weights(since, clip)).sum(-1)
+        else:
+            known = np.array([each.losses for each in drawn])
+            change = log_probs[1:] - log_probs[:1]
+            by_row = first_order(known, change, clip, centred_weights(since, clip))
         shares = np.array([self._scorer.examples[example].weight for _, example in rows])
         found: list[float] = (by_row @ shares / shares.sum()).tolist()
         return found
@@ -161,7 +176,8 @@ class Draws:
         others = [row for row in rows if drawn[row].source != text]
         if not others:
             return
-        log_probs, losses = self._read([self._scorer.ids(text)], others, answers=True)[:, :, 0]
+        read = self._read([self._scorer.ids(text)], others, answers=True)
+        log_probs, losses, _ = read[:, :, 0]
         for row, now, loss in zip(others, log_probs, losses, strict=True):
             change = tuple((now - drawn[row].log_probs).tolist())
             self._by_row[row] = replace(
@@ -169,7 +185,7 @@ class Draws:
             )
 
     def _read(self, prompts: Sequence[Ids], rows: Sequence[Row], *, answers: bool = False) -> Array:
-        """The reasonings of ``rows`` after each of ``prompts``, as ``Model.submit_reread``: [2,
+        """The reasonings of ``rows`` after each of ``prompts``, as ``Model.submit_reread``: [3,
         rows, prompts, draws]."""
         sampling = Sampling(self._settings.draw_temperature)
         decoding = replace(self._scorer.decoding, sampling=sampling)

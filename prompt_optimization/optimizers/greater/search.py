@@ -21,7 +21,7 @@ from prompt_optimization.optimizers.greater.select import (
     shortlist,
     until_period,
 )
-from prompt_optimization.optimizers.greater.settings import SIGNALS, TOKEN, GreaterSettings
+from prompt_optimization.optimizers.greater.settings import READ, SIGNALS, TOKEN, GreaterSettings
 from prompt_optimization.optimizers.greater.signal import NOTHING, Place, Prediction, Signal
 from prompt_optimization.optimizers.text.compete import compete
 from prompt_optimization.optimizers.text.racing import phases
@@ -274,7 +274,7 @@ class GreaterSearch(Optimizer):
     def _shortlist(self, predicted: Prediction, edits: Sequence[Edit]) -> list[Edit]:
         """The edits to try: the best ones by the rule, and those that it cannot rank."""
         rule, size, rng = self._rule, self.settings.shortlist_size, self.tools.rng
-        if rule == "likelihood_ratio":  # What was not read is left out.
+        if rule in READ:  # What was not read is left out.
             ranked = [edit for edit in edits if rule in predicted.of(edit)]
             others = []
         else:
@@ -291,7 +291,7 @@ class GreaterSearch(Optimizer):
             at = until_period(ends, position, self.initial_length)
             best = best if at is None else best[: at + 1]
         texts = self.spelling.texts([edit.ids for edit in best])
-        if self._rule != "likelihood_ratio" and any(edit.kind != TOKEN for edit in best):
+        if self._rule not in READ and any(edit.kind != TOKEN for edit in best):
             rows = self.rows.all
             self.tools.rng.shuffle(rows)
             of = dict(zip(texts, best, strict=True))
@@ -303,17 +303,6 @@ class GreaterSearch(Optimizer):
             texts, self._hardest_first(), ceiling=self._ceiling(), chunk=s.sample_chunk
         )
         return list(zip(best, scores, strict=True))
-
-    def _reasonings(self, prompt: Ids, appended: bool) -> list[Ids]:
-        """The reasonings to differentiate through, one a row in use."""
-        if not self.settings.reasoning_gradient:
-            return [()] * len(self.rows.all)
-        if appended and self.settings.placeholder == "proposal":
-            # The appended slot has no word yet: the gradient is taken along the reasoning that
-            # the prompt without it led to, which costs nothing.
-            return self.incumbent.scored.reasonings
-        (scored,) = self.scorer.score(self.spelling.texts([prompt]), self.rows.all)
-        return scored.reasonings
 
     def _hardest_first(self) -> list[Row]:
         """The rows in use, in the order in which candidates are tried on them."""

@@ -18,10 +18,9 @@ def shortlist(
     """The ``size`` edits to try.
 
     Args:
-        rule: ``gradient`` and ``likelihood_ratio``: those with the lowest signal, lowest first;
-            ``random``: any; ``proposal``: the first. The last two are what the others are to be
-            compared with.
-        signal: by edit, what the rule is named after; only the first two ask for it.
+        rule: one of ``SIGNALS``: those with the lowest signal, lowest first; ``random``: any;
+            ``proposal``: the first. The last two are what the others are to be compared with.
+        signal: by edit, what the rule is named after; only ``SIGNALS`` ask for it.
         edits: likeliest first.
     """
     if rule == "random":

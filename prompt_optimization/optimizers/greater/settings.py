@@ -13,8 +13,10 @@ from typing import Any
 from prompt_optimization.errors import InputError, check_names
 from prompt_optimization.keys import Settings, key
 
-# Rules of a shortlist that ask what the tokens would do; a log calls the answer the same.
-SIGNALS = ("gradient", "likelihood_ratio")
+# Rules of a shortlist that ask what the edits would do; a log calls the answer the same. Those that
+# read drawn reasonings can rank edits of every kind.
+READ = ("likelihood_ratio", "fixed_reasoning")
+SIGNALS = ("gradient", *READ)
 
 # The edit of the paper: another token.
 TOKEN = "token"
@@ -73,23 +75,25 @@ class GreaterSettings(Settings, group="greater"):
     )
     shortlist: str = key(
         "gradient",
-        "which proposals are tried: those with the most negative gradient; those that make drawn "
-        "reasonings with a low loss likelier (docs/signal.md); or, to compare with, random ones or "
-        "the likeliest ones",
+        "which proposals are tried: those with the most negative gradient; by reasonings that are "
+        "drawn of the incumbent (docs/signal.md), those that make the ones with a low loss "
+        "likelier, or those after which the answers to them are best; or, to compare with, random "
+        "ones or the likeliest ones",
         flat="shortlist",
         choices=(*SIGNALS, "random", "proposal"),
         source="paper",
         variant=False,
         named={
             "likelihood_ratio": "likelihood ratio",
+            "fixed_reasoning": "fixed reasoning",
             "random": "random shortlist",
             "proposal": "likeliest proposals",
         },
     )
     draws: int = key(
         4,
-        "reasonings that are drawn of every example for shortlist=likelihood_ratio, once for each "
-        "accepted prompt; each counts as an evaluation",
+        "reasonings that are drawn of every example for shortlist=likelihood_ratio and "
+        "fixed_reasoning, once for each accepted prompt; each counts as an evaluation",
         low=2,
         high=1000,
     )
@@ -104,16 +108,17 @@ class GreaterSettings(Settings, group="greater"):
     )
     reuse_draws: float = key(
         1.0,
-        "least mean effective sample size, as a share of the draws, at which shortlist="
-        "likelihood_ratio uses the reasonings of an earlier prompt again, with importance weights, "
-        "and draws none for the accepted one; 1: never",
+        "least mean effective sample size, as a share of the draws, at which the reasonings of an "
+        "earlier prompt are used again, with importance weights, and none are drawn of the "
+        "accepted one; 1: never",
         low=0.0,
         high=1.0,
     )
     prefilter: int = key(
         0,
-        "tokens with the most negative gradient that shortlist=likelihood_ratio reads; larger "
-        "edits are read all the same. 0: it reads all proposals and no gradient is taken",
+        "tokens with the most negative gradient that shortlist=likelihood_ratio or fixed_reasoning "
+        "reads; larger edits are read all the same. 0: all proposals are read and no gradient is "
+        "taken",
         low=0,
         high=1_000_000,
     )
@@ -121,8 +126,8 @@ class GreaterSettings(Settings, group="greater"):
         (TOKEN,),
         "what is changed at a position: token puts another one there, insert one more before it, "
         "delete takes it out, span puts two to four tokens that the model writes in the place of "
-        "as many. shortlist=likelihood_ratio ranks all of them; otherwise those other than token "
-        "are raced with the shortlisted tokens on a growing part of the rows",
+        "as many. likelihood_ratio and fixed_reasoning rank all of them; otherwise those other "
+        "than token are raced with the shortlisted tokens on a growing part of the rows",
     )
     edit_proposals: int = key(
         4, "insertions, and spans, that are proposed at a position", low=1, high=1000
@@ -291,7 +296,7 @@ class GreaterSettings(Settings, group="greater"):
                 key=("topk", "shortlist_size"),
             )
 
-        if 0 < self.prefilter < self.shortlist_size and self.shortlist == "likelihood_ratio":
+        if 0 < self.prefilter < self.shortlist_size and self.shortlist in READ:
             raise InputError(
                 f"prefilter={self.prefilter} leaves fewer tokens than shortlist_size="
                 f"{self.shortlist_size} tries; raise prefilter, or leave it out",
@@ -329,7 +334,7 @@ class GreaterSettings(Settings, group="greater"):
             found.append(f"anneal has no effect under accept={self.accept}")
         if self.anneal_noise and self.accept != "anneal":
             found.append(f"anneal_noise has no effect under accept={self.accept}")
-        if self.shortlist != "likelihood_ratio":
+        if self.shortlist not in READ:
             found += self.idle(f"under shortlist={self.shortlist}", "reuse_draws", "prefilter")
         if self.restart_from != "best" and not self.restart_after:
             found.append(f"restart_from={self.restart_from} has no effect without restart_after")

@@ -14,7 +14,7 @@ from prompt_optimization.optimizers.greater.differentiate import LossWeights, su
 from prompt_optimization.optimizers.greater.draws import Draws
 from prompt_optimization.optimizers.greater.edits import Edit
 from prompt_optimization.optimizers.greater.rows import RowsInUse
-from prompt_optimization.optimizers.greater.settings import TOKEN, GreaterSettings
+from prompt_optimization.optimizers.greater.settings import READ, TOKEN, GreaterSettings
 from prompt_optimization.optimizers.greater.spelling import Spelling
 from prompt_optimization.scoring.scorer import Scored, Scorer
 
@@ -83,16 +83,16 @@ class Signal:
         )
 
     def predict(self, edits: Sequence[Edit], place: Place, incumbent: Scored) -> Prediction:
-        """By the likelihood ratio, of all edits or, with ``prefilter``, of those that the gradient
-        lets through and those that have none. Under the other rules by the gradient: those that do
-        not ask for it are compared with it, and the log has it.
+        """By reading drawn reasonings, of all edits or, with ``prefilter``, of those that the
+        gradient lets through and those that have none. Under the other rules by the gradient: those
+        that do not ask for it are compared with it, and the log has it.
 
         Raises:
             As ``Scorer.score`` and ``Model.submit_reread``.
         """
         s = self._settings
         tokens = [edit for edit in edits if edit.kind == TOKEN]
-        read = list(edits) if s.shortlist == "likelihood_ratio" else []
+        read = list(edits) if s.shortlist in READ else []
         values: dict[Edit, dict[str, float]] = {}
         if tokens and (not read or 0 < s.prefilter < len(tokens)):
             slopes = self._gradient([edit.words[0] for edit in tokens], place, incumbent)
@@ -105,9 +105,11 @@ class Signal:
         rows = self._rows.all
         gathered = self.draws.gather(incumbent.text, rows, self._rng)
         with self._scorer.activity.phase("screen"):
-            ratios = self.draws.changes(incumbent.text, rows, [edit.ids for edit in read])
-        for edit, ratio in zip(read, ratios, strict=True):
-            values.setdefault(edit, {})["likelihood_ratio"] = ratio
+            found = self.draws.predict(
+                s.shortlist, incumbent.text, rows, [edit.ids for edit in read]
+            )
+        for edit, value in zip(read, found, strict=True):
+            values.setdefault(edit, {})[s.shortlist] = value
         return Prediction(values, {"draws": gathered})
 
     def _gradient(self, tokens: Sequence[int], place: Place, incumbent: Scored) -> list[float]:

@@ -58,8 +58,11 @@ class Hybrid(Opro):
         lost = counted(self._dropped) if self._dropped and not written else ""
         with self.scorer.activity.phase("edit"):
             edited = self._edited({proposal.text for proposal in written})
-        edited, screened = self._screened(edited)
-        proposals = [*written, *edited]
+        if self.settings.screen == "fixed_reasoning":
+            proposals, screened = self._screened([*written, *edited])
+        else:
+            edited, screened = self._screened(edited)
+            proposals = [*written, *edited]
         scores = self.race(
             [proposal.text for proposal in proposals],
             RACES[self.settings.race],
@@ -135,20 +138,20 @@ class Hybrid(Opro):
         best = tokens[: self.settings.edit_proposals]
         return [*token_edits(self.settings.edits, best, replaced), *others]
 
-    def _screened(self, edited: list[Proposal]) -> tuple[list[Proposal], dict[str, Any]]:
-        """The edits that are raced, and what the log says of all of them where some are not."""
-        size = self.settings.screened
-        if self.settings.screen == "none" or len(edited) <= size:
-            return edited, {}
+    def _screened(self, proposals: list[Proposal]) -> tuple[list[Proposal], dict[str, Any]]:
+        """Those that are raced, and what the log says of all of them where some are not."""
+        size, screen = self.settings.screened, self.settings.screen
+        if screen == "none" or len(proposals) <= size:
+            return proposals, {}
         rows, text = self.scorer.rows(), self.incumbent.text
         self.draws.gather(text, rows, self.tools.rng)
         with self.scorer.activity.phase("screen"):
-            ids = [self.scorer.ids(proposal.text) for proposal in edited]
-            found = self.draws.changes(text, rows, ids)
-        ranked = sorted(zip(found, edited, strict=True), key=lambda pair: pair[0])
+            ids = [self.scorer.ids(proposal.text) for proposal in proposals]
+            found = self.draws.predict(screen, text, rows, ids)
+        ranked = sorted(zip(found, proposals, strict=True), key=lambda pair: pair[0])
         said = [
-            {"prompt": each.text, "operator": each.operator, "likelihood_ratio": change}
-            for change, each in ranked
+            {"prompt": each.text, "operator": each.operator, screen: value}
+            for value, each in ranked
         ]
         return [proposal for _, proposal in ranked[:size]], {"screened": said}
 

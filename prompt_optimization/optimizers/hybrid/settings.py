@@ -10,7 +10,7 @@ from typing import ClassVar
 from prompt_optimization.errors import InputError, check_names
 from prompt_optimization.keys import key
 from prompt_optimization.optimizers.gepa.metaprompts import REFLECT
-from prompt_optimization.optimizers.greater.settings import EDITS
+from prompt_optimization.optimizers.greater.settings import EDITS, READ
 from prompt_optimization.optimizers.opro.settings import OproSettings
 from prompt_optimization.optimizers.text.induction import INDUCE, PARAPHRASE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
@@ -62,15 +62,17 @@ class HybridSettings(OproSettings, group="hybrid"):
     positions: int = key(2, "positions that are edited in a step, drawn by chance", low=1)
     screen: str = key(
         "none",
-        "which edits are raced: none: all of them; likelihood_ratio: those that make drawn "
-        "reasonings with a low loss likelier (docs/signal.md)",
-        choices=("none", "likelihood_ratio"),
+        "which proposals are raced: none: all of them; by reasonings that are drawn of the best "
+        "prompt (docs/signal.md), likelihood_ratio: of the edits those that make the ones with a "
+        "low loss likelier; fixed_reasoning: of all proposals those after which the answers to "
+        "them are best",
+        choices=("none", *READ),
     )
-    screened: int = key(6, "edits that are raced under screen=likelihood_ratio", low=1)
+    screened: int = key(6, "proposals that are raced of those that a screen compares", low=1)
     draws: int = key(
         4,
-        "reasonings that are drawn of every example for screen=likelihood_ratio, once for each "
-        "best prompt; each counts as an evaluation",
+        "reasonings that are drawn of every example for a screen, once for each best prompt; each "
+        "counts as an evaluation",
         low=2,
         high=1000,
     )
@@ -109,13 +111,21 @@ class HybridSettings(OproSettings, group="hybrid"):
 
     @property
     def screens(self) -> bool:
-        """Whether a step may propose more edits than are raced."""
-        return self.screen != "none" and self.most_edits > self.screened
+        """Whether a step may propose more than is raced."""
+        return self.screen != "none" and self.compared > self.screened
+
+    @property
+    def compared(self) -> int:
+        """Proposals that the screen compares at most: a whole prompt changes the chance of a
+        reasoning so much that the likelihood ratio says little of it."""
+        written = self.proposals if self.screen == "fixed_reasoning" else 0
+        return written + self.most_edits
 
     @property
     def racers(self) -> int:
         """Prompts in a race at most, the incumbent among them."""
-        return 1 + self.proposals + (self.screened if self.screens else self.most_edits)
+        proposed = self.proposals + self.most_edits
+        return 1 + proposed - (self.compared - self.screened if self.screens else 0)
 
     def check(self) -> None:
         super().check()
@@ -137,8 +147,8 @@ class HybridSettings(OproSettings, group="hybrid"):
     def check_without_extractor(self) -> None:
         if self.screen != "none":
             raise InputError(
-                f"screen={self.screen} compares reasonings by the loss of the answer after an "
-                "extractor, and there is none; race all edits, or give one",
+                f"screen={self.screen} compares prompts by the answers that they give after an "
+                "extractor, and there is none; race all proposals, or give one",
                 key=("hybrid.screen", "extractor_text"),
             )
 
@@ -152,7 +162,7 @@ class HybridSettings(OproSettings, group="hybrid"):
             found += self.idle("under hybrid.screen=none", "screened", "draws")
         elif not self.screens:
             found.append(
-                f"hybrid.screen has no effect, because a step proposes {self.most_edits} edits at "
+                f"hybrid.screen has no effect, because it compares {self.compared} proposals at "
                 f"most and hybrid.screened lets {self.screened} race"
             )
         return found
