@@ -130,14 +130,14 @@ class Draws:
             if not self._by_row[row].log_probs:  # It was drawn in this step, under ``text``.
                 self._by_row[row] = replace(self._by_row[row], log_probs=tuple(own))
         clip, drawn = self._settings.ratio_clip, [self._by_row[row] for row in rows]
-        since = np.array([each.change for each in drawn])
+        weights = centred_weights(np.array([each.change for each in drawn]), clip)
         if answers:
             values = losses if self._scorer.objective == "loss" else mistakes
-            by_row = ((values[1:] - values[:1]) * importance_weights(since, clip)).sum(-1)
+            by_row = ((values[1:] - values[:1]) * weights).sum(-1)
         else:
             known = np.array([each.losses for each in drawn])
             change = log_probs[1:] - log_probs[:1]
-            by_row = first_order(known, change, clip, centred_weights(since, clip))
+            by_row = first_order(known, change, clip, weights)
         shares = np.array([self._scorer.examples[example].weight for _, example in rows])
         found: list[float] = (by_row @ shares / shares.sum()).tolist()
         return found
