@@ -302,8 +302,9 @@ class ComputeSettings(Settings, group="compute"):
     max_rows: int = key(
         0,
         "rows (prompt x example) that are decoded side by side; halves by itself when memory runs "
-        "out; 0: as many as the free memory should hold on a GPU; on a CPU 128, or fewer where they "
-        "would take more than 0.75 GB with what is cached of their questions, or than there is",
+        "out; 0: as many as the free memory should hold on a GPU; on a CPU 128, or fewer where "
+        "they would take more than 0.75 GB with what is cached of their questions, or than there "
+        "is",
         flat="max_rows",
         low=0,
         free=True,
