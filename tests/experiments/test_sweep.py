@@ -57,6 +57,10 @@ def test_a_failure_does_not_stop_the_others(settings: dict[str, str]) -> None:
     assert "FAILED  hyperbaton; the end of" in done.stdout and "holds no rows" in done.stdout
     assert (Path(settings["RESULTS"]) / "report.html").exists()
     assert "1 of 3 runs failed" in done.stdout
+    # On a CPU one begins when the one before has ended.
+    words = [line.split(" ")[0] for line in done.stdout.splitlines()]
+    events = [word for word in words if word in ("start", "done", "FAILED")]
+    assert events == ["start", "done", "start", "FAILED", "start", "done"]
     for task in ("object_counting", "navigate"):
         assert f"done    {task}" in done.stdout and status(settings, task) == ["finished"]
         assert f"{task}" in done.stdout.split(" gain ")[1], "the list names it"

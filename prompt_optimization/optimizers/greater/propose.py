@@ -46,12 +46,10 @@ def banned_ids(
     # What tokenizer.decode calls in the end; by its own way every id costs eight times as much.
     decode = tokenizer.backend_tokenizer.decode
     proposed = ANY_TEXT if allow_non_ascii else READABLE
-    banned = torch.ones(vocabulary, dtype=torch.bool)
-    for i in range(min(vocabulary, len(tokenizer))):
-        text = decode([i], skip_special_tokens=False)
-        if i not in specials and proposed.fullmatch(text):
-            banned[i] = False
-    return banned
+    known = min(vocabulary, len(tokenizer))
+    texts = (decode([i], skip_special_tokens=False) for i in range(known))
+    banned = [i in specials or not proposed.fullmatch(text) for i, text in enumerate(texts)]
+    return torch.tensor([*banned, *[True] * (vocabulary - known)])
 
 
 def top_tokens(log_probs: torch.Tensor, banned: torch.Tensor, k: int) -> list[list[int]]:
