@@ -29,6 +29,7 @@ from prompt_optimization.scoring.statistics import (
     is_graded,
     mean_difference,
     mean_value,
+    stratified_difference,
 )
 
 # What has to be the same in all runs. Writer and judge belong to their method.
@@ -55,6 +56,11 @@ TOKENS = {
     "judge_asked": "judge reads",
     "judge_written": "judge writes",
 }
+
+COLUMNS = (
+    "method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "detectable",
+    "by seed",
+)  # fmt: skip
 
 Log = Mapping[str, Any]
 
@@ -162,7 +168,7 @@ def _method(
     runs = [_run(log, budget, counted) for log in logs]
     found: dict[str, Any] = {
         "runs": runs,
-        **dict.fromkeys((*SIDES, "difference", "difference_over_seeds")),
+        **dict.fromkeys((*SIDES, "difference", "difference_over_seeds", "detectable")),
     }
     if all(log["evaluation"]["test"] for log in logs):
         before, after = ([_hits(log, side) for log in logs] for side in SIDES)
@@ -184,6 +190,8 @@ def _method(
             "best": _mean(after, weights),
             "difference": asdict(over_rows),
         }
+        if len(by_row) > 1 and not weights and not same:
+            found["detectable"] = stratified_difference([gains]).detectable
         if len(runs) > 1 and len(by_row) > 1:
             over_both = crossed_difference(gains, weights, graded)
             found["difference_over_seeds"] = asdict(over_both)
@@ -248,10 +256,11 @@ def _differences(record: Mapping[str, Any]) -> Sheet:
         f"Difference to the initial prompt on {n} test rows by {record['metric']}, in points",
         "The mean value of the elected prompt minus that of the initial one, mean over seeds, "
         "with 95 % intervals. Over rows: the same prompts on other rows. Over rows and seeds: "
-        "prompts of other runs, too; that takes two seeds."
+        "prompts of other runs, too; that takes two seeds. Detectable: the smallest true "
+        "difference that this many rows and seeds tell from 0 four times in five."
         + (" Rows count by their weights." if record["weighted"] else "")
         + (f" The methods have their own {different}." if different else ""),
-        ("method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "by seed"),
+        COLUMNS,
         [
             (
                 method,
@@ -259,6 +268,7 @@ def _differences(record: Mapping[str, Any]) -> Sheet:
                 *("" if own[side] is None else f"{100 * own[side]:.1f}" for side in SIDES),
                 _points(own["difference"]),
                 _points(own["difference_over_seeds"]),
+                "" if own["detectable"] is None else f"{100 * own['detectable']:.1f}",
                 ", ".join(
                     f"{100 * run['difference']['value']:+.1f}"
                     for run in own["runs"]

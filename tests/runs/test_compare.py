@@ -184,6 +184,10 @@ def test_the_table_is_what_the_logs_hold(whole: Path) -> None:
         assert found["objective"]["5"] is None, "that was too few for the initial prompt"
         final = fmean(best_at(curve(log), BUDGET) or 0 for log in own)
         assert found["objective"]["40"] == pytest.approx(final)
+    # Eight rows and two seeds tell little; what they do tell is wider than the interval.
+    best = record["methods"]["best_of_n"]
+    reach = best["difference_over_seeds"]["high"] - best["difference"]["value"]
+    assert best["detectable"] > reach
     page = markdown(record, sheets(record), ["random with seed 9 failed: it did"])
     # Two prompts on six rows, after the initial one; then nothing is left.
     assert "best_of_n with seed 1 left 22 rows unused (nothing is left to try)" in page
