@@ -5,7 +5,7 @@
 #     python -m benchmarks.proof OUT
 #
 # OUT takes a folder a task; the same command continues them. OFFICIAL holds the tasks as their authors
-# publish them (see benchmarks/signal/study.sh). SEEDS, WORK and CONTENDERS (a file) may be set.
+# publish them (see benchmarks/signal/study.sh), and bbh/hyperbaton.json. SEEDS, WORK and CONTENDERS (a file) may be set.
 set -euo pipefail
 out=$1 official=$2
 shift 2
@@ -26,7 +26,7 @@ for task in "${tasks[@]}"; do
     sst2 | subj | agnews) extractor=(--extractor='Therefore, the answer is "') ;;
     esac
     python -m prompt_optimization compare --data="$data" "${extractor[@]}" \
-        --contenders="${CONTENDERS:-$here/contenders.yaml}" --work="${WORK:-60000}" --seeds="${SEEDS:-3}" \
+        --contenders="${CONTENDERS:-$here/contenders.yaml}" --work="${WORK:-40000}" --seeds="${SEEDS:-3}" \
         --config.max_new_tokens=$tokens --config.n_train_data=30 --config.n_dev_data=40 \
         --config.n_test_data=100 --config.top_prompts=4 --config.dtype=auto --config.result_prefix="$out/$task"
 done

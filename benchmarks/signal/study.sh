@@ -5,20 +5,21 @@
 #
 # OUT takes the positions; the same command continues them. OFFICIAL holds the tasks as their authors
 # publish them: cls/sst2.jsonl, cls/subj.jsonl, cls/agnews.jsonl (question and answer), and
-# bbh/boolean_expressions.json, bbh/hyperbaton.json. TRUTH_DRAWS adds fresh reasonings.
+# bbh/boolean_expressions.json. TRUTH_DRAWS adds fresh reasonings;
+# POSITIONS chooses among the six.
 set -euo pipefail
 out=$1 official=$2
 shift 2
 root=$(cd "$(dirname "$0")/../.." && pwd)
 tasks=("${@:-}")
-[ -n "${tasks[0]}" ] || tasks=(one_step_arithmetic sst2 subj agnews boolean_expressions hyperbaton)
+[ -n "${tasks[0]}" ] || tasks=(one_step_arithmetic sst2 subj agnews boolean_expressions)
 paper='proper logical reasoning and think step by step. Finally give the actual correct answer.'
 
 position() { # TASK EDIT POSITION SEED PROMPT
     local data=$root/data/BBH/$1.json tokens=12 extractor=()
     case $1 in
     sst2 | subj | agnews) data=$official/cls/$1.jsonl ;;
-    boolean_expressions | hyperbaton) data=$official/bbh/$1.json ;;
+    boolean_expressions) data=$official/bbh/$1.json ;;
     *) tokens=20 ;;
     esac
     case $1 in
@@ -46,6 +47,6 @@ of() { # TASK EDIT: one of the positions, by its number
     esac
 }
 
-for number in 1 2 3 4 5 6; do
+for number in ${POSITIONS:-1 2 3 4 5 6}; do
     for task in "${tasks[@]}"; do of "$task" "$number"; done
 done
