@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 from rich.box import SIMPLE
@@ -44,6 +45,7 @@ def print_report(console: Console, records: Sequence[Record]) -> None:
         return
     for value in VALUES:
         console.print(_positions(measured, value))
+    console.print(_kinds(measured))
     for value in VALUES:
         reliable = [record for record in measured if _reliable(record, value)]
         if reliable:
@@ -90,6 +92,22 @@ def _positions(records: Sequence[Record], value: str) -> Table:
                 _number(rank_correlation(*means.values())) if first else "",
                 "-" if needed is None else f"{needed:,}",
             )
+    return table
+
+
+def _kinds(records: Sequence[Record]) -> Table:
+    """How large the true effects of each kind of edit are: the root of their mean variance."""
+    table = _table("edit", "Size of true effects, by kind of edit (positions that are reliable)")
+    for column in ("positions", "mistakes, %", "loss, nats"):
+        table.add_column(column, justify="right")
+    for kind in dict.fromkeys(record.settings["edit"] for record in records):
+        own = [record for record in records if record.settings["edit"] == kind]
+        row = [kind, str(len(own))]
+        for value in VALUES:
+            effects = [spread(each.table(side, value)).effects for each in own for side in SIDES]
+            size = (100 if value == "mistake" else 1) * math.sqrt(fmean(e**2 for e in effects))
+            row.append(f"{size:.2g} ({sum(_reliable(each, value) for each in own)})")
+        table.add_row(*row)
     return table
 
 
