@@ -137,11 +137,11 @@ def pooled_table(hits: Hits, names: Sequence[str], other: str) -> Table:
     table = Table(
         title=f"Mean over {len(hits)} tasks, {searches} searches each, in points [95 %]",
         caption="The intervals are for other rows and other searches of the same tasks. "
-        "Detectable: the smallest true difference that this many rows and seeds show four times "
+        "Least seen: the smallest true difference that this many rows and seeds show four times "
         "in five.",
         caption_justify="left",
     )
-    columns = ("contender", "gain", "detectable", f"less {other}", "detectable")
+    columns = ("contender", "gain", "least seen", f"less {other}", "least seen")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")
     for name in names:

@@ -58,7 +58,7 @@ TOKENS = {
 }
 
 COLUMNS = (
-    "method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "detectable",
+    "method", "seeds", "initial", "elected", "over rows", "over rows and seeds", "least seen",
     "by seed",
 )  # fmt: skip
 
@@ -256,7 +256,7 @@ def _differences(record: Mapping[str, Any]) -> Sheet:
         f"Difference to the initial prompt on {n} test rows by {record['metric']}, in points",
         "The mean value of the elected prompt minus that of the initial one, mean over seeds, "
         "with 95 % intervals. Over rows: the same prompts on other rows. Over rows and seeds: "
-        "prompts of other runs, too; that takes two seeds. Detectable: the smallest true "
+        "prompts of other runs, too; that takes two seeds. Least seen: the smallest true "
         "difference that this many rows and seeds tell from 0 four times in five."
         + (" Rows count by their weights." if record["weighted"] else "")
         + (f" The methods have their own {different}." if different else ""),

@@ -172,7 +172,7 @@ def test_without_an_extractor_the_reasoning_is_the_answer(
         ({"extractor_text": "", "method": "greater"}, "method 'greater' differentiates"),
         (
             {"extractor_text": "", "method": "hybrid", "hybrid.screen": "likelihood_ratio"},
-            "screen=likelihood_ratio compares reasonings .* there is none",
+            "screen=likelihood_ratio compares prompts .* there is none",
         ),
         ({"extractor_text": "", "metric": "strict"}, "no extractor; .* 'strict' needs"),
         ({"metric": "choice"}, r"answer 'answer 0' of row 0 is not the letter .* 'choice'"),
