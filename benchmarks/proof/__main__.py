@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,8 +22,8 @@ from rich.table import Table
 
 from benchmarks.workload import command
 from prompt_optimization.errors import InputError
-from prompt_optimization.report.comparison import TOKENS
-from prompt_optimization.runs.store.log import metric_of, read_log
+from prompt_optimization.report.comparison import TOKENS, hits_of, points
+from prompt_optimization.runs.store.log import read_log
 from prompt_optimization.scoring.statistics import Stratified, stratified_difference
 
 LOG = re.compile(r"(?P<name>.+)_seed(?P<seed>\d+)_\d{8}-\d{6}(-\d+)?\.json")
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--against", default="published", help="the contender to compare with")
     given = parser.parse_args()
     logs = finished(given.folder)
-    hits = hits_of(logs)
+    hits = by_side(logs)
     names = list(dict.fromkeys(name for own in hits.values() for name in own))
     hits = whole(hits, names)
     if not hits:
@@ -74,17 +75,12 @@ def finished(folder: Path) -> dict[str, dict[str, dict[int, Mapping[str, Any]]]]
     return found
 
 
-def hits_of(logs: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Any]]]]) -> Hits:
-    def pair(log: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-        test = log["evaluation"]["test"]
-        metric = metric_of(test["best"])
-        before, after = (
-            [float(hit) for hit in test[side]["hits"][metric]] for side in ("initial", "best")
-        )
-        return before, after
-
+def by_side(logs: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Any]]]]) -> Hits:
     return {
-        task: {name: {seed: pair(log) for seed, log in own.items()} for name, own in by.items()}
+        task: {
+            name: {s: (hits_of(log, "initial"), hits_of(log, "best")) for s, log in own.items()}
+            for name, own in by.items()
+        }
         for task, by in logs.items()
     }
 
@@ -153,8 +149,7 @@ def pooled_table(hits: Hits, names: Sequence[str], other: str) -> Table:
 
 
 def told(found: Stratified) -> list[str]:
-    value, low, high = (100 * each for each in (found.mean.value, found.mean.low, found.mean.high))
-    return [f"{value:+.1f} [{low:+.1f}, {high:+.1f}]", f"{100 * found.detectable:.1f}"]
+    return [points(asdict(found.mean)), f"{100 * found.detectable:.1f}"]
 
 
 def cost_table(

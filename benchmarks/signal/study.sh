@@ -34,7 +34,7 @@ position() { # TASK EDIT POSITION SEED PROMPT
         --edit "$2" --position "$3" --seed "$4" --prompt "$5" "${prompts[@]}"
 }
 
-of() { # TASK EDIT: one of the positions, by its number
+of() { # TASK NUMBER: one of the positions
     local good='one careful reading of the words. Then give the answer.'
     [ "$1" = one_step_arithmetic ] && good='a short calculation with the numbers. Give only the number.'
     case $2 in

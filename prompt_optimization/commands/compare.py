@@ -21,6 +21,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.files import write_whole
 from prompt_optimization.garbage import uncollected
 from prompt_optimization.paths import user_path
+from prompt_optimization.runs.settings import SET_BY_COMPARISON
 
 if TYPE_CHECKING:
     from prompt_optimization.runs.compare import Outcome
@@ -37,7 +38,7 @@ SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method; config.seed is th
 
 SHORT = ("model", "data", "prompt", "extractor")
 # Keys that the flags stand for, and those that make the runs one comparison.
-OWN = ("method", "max_evaluations", "max_work", "resume", "logfile")
+OWN = ("method", *SET_BY_COMPARISON)
 
 
 def main(arguments: Sequence[str], program: str) -> int:

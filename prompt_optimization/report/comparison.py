@@ -18,11 +18,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.optimizers.stoppers import StopSettings
 from prompt_optimization.runs.config import all_keys
 from prompt_optimization.runs.naming import metric_label, task_name
 from prompt_optimization.runs.store.identity import MODEL, TASK, changes
 from prompt_optimization.runs.store.log import metric_of, run_id
-from prompt_optimization.scoring.ledger import work_of
 from prompt_optimization.scoring.statistics import (
     Estimate,
     crossed_difference,
@@ -171,7 +171,7 @@ def _method(
         **dict.fromkeys((*SIDES, "difference", "difference_over_seeds", "detectable")),
     }
     if all(log["evaluation"]["test"] for log in logs):
-        before, after = ([_hits(log, side) for log in logs] for side in SIDES)
+        before, after = ([hits_of(log, side) for log in logs] for side in SIDES)
         weights, graded = _weights(logs[0]), is_graded(chain(*before, *after))
         gains = [
             [ours - theirs for theirs, ours in zip(*pair, strict=True)]
@@ -207,8 +207,7 @@ def _run(log: Log, budget: int, counted: str) -> dict[str, Any]:
     search, evaluation = log["ledger"]["search"], log["evaluation"]
     spent, params = search["evaluations"], log["params"]
     if counted == "max_work":
-        weights = params["stop.decode_weight"], params["stop.gradient_weight"]
-        spent = round(work_of(search["tokens"], *weights))
+        spent = round(StopSettings.of(dict(params)).work(search["tokens"]))
     test = evaluation["test"]
     return {
         "seed": log["environment"]["seed"],
@@ -228,7 +227,7 @@ def _run(log: Log, budget: int, counted: str) -> dict[str, Any]:
     }
 
 
-def _hits(log: Log, side: str) -> list[float]:
+def hits_of(log: Log, side: str) -> list[float]:
     """Per test row, what the metric gave to one of the prompts."""
     measured = log["evaluation"]["test"][side]
     return [float(hit) for hit in measured["hits"][metric_of(measured)]]
@@ -266,8 +265,8 @@ def _differences(record: Mapping[str, Any]) -> Sheet:
                 method,
                 str(len(own["runs"])),
                 *("" if own[side] is None else f"{100 * own[side]:.1f}" for side in SIDES),
-                _points(own["difference"]),
-                _points(own["difference_over_seeds"]),
+                points(own["difference"]),
+                points(own["difference_over_seeds"]),
                 "" if own["detectable"] is None else f"{100 * own['detectable']:.1f}",
                 ", ".join(
                     f"{100 * run['difference']['value']:+.1f}"
@@ -291,19 +290,17 @@ def _costs(record: Mapping[str, Any]) -> Sheet:
         for method, run in every
         if run["unused"]
     ]
-    columns = [unit] if unit == UNITS["max_evaluations"] else [unit, UNITS["max_evaluations"]]
+    fields = {unit: "spent", UNITS["max_evaluations"]: "evaluations", "seconds": "seconds"}
 
     def means(runs: Sequence[Mapping[str, Any]]) -> list[float]:
-        spent = [[run[name] for run in runs] for name in ("spent", "evaluations", "seconds")]
-        spent = spent[-1 - len(columns) :]
-        return [fmean(each) for each in spent] + [
+        return [fmean(run[field] for run in runs) for field in fields.values()] + [
             fmean(run["tokens"].get(kind, 0) for run in runs) for kind in kinds
         ]
 
     return Sheet(
         f"What a search took of {record['budget']:,} {unit}",
         f"All of it is the mean over seeds; dev and test are not counted.{''.join(unused)}",
-        ("method", *columns, "seconds", *(TOKENS[kind] for kind in kinds)),
+        ("method", *fields, *(TOKENS[kind] for kind in kinds)),
         [
             (method, *(f"{each:,.0f}" for each in means(own["runs"])))
             for method, own in methods.items()
@@ -367,7 +364,7 @@ def markdown(record: Mapping[str, Any], found: Sequence[Sheet], failed: Sequence
     return "\n".join(parts) + "\n"
 
 
-def _points(estimate: Mapping[str, Any] | None) -> str:
+def points(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None:
         return ""
     value, low, high = (f"{100 * estimate[key]:+.1f}" for key in ("value", "low", "high"))

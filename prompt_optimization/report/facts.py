@@ -10,14 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 from prompt_optimization.optimizers.registry import figures_of
-from prompt_optimization.optimizers.stoppers import BUDGETS
+from prompt_optimization.optimizers.stoppers import BUDGETS, StopSettings
 from prompt_optimization.report.names import method_name
 from prompt_optimization.report.published import model_name
 from prompt_optimization.report.verdict import verdict_of
 from prompt_optimization.report.word_diff import SAME, Piece, word_diff
 from prompt_optimization.runs.naming import search_variant, task_name
 from prompt_optimization.runs.store.log import found_prompt, method_of, metric_of, turns_in
-from prompt_optimization.scoring.ledger import work_of
 from prompt_optimization.tasks.metrics.metric import called
 
 Facts = dict[str, Any]
@@ -174,8 +173,7 @@ def _budget(log: Mapping[str, Any]) -> list[Facts]:
         "written": tokens.get("written", 0),
     }
     if params.get("max_work"):
-        weights = params["stop.decode_weight"], params["stop.gradient_weight"]
-        spent["work"] = round(work_of(tokens, *weights))
+        spent["work"] = round(StopSettings.of(dict(params)).work(tokens))
     found = [{"name": "steps", "spent": len(log["steps"]), "limit": params.get("n_steps") or 0}]
     found += [
         {"name": words, "spent": spent.get(counted, 0), "limit": params.get(key) or 0}

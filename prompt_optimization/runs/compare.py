@@ -20,6 +20,7 @@ from prompt_optimization.runs.assemble import check_budget
 from prompt_optimization.runs.config import Plan, plan
 from prompt_optimization.runs.display import Display
 from prompt_optimization.runs.run import run
+from prompt_optimization.runs.settings import SET_BY_COMPARISON
 from prompt_optimization.runs.store.identity import changed_settings
 from prompt_optimization.runs.store.log import RunLog, logs_of, read_log
 from prompt_optimization.tasks.open import read_task
@@ -27,9 +28,8 @@ from prompt_optimization.tasks.settings import TaskSettings
 
 # What the initial prompt is, and what it is joined by.
 START = ("control_init", "connector")
-# What a comparison sets itself, and what has to be the same for all contenders.
-OWN = ("max_evaluations", "max_work", "resume", "logfile")
-SHARED = (*OWN, "seed", "result_prefix", *(row.name for row in TaskSettings.rows()))
+# What has to be the same for all contenders.
+SHARED = (*SET_BY_COMPARISON, "seed", "result_prefix", *(row.name for row in TaskSettings.rows()))
 
 Contenders = Mapping[str, Mapping[str, Any]]
 

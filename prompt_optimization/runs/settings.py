@@ -8,6 +8,9 @@ from prompt_optimization.keys import Settings, key
 from prompt_optimization.optimizers.registry import DEFAULT
 from prompt_optimization.runs.trackers import TRACKERS, check_tracker
 
+# Keys that a comparison sets for all of its runs.
+SET_BY_COMPARISON = ("max_evaluations", "max_work", "resume", "logfile")
+
 
 @dataclass(frozen=True)
 class RunSettings(Settings, group="run"):

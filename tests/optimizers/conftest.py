@@ -79,6 +79,19 @@ def make_search(make_model: Any, make_scorer: Any) -> MakeSearch:
     return make
 
 
+def halfway(
+    make_search: MakeSearch, settings: GreaterSettings, steps: int
+) -> tuple[GreaterSearch, GreaterSearch]:
+    """A search after half of its steps, and another one that was given its state."""
+    whole, other = (make_search(settings, steps=steps) for _ in range(2))
+    for _ in range(steps // 2):
+        whole.step()
+    other.scorer.load_state_dict(whole.scorer.state_dict())
+    other.load_state_dict(whole.state_dict())
+    other.tools.rng.setstate(whole.tools.rng.getstate())
+    return whole, other
+
+
 def run(search: GreaterSearch) -> list[Step]:
     """All steps of ``search``."""
     made = [search.step() for _ in range(search.tools.max_steps)]

@@ -13,7 +13,7 @@ from prompt_optimization.optimizers.base import Step
 from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from tests import plain
 from tests.conftest import PROMPT
-from tests.optimizers.conftest import MakeSearch, run, settings_for
+from tests.optimizers.conftest import MakeSearch, halfway, run, settings_for
 
 
 def reusing(least: float = 0.01, **changes: Any) -> GreaterSettings:
@@ -123,14 +123,7 @@ def test_a_prompt_that_comes_back_has_its_own_draws(make_search: MakeSearch) -> 
 @pytest.mark.parametrize("rows", [0, 2])
 def test_it_goes_on_from_its_state(make_search: MakeSearch, rows: int) -> None:
     settings = reusing(0.7, rows_per_step=rows, prefilter=4)
-    whole = make_search(settings, steps=8)
-    for _ in range(4):
-        whole.step()
-    state, known, rng = whole.state_dict(), whole.scorer.state_dict(), whole.tools.rng.getstate()
-    other = make_search(settings, steps=8)
-    other.scorer.load_state_dict(known)
-    other.load_state_dict(state)
-    other.tools.rng.setstate(rng)
+    whole, other = halfway(make_search, settings, 8)
     assert [other.step() for _ in range(4)] == [whole.step() for _ in range(4)]
     assert other.state_dict() == whole.state_dict()
     assert other.scorer.ledger.tokens == whole.scorer.ledger.tokens

@@ -12,7 +12,7 @@ from prompt_optimization.errors import InputError
 from prompt_optimization.optimizers.greater.search import GreaterSearch
 from prompt_optimization.optimizers.greater.settings import GreaterSettings
 from tests.conftest import PROMPT
-from tests.optimizers.conftest import MakeSearch, improving, run, settings_for
+from tests.optimizers.conftest import MakeSearch, halfway, improving, run, settings_for
 
 
 def fresh(**changes: Any) -> GreaterSettings:
@@ -115,14 +115,7 @@ def test_a_search_that_takes_nothing_restarts(
 
 def test_it_goes_on_from_its_state(make_search: MakeSearch) -> None:
     settings = fresh(restart_after=2, shortlist="likelihood_ratio", draws=2)
-    whole = make_search(settings, steps=10)
-    for _ in range(5):
-        whole.step()
-    state, known, rng = whole.state_dict(), whole.scorer.state_dict(), whole.tools.rng.getstate()
-    other = make_search(settings, steps=10)
-    other.scorer.load_state_dict(known)
-    other.load_state_dict(state)
-    other.tools.rng.setstate(rng)
+    whole, other = halfway(make_search, settings, 10)
     assert [other.step() for _ in range(5)] == [whole.step() for _ in range(5)]
     assert whole.conclude() and other.conclude()
     assert other.leaderboard.entries == whole.leaderboard.entries

@@ -8,7 +8,12 @@ from typing import ClassVar
 
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import key
-from prompt_optimization.optimizers.text.induction import INDUCE, PARAPHRASE
+from prompt_optimization.optimizers.text.induction import (
+    INDUCE,
+    INDUCTION_FILE,
+    PARAPHRASE,
+    PARAPHRASE_FILE,
+)
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.racing import MEANING, MOST, RACES
 from prompt_optimization.optimizers.text.settings import TextSettings
@@ -78,14 +83,8 @@ class ApeSettings(TextSettings, group="ape"):
         by_variant={"paraphrase": "full"},
     )
     race_rows: int = key(20, "rows on which race=sample compares the prompts", low=1, source="code")
-    induction_file: str = key(
-        "",
-        "a file with a meta-prompt in place of the induction's own; its slot is {examples}",
-    )
-    paraphrase_file: str = key(
-        "",
-        "a file with a meta-prompt in place of the paraphrase's own; its slot is {prompt}",
-    )
+    induction_file: str = key("", INDUCTION_FILE)
+    paraphrase_file: str = key("", PARAPHRASE_FILE)
 
     def check(self) -> None:
         super().check()

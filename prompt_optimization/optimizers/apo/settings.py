@@ -9,7 +9,7 @@ from typing import ClassVar
 from prompt_optimization.errors import InputError
 from prompt_optimization.keys import key
 from prompt_optimization.optimizers.apo.metaprompts import EDIT, REASON
-from prompt_optimization.optimizers.text.induction import PARAPHRASE
+from prompt_optimization.optimizers.text.induction import PARAPHRASE, PARAPHRASE_FILE
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.racing import EXPLORATION, MEANING, MOST, RACES
 from prompt_optimization.optimizers.text.settings import TextSettings
@@ -131,10 +131,7 @@ class ApoSettings(TextSettings, group="apo"):
         "a file with a meta-prompt in place of the edit's own; its slots are {prompt}, {errors}, "
         "{reason} and {length} (how many words)",
     )
-    paraphrase_file: str = key(
-        "",
-        "a file with a meta-prompt in place of the paraphrase's own; its slot is {prompt}",
-    )
+    paraphrase_file: str = key("", PARAPHRASE_FILE)
 
     def check(self) -> None:
         super().check()

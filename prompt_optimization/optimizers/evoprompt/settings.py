@@ -8,7 +8,12 @@ from typing import ClassVar
 
 from prompt_optimization.keys import key
 from prompt_optimization.optimizers.evoprompt.metaprompts import DE, GA
-from prompt_optimization.optimizers.text.induction import INDUCE, PARAPHRASE
+from prompt_optimization.optimizers.text.induction import (
+    INDUCE,
+    INDUCTION_FILE,
+    PARAPHRASE,
+    PARAPHRASE_FILE,
+)
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.settings import TextSettings
 
@@ -63,14 +68,8 @@ class EvoPromptSettings(TextSettings, group="evoprompt"):
         "before; otherwise one after the other, with the best prompt so far",
         by_behaviour={"sound": True, "published": False},
     )
-    induction_file: str = key(
-        "",
-        "a file with a meta-prompt in place of the induction's own; its slot is {examples}",
-    )
-    paraphrase_file: str = key(
-        "",
-        "a file with a meta-prompt in place of the paraphrase's own; its slot is {prompt}",
-    )
+    induction_file: str = key("", INDUCTION_FILE)
+    paraphrase_file: str = key("", PARAPHRASE_FILE)
     de_file: str = key(
         "",
         "a file with a meta-prompt in place of de's own; its slots are {first}, {second}, {best} "

@@ -57,7 +57,7 @@ class Signal:
     """Asks the models.
 
     Attributes:
-        draws: what was drawn for the likelihood ratio.
+        draws: what was drawn for the signals that read it.
         weights: of the parts of the differentiated loss.
     """
 

@@ -58,11 +58,10 @@ class Hybrid(Opro):
         lost = counted(self._dropped) if self._dropped and not written else ""
         with self.scorer.activity.phase("edit"):
             edited = self._edited({proposal.text for proposal in written})
-        if self.settings.screen == "fixed_reasoning":
-            proposals, screened = self._screened([*written, *edited])
-        else:
-            edited, screened = self._screened(edited)
-            proposals = [*written, *edited]
+        proposals = [*written, *edited]
+        unscreened = 0 if self.settings.screens_written else len(written)
+        kept, screened = self._screened(proposals[unscreened:])
+        proposals = [*proposals[:unscreened], *kept]
         scores = self.race(
             [proposal.text for proposal in proposals],
             RACES[self.settings.race],

@@ -12,7 +12,12 @@ from prompt_optimization.keys import key
 from prompt_optimization.optimizers.gepa.metaprompts import REFLECT
 from prompt_optimization.optimizers.greater.settings import EDITS, READ
 from prompt_optimization.optimizers.opro.settings import OproSettings
-from prompt_optimization.optimizers.text.induction import INDUCE, PARAPHRASE
+from prompt_optimization.optimizers.text.induction import (
+    INDUCE,
+    INDUCTION_FILE,
+    PARAPHRASE,
+    PARAPHRASE_FILE,
+)
 from prompt_optimization.optimizers.text.metaprompt import MetaPrompt
 from prompt_optimization.optimizers.text.racing import MEANING, MOST, RACES
 
@@ -78,14 +83,8 @@ class HybridSettings(OproSettings, group="hybrid"):
     )
     race: str = key("phases", MEANING, choices=tuple(RACES))
     survivors: int = key(2, "prompts that run on all training questions, at least", low=1)
-    induction_file: str = key(
-        "",
-        "a file with a meta-prompt in place of the induction's own; its slot is {examples}",
-    )
-    paraphrase_file: str = key(
-        "",
-        "a file with a meta-prompt in place of the paraphrase's own; its slot is {prompt}",
-    )
+    induction_file: str = key("", INDUCTION_FILE)
+    paraphrase_file: str = key("", PARAPHRASE_FILE)
     reflect_file: str = key(
         "",
         "a file with a meta-prompt in place of the reflection's own; its slots are {prompt} and "
@@ -115,11 +114,15 @@ class HybridSettings(OproSettings, group="hybrid"):
         return self.screen != "none" and self.compared > self.screened
 
     @property
+    def screens_written(self) -> bool:
+        """Whether the screen compares whole prompts, too: these change the chance of a reasoning so
+        much that the likelihood ratio says little of them."""
+        return self.screen == "fixed_reasoning"
+
+    @property
     def compared(self) -> int:
-        """Proposals that the screen compares at most: a whole prompt changes the chance of a
-        reasoning so much that the likelihood ratio says little of it."""
-        written = self.proposals if self.screen == "fixed_reasoning" else 0
-        return written + self.most_edits
+        """Proposals that the screen compares at most."""
+        return self.most_edits + (self.proposals if self.screens_written else 0)
 
     @property
     def racers(self) -> int:

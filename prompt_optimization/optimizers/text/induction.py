@@ -36,6 +36,11 @@ and write nothing else.""",
 )
 
 
+# What the settings say that put files in the place of both.
+INDUCTION_FILE = "a file with a meta-prompt in place of the induction's own; its slot is {examples}"
+PARAPHRASE_FILE = "a file with a meta-prompt in place of the paraphrase's own; its slot is {prompt}"
+
+
 def demonstrations(examples: Sequence[Example], count: int, rng: random.Random) -> str:
     """``count`` of ``examples``, drawn without replacement, in the words of ``INDUCE``."""
     chosen = rng.sample(list(examples), min(count, len(examples)))
