@@ -152,8 +152,7 @@ def generate_batch(model: LanguageModel, rows: Sequence[Ids], limit: int) -> lis
 @torch.no_grad()
 def pooled(model: LanguageModel, rows: Sequence[Ids], limit: int) -> list[Ids]:
     kv, logits = read_rows(model, rows, limit)
-    written, _ = decode(model, kv, logits, limit)
-    return written
+    return decode(model, kv, logits, limit)
 
 
 def _until_stop(model: LanguageModel, ids: Sequence[int]) -> Ids:

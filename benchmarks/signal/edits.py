@@ -187,7 +187,7 @@ def _written(
         kv = cache.select(range(len(samples)), limit)
         drawing = Sampling(1.0, seed=rng.getrandbits(31)).choice(questions, samples.model.device)
         choice = _Without(drawing, banned.to(samples.model.device))
-        written, _ = decode(samples.model, kv, _log_probs(samples), limit, choice=choice)
+        written = decode(samples.model, kv, _log_probs(samples), limit, choice)
         for words in dict.fromkeys(written):
             stop = next((i for i, token in enumerate(words) if _ends_clause(samples, token)), None)
             words = words[:stop]

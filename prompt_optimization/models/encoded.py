@@ -21,7 +21,13 @@ from prompt_optimization.models.language_model import (
     pad_left,
 )
 from prompt_optimization.models.layout import BoundaryError, Context, Ids, Layout, Target
-from prompt_optimization.models.memory import RowBudget, give_back, is_out_of_memory, rows_that_fit
+from prompt_optimization.models.memory import (
+    PoolSize,
+    RowBudget,
+    give_back,
+    is_out_of_memory,
+    rows_that_fit,
+)
 from prompt_optimization.tasks.examples import Example
 from prompt_optimization.tasks.templates import END
 
@@ -256,8 +262,8 @@ class CachedExamples(EncodedExamples):
     """Examples as one model reads them: with the prefix cache.
 
     Attributes:
-        pool_rows: how many rows of these samples fit the memory together, once that was
-            estimated; it stays as it is, because other pools round differently.
+        pool: how many rows of these samples fit the memory together, once that was estimated; it
+            stays as it is, because other pools round differently.
     """
 
     def __init__(
@@ -267,7 +273,7 @@ class CachedExamples(EncodedExamples):
         super().__init__(layout, examples, prompt)
         self.model = model
         self.prefix = PrefixCache(model, self.before)
-        self.pool_rows: int | None = None
+        self.pool: PoolSize | None = None
 
     @cached_property
     def proposing(self) -> PrefixCache:

@@ -12,26 +12,25 @@ from dataclasses import dataclass
 
 import torch
 
-from prompt_optimization.models.answer_loss import AnswerLoss, own_loss
-from prompt_optimization.models.decode import NotFiniteError, Sampling, decode, first_choice
+from prompt_optimization.models.answer_loss import AnswerLoss
+from prompt_optimization.models.answers import score_answers
+from prompt_optimization.models.decode import (
+    NotFiniteError,
+    Part,
+    Sampling,
+    decode,
+    decode_parts,
+)
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import (
     LanguageModel,
-    at_least_float32,
     pad_right,
 )
-from prompt_optimization.models.layout import Ids, Target
-from prompt_optimization.models.memory import (
-    RowBudget,
-    give_back,
-    logits_bytes,
-    most_rows,
-    row_bytes,
-    rows_that_fit,
-)
+from prompt_optimization.models.layout import Ids
+from prompt_optimization.models.memory import RowBudget, give_back, most_rows
+from prompt_optimization.models.pools import planned_tokens, pool_size, rows_begun, taken_at_once
 from prompt_optimization.models.thinking import decoded
-from prompt_optimization.tasks.answers import strict_match
 
 
 @dataclass(frozen=True)
@@ -131,9 +130,10 @@ class Engine:
         indices = range(len(examples)) if indices is None else indices
         # What stands in the cache is used; what does not is read by the rows themselves.
         shared = examples.prefix.share(prompts)
-        if self.measures and examples.pool_rows is None:
+        if self.measures and examples.pool is None:
             self.model.release_buffers()  # they are part of what a pool may take
-            examples.pool_rows = self._rows_that_fit(examples, max(map(len, prompts)), decoding)
+            longest = max(map(len, prompts))
+            examples.pool = pool_size(examples, longest, decoding, self.budget.rows)
         # Rows whose prompts have equally many tokens share a pool, without padding where the same
         # text follows them; the longest come first, so that a lack of memory shows at once.
         rows = sorted(
@@ -145,83 +145,92 @@ class Engine:
             ),
         )
 
-        def run_pool(pool: Sequence[tuple[int, int]]) -> list[Outcome]:
+        outcomes: dict[tuple[int, int], Outcome] = {}
+        self._done, self._rows = 0, len(rows)
+        for width in dict.fromkeys(len(prompts[p]) for p, _ in rows):
+            group = [row for row in rows if len(prompts[row[0]]) == width]
+            outcomes |= self._run_group(examples, prompts, group, shared, decoding)
+        give_back(self.model.device)
+        return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
+
+    def _run_group(
+        self,
+        examples: CachedExamples,
+        prompts: Sequence[Ids],
+        group: Sequence[tuple[int, int]],
+        shared: int,
+        decoding: Decoding,
+    ) -> dict[tuple[int, int], Outcome]:
+        """What the (prompt, example) pairs of ``group`` do, whose prompts have equally many tokens.
+        Rows that a pool gives up go on in another one, with others that are as far."""
+        width = len(prompts[group[0][0]])
+        outcomes: dict[tuple[int, int], Outcome] = {}
+        begun: dict[tuple[int, int], Ids] = dict.fromkeys(group, ())
+
+        def run_pool(pool: Sequence[tuple[int, int]]) -> list[Outcome | Ids]:
+            so_far = [begun[row] for row in pool]
             try:
-                done = self._run_pool(examples, prompts, pool, shared, decoding)
-                self._done += len(pool)
-                return done
+                done = self._run_pool(examples, prompts, pool, so_far, shared, decoding)
             except NotFiniteError as error:
                 prompt, example = pool[error.row]
                 text = self.model.tokenizer.decode(list(prompts[prompt]))
                 row = examples.examples[example].row
                 raise FloatingPointError(f"{error} for prompt '{text}' on row {row}") from None
+            self._done += sum(isinstance(each, Outcome) for each in done)
+            return done
 
-        outcomes: dict[tuple[int, int], Outcome] = {}
-        self._done, self._rows = 0, len(rows)
-        start = 0
-        while start < len(rows):
-            width = len(prompts[rows[start][0]])
-            stop = start
-            while stop < len(rows) and len(prompts[rows[stop][0]]) == width:
-                stop += 1
-            group = rows[start:stop]
-            limit = examples.pool_rows if self.measures else None
-            done = self.budget.map(group, run_pool, limit)
-            outcomes.update(zip(group, done, strict=True))
-            start = stop
-        give_back(self.model.device)
-        return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
-
-    def _rows_that_fit(
-        self, examples: CachedExamples, prompt_tokens: int, decoding: Decoding
-    ) -> int:
-        """How many rows the memory of every device should hold."""
-        kv = examples.prefix.kv
-        longest = max(len(target.extractor) + len(target.answer) for target in examples.targets)
-        longest += examples.layout.ending_tokens
-        filler = (0,) * prompt_tokens
-        after = max(len(examples.following(s, filler)) for s in range(len(examples)))
-        columns = kv.columns + prompt_tokens + after + decoding.max_new_tokens + longest + 1
-        # Scoring holds the logits of all answers at once, with those after them; of several
-        # devices, the first and the last.
-        answer = max(len(target.answer) for target in examples.targets) + decoding.must_end
-        logits = logits_bytes(answer, self.model.vocabulary)
-        # Rows read what is left of their prompt together, and later the targets.
-        reading = max(prompt_tokens + after, longest) * self.model.shape.reading_bytes
-        sizes = kv.column_bytes.items()
-        row = {
-            device: row_bytes(columns, column) + max(logits, reading) for device, column in sizes
-        }
-        cached = {device: kv.rows * kv.columns * column for device, column in sizes}
-        return rows_that_fit(row, self.budget.rows, cached)
+        while begun:
+            length = min(map(len, begun.values()))
+            some = [row for row, ids in begun.items() if len(ids) == length]
+            limit = None
+            if self.measures and examples.pool is not None:
+                limit = rows_begun(examples, width, decoding, length)
+                if examples.pool.columns is not None:
+                    limit = taken_at_once(len(some), limit)
+            for row, found in zip(some, self.budget.map(some, run_pool, limit), strict=True):
+                if isinstance(found, Outcome):
+                    outcomes[row] = found
+                    del begun[row]
+                else:
+                    begun[row] = found
+        return outcomes
 
     def _run_pool(
         self,
         examples: CachedExamples,
         prompts: Sequence[Ids],
         pool: Sequence[tuple[int, int]],
+        begun: Sequence[Ids],
         shared: int,
         decoding: Decoding,
-    ) -> list[Outcome]:
-        prefix = examples.prefix
-        rest = [(*prompts[p][shared:], *examples.following(s, prompts[p])) for p, s in pool]
+    ) -> list[Outcome | Ids]:
+        """The outcome of each row of ``pool``, which goes on from what it has ``begun``; what a row
+        has reasoned so far if it had to be given up."""
+        prefix, limit, done = examples.prefix, decoding.max_new_tokens, len(begun[0])
+        rest = [
+            (*prompts[p][shared:], *examples.following(s, prompts[p]), *own)
+            for (p, s), own in zip(pool, begun, strict=True)
+        ]
         left = len(prompts[pool[0][0]]) - shared
         targets = [examples.targets[s] for _, s in pool]
         after = 1 + max(len(target.extractor) + len(target.answer) for target in targets)
         after += examples.layout.ending_tokens
         ids, valid = pad_right(rest, self.model.filler, self.model.device)
-        spare = decoding.max_new_tokens + after
+        room = examples.pool.columns if self.measures and examples.pool else None
+        spare = limit - done if room is None else planned_tokens(limit - done, self.model.device)
+        spare += after
         kv = prefix.select([s for _, s in pool], ids.shape[1] + spare, self.model.static)
         logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0), valid=valid)
         # Rows that are shorter than others have a gap now.
         kv = self.model.packed(kv, spare)
+        give_back(self.model.device)  # what reading took
         rows = prefix.row_of[[s for _, s in pool]]
         pieces = [prefix.nll[rows], nll]
         if left:
             pieces.insert(1, -prefix.log_probs[rows].gather(1, ids[:, :1]))
         prompt_nll = torch.cat(pieces, dim=1).mean(1).tolist()
 
-        limit, choice = decoding.max_new_tokens, None
+        choice = None
         if decoding.sampling:
             questions = [examples.examples[s].question for _, s in pool]
             choice = decoding.sampling.choice(questions, self.model.device)
@@ -229,7 +238,40 @@ class Engine:
         def on_step(step: int) -> None:
             self.progress(self._done + len(pool) * step // limit, self._rows)
 
-        reasonings, kv = decode(self.model, kv, logits, limit, after, choice, on_step)
+        parts = decode_parts(
+            self.model, kv, logits, limit, after, choice, on_step, begun=done, room=room
+        )
+        del kv, logits
+        found: dict[int, Outcome | Ids] = {}
+        for part in parts:
+            own = part.rows.tolist()
+            part.written = [begun[row] + more for row, more in zip(own, part.written, strict=True)]
+            if part.kv is None:
+                found.update(zip(own, part.written, strict=True))
+            else:
+                nll_of = [prompt_nll[row] for row in own]
+                try:
+                    ended = self._outcomes(examples, [pool[r] for r in own], part, nll_of, decoding)
+                except NotFiniteError as error:
+                    raise NotFiniteError(own[error.row]) from None
+                found.update(zip(own, ended, strict=True))
+            del part  # The cache makes room for the rows that go on.
+            give_back(self.model.device)
+        return [found[row] for row in range(len(pool))]
+
+    def _outcomes(
+        self,
+        examples: CachedExamples,
+        pool: Sequence[tuple[int, int]],
+        part: Part,
+        prompt_nll: Sequence[float],
+        decoding: Decoding,
+    ) -> list[Outcome]:
+        """What the rows of ``part``, which are ``pool``, answer after their reasoning."""
+        reasonings, targets = part.written, [examples.targets[s] for _, s in pool]
+        assert part.kv is not None
+        kv = self.model.packed(part.kv)
+        part.kv = None
         # The last token of a row that met the limit was chosen but never read.
         unread = [
             (
@@ -248,7 +290,7 @@ class Engine:
             cut = [examples.ending(s, own) for own, (_, s) in zip(reasonings, pool, strict=True)]
             answers = ["" if own else text for own, text in zip(cut, spoken, strict=True)]
         elif any(target.answer for target in targets):
-            loss, mistake, margins = self.score(examples, pool, kv, unread, decoding)
+            loss, mistake, margins = score_answers(self.model, examples, pool, kv, unread, decoding)
         else:
             loss, mistake = [0.0] * len(pool), [True] * len(pool)
         if examples.has_targets and decoding.answer_tokens:
@@ -263,110 +305,6 @@ class Engine:
                 reasonings, loss, mistake, prompt_nll, answers, margins, strict=True
             )
         ]
-
-    @torch.no_grad()
-    def score(
-        self,
-        examples: CachedExamples,
-        pool: Sequence[tuple[int, int]],
-        kv: KVRows,
-        unread: Sequence[Ids],
-        decoding: Decoding,
-    ) -> tuple[list[float], list[bool], list[float]]:
-        """Teacher-forced loss, mistake and margin of the answers after reasoning and extractor.
-
-        Args:
-            pool: (prompt, example) pairs, one a row of ``kv``.
-            kv: the rows up to the reasoning's end, but for ``unread``; they grow by the target.
-            unread: the ids between reasoning and extractor that ``kv`` does not hold yet.
-            decoding: its temperature divides the logits under its loss; whether answers must end.
-
-        Raises:
-            InputError: see ``own_loss``.
-        """
-        targets = [examples.targets[s] for _, s in pool]
-        ids, valid = pad_right(
-            [
-                [*last, *target.extractor, *target.answer]
-                for last, target in zip(unread, targets, strict=True)
-            ],
-            self.model.filler,
-            self.model.device,
-        )
-        starts = [
-            len(last) + len(target.extractor) - 1
-            for last, target in zip(unread, targets, strict=True)
-        ]
-        places = [
-            (row, start + offset)
-            for row, (start, target) in enumerate(zip(starts, targets, strict=True))
-            for offset in range(len(target.answer))
-        ]
-        scored = len(places)
-        if decoding.must_end:
-            places += [
-                (row, start + len(target.answer))
-                for row, (start, target) in enumerate(zip(starts, targets, strict=True))
-            ]
-        where = torch.tensor(places, device=self.model.device).unbind(1)
-        logits = self.model.extend(kv, ids, (where[0], where[1]), valid)
-        self.model.counts["prefilled"] += int(valid.sum())
-        answers = ids[where[0][:scored], where[1][:scored] + 1]
-        chosen = first_choice(logits, where[0])
-        wrong = (chosen[:scored] != answers).tolist()
-        logits = at_least_float32(logits[:scored]) / decoding.temperature
-        function = decoding.answer_loss
-        losses = torch.nn.functional.cross_entropy(logits, answers, reduction="none").tolist()
-        margins = [0.0] * len(pool)
-        if decoding.margin:
-            margins = self._margins(examples, targets, logits)
-        # A few numbers a row, added up in their order: a GPU would add them in any.
-        start, loss, mistake = 0, [], []
-        for target in targets:
-            stop = start + len(target.answer)
-            if start == stop:  # No answer is known.
-                loss.append(0.0)
-            elif function is None:
-                loss.append(sum(losses[start:stop]) / len(target.answer))
-            else:
-                loss.append(float(own_loss(function, logits[start:stop], answers[start:stop])))
-            mistake.append(any(wrong[start:stop]))
-            start = stop
-        for row, following in enumerate(chosen[scored:].tolist()):
-            mistake[row] = mistake[row] or not self._ends(examples, pool[row][1], following)
-        return loss, mistake, margins
-
-    def _margins(
-        self, examples: CachedExamples, targets: Sequence[Target], logits: torch.Tensor
-    ) -> list[float]:
-        """The margin of each of ``targets``.
-
-        Args:
-            logits: [tokens of all targets' answers, vocabulary].
-        """
-        labels = examples.first_tokens
-        place = {token: i for i, token in enumerate(labels)}
-        shares = logits[:, labels].softmax(-1).tolist()
-        start, found = 0, []
-        for target in targets:
-            margin = 0.0
-            if target.answer:
-                own = place[target.answer[0]]
-                others = [share for i, share in enumerate(shares[start]) if i != own]
-                margin = shares[start][own] - max(others, default=0.0)
-            found.append(margin)
-            start += len(target.answer)
-        return found
-
-    def _ends(self, examples: CachedExamples, example: int, following: int) -> bool:
-        """Whether the answer of ``example`` is still stated when ``following`` comes after it."""
-        if following in self.model.stop_ids:
-            return True
-        text = self.model.tokenizer.decode(
-            [*examples.targets[example].answer, following], skip_special_tokens=True
-        )
-        references = examples.examples[example].references
-        return any(strict_match(text, reference) for reference in references)
 
     def _answer(
         self,
@@ -388,7 +326,7 @@ class Engine:
         row = torch.arange(len(pool), device=self.model.device)
         logits = self.model.extend(kv, ids, (row, valid.sum(1) - 1), valid)
         self.model.counts["prefilled"] += int(valid.sum())
-        written, _ = decode(self.model, self.model.packed(kv, limit), logits, limit)
+        written = decode(self.model, self.model.packed(kv, limit), logits, limit)
         return self._texts(examples, written)
 
     def _texts(self, examples: CachedExamples, written: Sequence[Ids]) -> list[str]:

@@ -49,6 +49,7 @@ class GrowingLayer(DynamicLayer):
             self.capacity = end + end // 4
             self.keys = _moved(self.keys, self.length, self.capacity)
             self.values = _moved(self.values, self.length, self.capacity)
+            give_back(self.device)
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
@@ -150,6 +151,12 @@ class KVRows:
         kept, parted = self._copies(halves, use_up=True)
         return kept, parted
 
+    def kept(self, going: torch.Tensor, spare: int) -> KVRows:
+        """The rows where ``going`` [rows] is True, with room for ``spare`` more columns. The others
+        are lost, and these are used up layer by layer."""
+        (kept,) = self._copies([(going.nonzero()[:, 0], spare)], use_up=True)
+        return kept
+
     @staticmethod
     def join(
         parts: Sequence[KVRows], places: Sequence[torch.Tensor] | None = None, spare: int = 0
@@ -228,6 +235,8 @@ class KVRows:
                 copy.append(list(room))
             if use_up:
                 layer.keys = layer.values = None
+                del pair
+                give_back(self.mask.device)
         return [
             KVRows(
                 grown_cache(copy, self.columns - start),

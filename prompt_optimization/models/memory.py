@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -15,6 +15,18 @@ from prompt_optimization.models.host_memory import free_host_bytes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class PoolSize(NamedTuple):
+    """What fits the memory.
+
+    Attributes:
+        rows: that a pool begins with at most.
+        columns: of all its rows together at most; None where rows are planned at their full length.
+    """
+
+    rows: int
+    columns: int | None
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -27,7 +39,7 @@ GPU_ROWS = 2048
 CPU_ROWS = 128
 # What rows on a CPU take at most with what is cached of their examples, in bytes. It is fixed, so
 # that the same run has the same pools whatever else the machine does, as long as there is memory.
-CPU_POOL = 750 * 10**6
+CPU_POOL = 1000 * 10**6
 # Part of it that is left to a pool however much is cached.
 CPU_POOL_SHARE = 0.5
 # The rest is for activations and fragmentation.
@@ -96,6 +108,22 @@ def rows_that_fit(
     cached = cached or {}
     rooms = ((pool_bytes(device, cached.get(device, 0)), size) for device, size in row.items())
     return max(1, min([most, *(room // size for room, size in rooms if room is not None)]))
+
+
+def columns_that_fit(
+    column: Mapping[torch.device, int], cached: Mapping[torch.device, int]
+) -> int | None:
+    """How many columns, of all rows of a pool together, the memory of every device should hold;
+    None where it cannot be asked.
+
+    Args:
+        column: bytes of one column of one row on each device.
+        cached: bytes that the rows' examples take on each device already.
+    """
+    rooms = ((pool_bytes(device, cached.get(device, 0)), size) for device, size in column.items())
+    return min(
+        (room // row_bytes(1, size) for room, size in rooms if room is not None), default=None
+    )
 
 
 def give_back(device: torch.device) -> None:

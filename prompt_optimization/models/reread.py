@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from prompt_optimization.models.answers import score_answers
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
@@ -22,6 +23,7 @@ from prompt_optimization.models.language_model import (
 )
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.pools import rows_begun
 
 # What stands for "the reasoning ends here" among ids.
 END = -1
@@ -100,7 +102,11 @@ def reread(
 
     # A budget of its own: a pair is several rows, and pools must not learn from it.
     budget = RowBudget(max(1, engine.budget.rows // draws))
-    limit = None if examples.pool_rows is None else max(1, examples.pool_rows // draws)
+    limit = None
+    if examples.pool is not None:
+        longest = max(len(own) for _, reasonings in asked for own in reasonings)
+        rows = rows_begun(examples, max(map(len, prompts)), decoding, longest)
+        limit = max(1, rows // draws)
     done = budget.map(pairs, work, limit)
     found = dict(zip(pairs, done, strict=True))
     return [[found[p, a] for p in range(len(prompts))] for a in range(len(asked))]
@@ -143,7 +149,7 @@ def _read_together(
     if answers:
         pool = [(number, stems[number].example) for number in of_stem]
         ending = [examples.ending(stems[number].example, own) for number, own in rows]
-        loss, mistake, _ = engine.score(examples, pool, model.packed(kv), ending, decoding)
+        loss, mistake, _ = score_answers(model, examples, pool, model.packed(kv), ending, decoding)
     made = map(Reread, map(tuple, log_probs), loss, mistake)
     return [[next(made) for _ in stem.reasonings] for stem in stems]
 

@@ -9,7 +9,7 @@ step again is the pool's next step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -302,12 +302,17 @@ class StaticRows:
         for i, row in zip(there, moved, strict=True):
             self._origin[i] = row
 
-    def finish(self) -> KVRows:
+    def part(self, step: int) -> Iterator[tuple[torch.Tensor, KVRows | None]]:
+        yield from ()  # They stay in their buffers, which have room for all of them.
+
+    def finish(self) -> tuple[torch.Tensor, KVRows]:
         memory, rows = self._memory, self._rows
         self._reorder(list(self._origin), list(range(rows)))
         layers = [(keys[:rows], values[:rows]) for keys, values in memory.pairs]
         mask = memory.mask[:rows, : self._columns].clone()
-        return KVRows(grown_cache(layers, self._columns), mask, memory.positions[:rows].clone())
+        everyone = torch.arange(rows, device=mask.device)
+        positions = memory.positions[:rows].clone()
+        return everyone, KVRows(grown_cache(layers, self._columns), mask, positions)
 
 
 def read_and_choose(

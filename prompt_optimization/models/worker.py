@@ -23,7 +23,7 @@ from prompt_optimization.models.language_model import LanguageModel
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.loading import load_model
 from prompt_optimization.models.masked import MaskedEngine, MaskedModel
-from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.memory import PoolSize, RowBudget
 from prompt_optimization.models.reread import reread
 from prompt_optimization.models.settings import ModelSettings
 from prompt_optimization.models.template import PromptTemplate
@@ -196,21 +196,24 @@ def run_block(
 
 @dataclass(frozen=True)
 class RowLimits:
-    """Rows at once that fit a worker's memory: in decoding, in backward passes, and of the
-    training examples."""
+    """What fits a worker's memory: rows at once in decoding, in backward passes, and of the
+    training examples; columns of all of these together."""
 
     rows: int
     gradient_rows: int
     pool_rows: int | None
+    pool_columns: int | None = None
 
 
 def row_limits(worker: Worker) -> RowLimits:
-    pool = None if worker.training is None else worker.training.pool_rows
-    return RowLimits(worker.engine.budget.rows, worker.gradient_budget.rows, pool)
+    pool = None if worker.training is None else worker.training.pool
+    rows = worker.engine.budget.rows, worker.gradient_budget.rows
+    return RowLimits(*rows, *(pool or (None, None)))
 
 
 def set_row_limits(worker: Worker, learnt: RowLimits) -> None:
     """Apply the limits of an earlier session; a smaller number that is set now counts more."""
     worker.engine.budget.rows = min(worker.engine.budget.rows, learnt.rows)
     worker.gradient_budget.rows = min(worker.gradient_budget.rows, learnt.gradient_rows)
-    worker.examples.pool_rows = learnt.pool_rows
+    rows = learnt.pool_rows
+    worker.examples.pool = None if rows is None else PoolSize(rows, learnt.pool_columns)

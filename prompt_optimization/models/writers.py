@@ -233,9 +233,7 @@ def _write_pool(
     if temperature:
         sampling = Sampling(temperature, top_p=top_p)
         choice = sampling.choice([draw.key for draw in draws], model.device)
-    written, _ = decode(
-        model, kv.select(which, spare=limit), logits[which], limit, choice=choice, on_step=on_step
-    )
+    written = decode(model, kv.select(which, spare=limit), logits[which], limit, choice, on_step)
     texts = decoded(model.tokenizer, written)
     return [
         Reply(text, 0 if draw.number else len(draw.ids), len(ids), len(ids) == limit)

@@ -445,7 +445,7 @@ class Session:
 
     def _memory(self) -> list[dict[str, Any]]:
         """How many rows go side by side in every worker, in the order of models and workers."""
-        names = ("rows", "gradient_rows", "pool_rows")
+        names = ("rows", "gradient_rows", "pool_rows", "pool_columns")
         return [
             dict(zip(names, limits, strict=True))
             for model in self._state["scorer"]["models"]

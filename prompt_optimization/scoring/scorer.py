@@ -10,7 +10,7 @@ import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -378,10 +378,7 @@ class Scorer:
                     "prefix": list(model.prefix),
                     "proposing": list(model.proposing),
                     "lengths": list(model.lengths.items()),
-                    "limits": [
-                        [each.rows, each.gradient_rows, each.pool_rows]
-                        for each in model.row_limits()
-                    ],
+                    "limits": [list(astuple(each)) for each in model.row_limits()],
                 }
                 for model in self.models
             ],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -16,7 +18,9 @@ from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
-from prompt_optimization.models.memory import RowBudget
+from prompt_optimization.models.memory import PoolSize, RowBudget
+from prompt_optimization.models.pools import taken_at_once
+from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.tasks.templates import END
 from tests import plain
 from tests.conftest import AROUND, PLACES, SOLVED
@@ -221,7 +225,7 @@ def test_the_pool_fits_the_free_memory(
     pools = []
     for free in (10**12, 4 * 10**5, 1):
         monkeypatch.setattr(memory, "pool_bytes", lambda device, cached, free=free: free)
-        samples.pool_rows = None
+        samples.pool = None
         seen.clear()
         got = Engine(model).run(samples, prompts_of(samples), Decoding(6))
         cost = samples.prefix.kv.column_bytes.total()
@@ -231,6 +235,53 @@ def test_the_pool_fits_the_free_memory(
             [o.reasoning for o in row] for row in expected
         ]
     assert pools[0] > pools[1] > pools[2] == 1
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(1.0, seed=3)])
+def test_rows_that_outgrow_the_memory_go_on_later(
+    family: str, sampling: Sampling | None, make_model: Any, make_samples: Any
+) -> None:
+    model = make_model(family)
+    samples = make_samples(model)
+    stop_at(model, samples, 5)
+    decoding = Decoding(14, sampling=sampling)
+    prompts = prompts_of(samples)
+    expected = Engine(model, max_rows=64).run(samples, prompts, decoding)
+    read = model.counts["prefilled"]
+    lengths = {len(outcome.reasoning) for row in expected for outcome in row}
+    assert len(lengths) > 1 and max(lengths) == 14
+
+    # Room for some rows that are a few tokens longer than all are when they begin.
+    columns = samples.prefix.kv.columns + max(map(len, prompts)) + 4
+    samples.pool = PoolSize(6, room := 6 * columns)
+    seen: list[torch.Size] = []
+    forward = model.model.forward
+
+    def watched(
+        *args: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: Any
+    ) -> Any:
+        if input_ids.shape[1] == 1:
+            seen.append(attention_mask.shape)
+        return forward(*args, input_ids=input_ids, attention_mask=attention_mask, **rest)
+
+    model.model.forward = watched
+    model.counts.clear()
+    found = Engine(model).run(samples, prompts, decoding)
+    assert model.counts["prefilled"] > read, "no row was given up"
+    assert all(rows == 1 or rows * width <= room for rows, width in seen)
+    for ours, theirs in zip(chain(*found), chain(*expected), strict=True):
+        assert ours.reasoning == theirs.reasoning
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4, abs=1e-4)
+        assert ours.mistake == theirs.mistake
+        assert ours.nll == pytest.approx(theirs.nll, rel=1e-4)
+
+
+@given(count=st.integers(1, 400), rows=st.integers(1, 130))
+def test_a_few_rows_get_no_pool_of_their_own(count: int, rows: int) -> None:
+    taken = taken_at_once(count, rows)
+    assert 1 <= taken <= 1.125 * rows
+    if taken != rows:
+        assert math.ceil(count / taken) <= max(1, count // rows)
 
 
 def test_a_column_costs_what_it_takes(family: str, make_model: Any, make_samples: Any) -> None:

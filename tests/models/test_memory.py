@@ -71,7 +71,7 @@ def test_under_a_limit_of_the_process_nothing_has_to_be_done_again(
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         engine = worker.engine
         outcomes = engine.run(samples, prompts, Decoding(8))
-        assert samples.pool_rows is not None and 1 < samples.pool_rows < 120
+        assert samples.pool is not None and 1 < samples.pool.rows < 120
         assert [[o.reasoning for o in row] for row in outcomes] == [
             [o.reasoning for o in row] for row in expected
         ]

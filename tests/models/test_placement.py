@@ -93,7 +93,7 @@ def test_the_poorest_device_sets_the_pool(
         monkeypatch.setattr(memory, "pool_bytes", lambda on, cached, free=free: free.get(on, 10**9))
         samples = make_samples(parted, n=4)
         Engine(parted).run(samples, [samples.prompt_ids(PROMPT)], Decoding(2))
-        pools.append(samples.pool_rows)
+        pools.append(samples.pool.rows)
     plenty, first, last, none = pools
     assert plenty > first > none == 1 and plenty > last > none
 

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from prompt_optimization.models import static
-from prompt_optimization.models.decode import decode
+from prompt_optimization.models.decode import decode, decode_parts
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.graphs import use_graphs
 from prompt_optimization.models.kv import KVRows
@@ -136,7 +136,10 @@ def test_any_pools_one_after_the_other(make_model: Any, data: st.DataObject) -> 
             logits, _ = model.read(kv, ids, valid=valid)
             choice = sampling.choice([str(ids) for ids in rows], DEVICE) if sampling else None
             model.counts.clear()
-            written, kv = decode(model, kv, logits, limit, 1, choice)
+            parts = list(decode_parts(model, kv, logits, limit, 1, choice))
+            kv = KVRows.join([part.kv for part in parts], [part.rows for part in parts], 1)
+            told = [pair for p in parts for pair in zip(p.rows.tolist(), p.written, strict=True)]
+            written = [ids for _, ids in sorted(told)]
             after, _ = model.read(kv, torch.full((len(rows), 1), 9))
             found.append((written, model.counts["decoded"], after, kv.positions, kv.mask.sum(1)))
         (one, counted, logits, *rest), (other, counted_too, logits_too, *rest_too) = found
@@ -244,4 +247,4 @@ def test_a_step_that_cannot_be_captured_is_done_all_the_same(make_model: Any) ->
         use_graphs(model, "auto")
     ids = torch.full((3, 4), 9, device=model.device)
     logits, _ = model.read(kv := KVRows.empty(3, model.device), ids)
-    assert len(decode(model, kv, logits, 5)[0]) == 3
+    assert len(decode(model, kv, logits, 5)) == 3

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 
+from prompt_optimization.models.answers import score_answers
 from prompt_optimization.models.bundled import BUNDLED_NAME
 from prompt_optimization.models.chat import ChatFormat
 from prompt_optimization.models.encoded import CachedExamples
@@ -237,7 +238,7 @@ def published_scores(
     )
     nll = -torch.stack(before[: len(prompt)], 1).gather(2, labels[:, :, None])[:, :, 0]
     model.read(kv, ids[:, len(prompt) + 1 :])
-    loss, mistakes, _ = Engine(model, 24).score(
-        samples, pool, kv, reasonings, Decoding(1, temperature=meta["temperature"])
+    loss, mistakes, _ = score_answers(
+        model, samples, pool, kv, reasonings, Decoding(1, temperature=meta["temperature"])
     )
     return loss, mistakes, float(nll.mean())
