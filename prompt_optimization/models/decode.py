@@ -75,10 +75,8 @@ def decode(
     on_step: Callable[[int], None] | None = None,
 ) -> list[Ids]:
     """What every row is continued by, without the token that ends it; see ``decode_parts``."""
-    rows = kv.rows
-    written: list[Ids] = [()] * rows
+    written: list[Ids] = [()] * kv.rows
     parts = decode_parts(model, kv, logits, limit, choice=choice, on_step=on_step)
-    del kv, logits
     for part in parts:
         for row, ids in zip(part.rows.tolist(), part.written, strict=True):
             written[row] = ids
@@ -102,7 +100,7 @@ def decode_parts(
     at a time.
 
     Args:
-        kv: the rows; used up by the call.
+        kv: the rows; used up as decoding goes on.
         logits: [rows, vocabulary] after each row's last token.
         spare: columns that the caller will append afterwards.
         choice: which token comes next; the likeliest when left out.
@@ -124,7 +122,6 @@ def decode_parts(
     else:
         assert not begun, "rows in static buffers are never given up"
         rows = StaticRows(model, buffers, kv, logits, limit, spare, choice)
-    del kv, logits  # Rows take the place of others; nothing else holds them.
 
     def part(numbers: torch.Tensor, kv: KVRows | None) -> Part:
         return Part(numbers, [tuple(written[row]) for row in numbers.tolist()], kv)

@@ -241,7 +241,6 @@ class Engine:
         parts = decode_parts(
             self.model, kv, logits, limit, after, choice, on_step, begun=done, room=room
         )
-        del kv, logits
         found: dict[int, Outcome | Ids] = {}
         for part in parts:
             own = part.rows.tolist()
