@@ -26,7 +26,7 @@ for task in "${tasks[@]}"; do
     sst2 | subj | agnews) extractor=(--extractor='Therefore, the answer is "') ;;
     esac
     python -m prompt_optimization compare --data="$data" "${extractor[@]}" \
-        --contenders="${CONTENDERS:-$here/contenders.yaml}" --work="${WORK:-40000}" --seeds="${SEEDS:-3}" \
+        --contenders="${CONTENDERS:-$here/contenders.yaml}" --work="${WORK:-25000}" --seeds="${SEEDS:-3}" \
         --config.max_new_tokens=$tokens --config.n_train_data=30 --config.n_dev_data=40 \
-        --config.n_test_data=100 --config.top_prompts=4 --config.dtype=auto --config.result_prefix="$out/$task"
+        --config.n_test_data=80 --config.top_prompts=2 --config.dtype=auto --config.result_prefix="$out/$task"
 done
