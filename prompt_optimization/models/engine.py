@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 
@@ -147,9 +148,8 @@ class Engine:
 
         outcomes: dict[tuple[int, int], Outcome] = {}
         self._done, self._rows = 0, len(rows)
-        for width in dict.fromkeys(len(prompts[p]) for p, _ in rows):
-            group = [row for row in rows if len(prompts[row[0]]) == width]
-            outcomes |= self._run_group(examples, prompts, group, shared, decoding)
+        for _, group in groupby(rows, lambda row: len(prompts[row[0]])):
+            outcomes |= self._run_group(examples, prompts, list(group), shared, decoding)
         give_back(self.model.device)
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
 

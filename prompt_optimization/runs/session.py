@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prompt_optimization.errors import InputError
+from prompt_optimization.models.worker import RowLimits
 from prompt_optimization.optimizers.base import Entry, Optimizer, Step
 from prompt_optimization.optimizers.stoppers import (
     BUDGETS,
@@ -445,9 +446,8 @@ class Session:
 
     def _memory(self) -> list[dict[str, Any]]:
         """How many rows go side by side in every worker, in the order of models and workers."""
-        names = ("rows", "gradient_rows", "pool_rows", "pool_columns")
         return [
-            dict(zip(names, limits, strict=True))
+            asdict(RowLimits(*limits))
             for model in self._state["scorer"]["models"]
             for limits in model["limits"]
         ]
