@@ -78,6 +78,11 @@ def options() -> argparse.Namespace:
     made.add_argument("--samples", type=int, default=50)
     made.add_argument("--new-tokens", type=int, default=256)
     made.add_argument("--shortlist", type=int, default=3)
+    made.add_argument(
+        "--skip-published",
+        action="store_true",
+        help="leave the published schedule out, which takes minutes a step",
+    )
     made.add_argument("--out", help="a Markdown file; benchmarks/GPU.md when left out")
     made.add_argument(
         "--trial",
@@ -134,7 +139,8 @@ def measure(given: argparse.Namespace, bandwidth: float) -> tuple[list[Way], flo
     places: dict[str, StaticBuffers | None] = {LOOP: None}
     if model.static is not None:
         places[GRAPHS] = model.static
-    steps: dict[str, list[Measured]] = {PUBLISHED: [], **{name: [] for name in places}}
+    steps: dict[str, list[Measured]] = {} if given.skip_published else {PUBLISHED: []}
+    steps |= {name: [] for name in places}
     peaks: dict[str, float] = {}
     for _ in range(1 + given.repeats):
         for name, model.static in places.items():
@@ -142,9 +148,10 @@ def measure(given: argparse.Namespace, bandwidth: float) -> tuple[list[Way], flo
             engine.prepare(work)
             steps[name].append(engine.step(work))
             peaks.setdefault(name, memory.gib())
-        memory = PeakMemory(model.device)
-        steps[PUBLISHED].append(published.step(work))
-        peaks.setdefault(PUBLISHED, memory.gib())
+        if not given.skip_published:
+            memory = PeakMemory(model.device)
+            steps[PUBLISHED].append(published.step(work))
+            peaks.setdefault(PUBLISHED, memory.gib())
     rows = rows_of(samples, work)
     tokens = len(rows) * given.new_tokens
     rates: dict[str, float] = {}

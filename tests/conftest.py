@@ -198,12 +198,13 @@ def tiny_model(family: str, vocabulary: int, eos: int, dtype: torch.dtype, seed:
         "pad_token_id": None,
         "initializer_range": 0.3,
     }
-    if family == "llama-3":
-        model = LlamaForCausalLM(LlamaConfig(**common))
-    else:
-        model = Gemma2ForCausalLM(
-            Gemma2Config(**common, head_dim=8, query_pre_attn_scalar=8, sliding_window=24)
-        )
+    with torch.device("cpu"):  # whose generator makes the same weights wherever the tests run
+        if family == "llama-3":
+            model = LlamaForCausalLM(LlamaConfig(**common))
+        else:
+            model = Gemma2ForCausalLM(
+                Gemma2Config(**common, head_dim=8, query_pre_attn_scalar=8, sliding_window=24)
+            )
     return model.to(DEVICE, dtype)
 
 

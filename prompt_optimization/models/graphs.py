@@ -7,6 +7,7 @@ them all at once.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Hashable
 
 import torch
@@ -20,12 +21,15 @@ from prompt_optimization.models.static import Plainly, Runner, StaticBuffers, St
 
 # How configurations call the number of experts of a mixture.
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-# The first step is done while it is captured, the others are replays.
-TRIAL_STEPS = 3
+# Steps of a key that are done as any other work. Capturing one takes about as long as two, and most
+# keys of short reasonings are needed once.
+DONE_BEFORE = 2
+# The last two are replays.
+TRIAL_STEPS = DONE_BEFORE + 2
 
 
 class CudaGraphs:
-    """Does the first step of every key as any other work and captures it; then replays it."""
+    """Does the first steps of every key as any other work, captures the next one and replays it."""
 
     def __init__(self, device: torch.device, name: str) -> None:
         """
@@ -44,27 +48,34 @@ class CudaGraphs:
         self._captured: dict[
             Hashable, tuple[torch.cuda.CUDAGraph, torch.Tensor, Callable[[], torch.Tensor]]
         ] = {}
+        self._done: Counter[Hashable] = Counter()
 
     def __call__(self, key: Hashable, step: Callable[[], torch.Tensor]) -> torch.Tensor:
         if self._failed:
             return step()
-        if key in self._captured:
-            graph, result, _ = self._captured[key]
-            graph.replay()
-            return result
+        if key not in self._captured:
+            if self._done[key] < DONE_BEFORE:
+                self._done[key] += 1
+                return self._do(step)
+            try:
+                self._capture(key, step)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                self._failed = True
+                _note(self._name, f"a step cannot be captured ({_first_line(error)})")
+                return step()
+        graph, result, _ = self._captured[key]
+        graph.replay()
+        return result
+
+    def _do(self, step: Callable[[], torch.Tensor]) -> torch.Tensor:
         current = torch.cuda.current_stream(self._device)
         # Libraries make themselves ready on the stream that they are first used on.
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             done = step()
         current.wait_stream(self._stream)
-        try:
-            self._capture(key, step)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            self._failed = True
-            _note(self._name, f"a step cannot be captured ({_first_line(error)})")
         return done
 
     def _capture(self, key: Hashable, step: Callable[[], torch.Tensor]) -> None:

@@ -328,12 +328,13 @@ def read_and_choose(
     tokens, going = memory.tokens[:rows], memory.going[:rows]
     positions, mask = memory.positions[:rows], memory.mask[:rows, :columns]
     mask.index_copy_(1, memory.column, going[:, None])
-    cache = Cache(
-        layers=[
+    # transformers makes a tensor for each layer, and a capture allows that on the CPU alone.
+    with torch.device("cpu"):
+        layers = [
             BucketLayer(keys[:rows, :, :columns], values[:rows, :, :columns], memory.column)
             for keys, values in memory.pairs
         ]
-    )
+    cache = Cache(layers=layers)
     logits = model.read_one(cache, tokens, mask, (positions + going - 1).clamp_(min=0))
     positions.add_(going)
     memory.column.add_(1)

@@ -50,7 +50,7 @@ def plain_draw(
 ) -> tuple[int, float]:
     """A token after ``logits`` [vocabulary], with noise on all of them, and how far from ``top_p``
     the nearest share is that its limit is compared with."""
-    scores = logits.double().numpy() / sampling.temperature
+    scores = logits.double().cpu().numpy() / sampling.temperature
     kept = np.argsort(-scores, kind="stable")[: sampling.top_k or None]
     distance = 1.0
     if sampling.top_p < 1:
@@ -243,7 +243,8 @@ def test_noise_is_finite(hashed: int) -> None:
 def test_only_what_is_likely_enough(
     seed: int, temperature: float, top_k: int, top_p: float
 ) -> None:
-    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(1, 12, generator=generator, device="cpu").to(DEVICE)
     choose = Sampling(temperature, top_k, top_p, seed).choice(["why?"], DEVICE)
     found = {int(choose(logits, torch.tensor([0]), step)) for step in range(40)}
     order = logits[0].argsort(descending=True).tolist()
