@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 
@@ -22,7 +21,7 @@ from prompt_optimization.models.decode import (
     decode,
     decode_parts,
 )
-from prompt_optimization.models.encoded import CachedExamples
+from prompt_optimization.models.encoded import CachedExamples, PrefixCache
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import (
     LanguageModel,
@@ -30,7 +29,13 @@ from prompt_optimization.models.language_model import (
 )
 from prompt_optimization.models.layout import Ids
 from prompt_optimization.models.memory import RowBudget, give_back, most_rows
-from prompt_optimization.models.pools import planned_tokens, pool_size, rows_begun, taken_at_once
+from prompt_optimization.models.pools import (
+    groups,
+    planned_tokens,
+    pool_size,
+    rows_begun,
+    taken_at_once,
+)
 from prompt_optimization.models.thinking import decoded
 
 
@@ -135,8 +140,7 @@ class Engine:
             self.model.release_buffers()  # they are part of what a pool may take
             longest = max(map(len, prompts))
             examples.pool = pool_size(examples, longest, decoding, self.budget.rows)
-        # Rows whose prompts have equally many tokens share a pool, without padding where the same
-        # text follows them; the longest come first, so that a lack of memory shows at once.
+        # The longest come first, so that a lack of memory shows at once.
         rows = sorted(
             ((p, s) for p in range(len(prompts)) for s in indices),
             key=lambda row: (
@@ -145,11 +149,12 @@ class Engine:
                 row,
             ),
         )
+        lengths = [len(prompts[p]) for p, _ in rows]
 
         outcomes: dict[tuple[int, int], Outcome] = {}
         self._done, self._rows = 0, len(rows)
-        for _, group in groupby(rows, lambda row: len(prompts[row[0]])):
-            outcomes |= self._run_group(examples, prompts, list(group), shared, decoding)
+        for start, stop in groups(lengths, decoding.max_new_tokens, self.model.device):
+            outcomes |= self._run_group(examples, prompts, rows[start:stop], shared, decoding)
         give_back(self.model.device)
         return [[outcomes[p, s] for s in indices] for p in range(len(prompts))]
 
@@ -161,8 +166,8 @@ class Engine:
         shared: int,
         decoding: Decoding,
     ) -> dict[tuple[int, int], Outcome]:
-        """What the (prompt, example) pairs of ``group`` do, whose prompts have equally many tokens.
-        Rows that a pool gives up go on in another one, with others that are as far."""
+        """What the (prompt, example) pairs of ``group`` do, whose first prompt is the longest. Rows
+        that a pool gives up go on in another one, with others that are as far."""
         width = len(prompts[group[0][0]])
         outcomes: dict[tuple[int, int], Outcome] = {}
         begun: dict[tuple[int, int], Ids] = dict.fromkeys(group, ())
@@ -211,7 +216,7 @@ class Engine:
             (*prompts[p][shared:], *examples.following(s, prompts[p]), *own)
             for (p, s), own in zip(pool, begun, strict=True)
         ]
-        left = len(prompts[pool[0][0]]) - shared
+        left = [len(prompts[p]) - shared for p, _ in pool]
         targets = [examples.targets[s] for _, s in pool]
         after = 1 + max(len(target.extractor) + len(target.answer) for target in targets)
         after += examples.layout.ending_tokens
@@ -220,15 +225,11 @@ class Engine:
         spare = limit - done if room is None else planned_tokens(limit - done, self.model.device)
         spare += after
         kv = prefix.select([s for _, s in pool], ids.shape[1] + spare, self.model.static)
-        logits, nll = self.model.read(kv, ids, scored=max(left - 1, 0), valid=valid)
+        logits, nll = self.model.read(kv, ids, max(0, max(left) - 1), valid)
         # Rows that are shorter than others have a gap now.
         kv = self.model.packed(kv, spare)
         give_back(self.model.device)  # what reading took
-        rows = prefix.row_of[[s for _, s in pool]]
-        pieces = [prefix.nll[rows], nll]
-        if left:
-            pieces.insert(1, -prefix.log_probs[rows].gather(1, ids[:, :1]))
-        prompt_nll = torch.cat(pieces, dim=1).mean(1).tolist()
+        prompt_nll = _prompt_nll(prefix, [s for _, s in pool], ids, left, nll).tolist()
 
         choice = None
         if decoding.sampling:
@@ -335,3 +336,27 @@ class Engine:
         tags = (thinking.opening, thinking.closing) if thinking else ()
         texts = decoded(tokenizer, written, tags)
         return [thinking.spoken(text) for text in texts] if thinking else texts
+
+
+def _prompt_nll(
+    prefix: PrefixCache,
+    samples: Sequence[int],
+    ids: torch.Tensor,
+    left: Sequence[int],
+    nll: torch.Tensor,
+) -> torch.Tensor:
+    """Per row the mean negative log-likelihood of its prompt's tokens.
+
+    Args:
+        samples: each row's.
+        ids: [rows, columns] what the rows have read after the prefix.
+        left: how many of these belong to the prompt.
+        nll: [rows, at least ``max(left) - 1``] of the second of them and those that follow.
+    """
+    rows = prefix.row_of[list(samples)]
+    first = -prefix.log_probs[rows].gather(1, ids[:, :1])
+    own = torch.cat([first, nll], dim=1)
+    counts = torch.tensor(left, device=ids.device)[:, None]
+    own = own.masked_fill(torch.arange(own.shape[1], device=ids.device) >= counts, 0.0)
+    whole = torch.cat([prefix.nll[rows], own], dim=1)
+    return whole.sum(1) / (prefix.nll.shape[1] + counts[:, 0])

@@ -196,7 +196,12 @@ class LanguageModel:
         assert 0 <= scored < columns
         self.counts["prefilled"] += ids.numel() if valid is None else int(valid.sum())
         row = torch.arange(rows, device=self.device)
+        last = torch.full_like(row, columns - 1)
+        if valid is not None:
+            last = (torch.arange(columns, device=self.device) * valid).amax(1)
+        ends = last.tolist()
         losses = []
+        ended: list[tuple[list[int], torch.Tensor]] = []  # rows that scored columns are all of
         start = 0
         # The scored columns go in blocks, because their logits over a large vocabulary are
         # larger than everything else here.
@@ -209,16 +214,19 @@ class LanguageModel:
                 torch.arange(width, device=self.device).repeat(rows),
             )
             part = None if valid is None else valid[:, start:stop]
-            logits = at_least_float32(self.extend(kv, ids[:, start:stop], where, part))
+            logits = self.extend(kv, ids[:, start:stop], where, part)
+            if here := [each for each, end in enumerate(ends) if start <= end < stop]:
+                ended.append((here, logits[[each * width + ends[each] - start for each in here]]))
             follow = ids[:, start + 1 : stop + 1].reshape(-1)
-            loss = torch.nn.functional.cross_entropy(logits, follow, reduction="none")
+            loss = torch.nn.functional.cross_entropy(
+                at_least_float32(logits), follow, reduction="none"
+            )
             losses.append(loss.view(rows, width))
             start = stop
-        last = torch.full_like(row, columns - 1 - start)
-        if valid is not None:
-            last = (torch.arange(columns, device=self.device) * valid).amax(1) - start
         part = None if valid is None else valid[:, start:]
-        logits = self.extend(kv, ids[:, start:], (row, last), part)
+        logits = self.extend(kv, ids[:, start:], (row, (last - start).clamp_(min=0)), part)
+        for here, theirs in ended:
+            logits[here] = theirs
         nll = torch.cat(losses, dim=1) if losses else at_least_float32(logits.new_zeros(rows, 0))
         return logits, nll
 

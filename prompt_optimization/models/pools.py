@@ -9,6 +9,8 @@ read again and go on in another pool.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,6 +33,30 @@ PLANNED_SHARE = 0.25
 FEWEST_PLANNED = 96
 # It takes this share more where a pool fewer does then: a few rows take as many steps as all.
 STRETCH = 0.125
+# Filler that a shared decoding step is worth, in tokens: a step of a few rows takes a CPU as long as
+# reading 35, of many rows less (benchmarks/races.py), and most rows end before their limit. On a GPU
+# filler is free.
+STEP_READS = {"cpu": 8.0}
+
+
+def groups(lengths: Sequence[int], limit: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """Which rows share pools, as starts and stops: shorter prompts join longer ones while the
+    filler that they read with them costs less than the steps that they share.
+
+    Args:
+        lengths: of the rows' prompts, the longest first.
+        limit: new tokens of a row.
+    """
+    filler_that_pays = STEP_READS.get(device.type, math.inf) * limit
+    start = stop = 0
+    for length, same in groupby(lengths):
+        count = sum(1 for _ in same)
+        if stop > start and count * (lengths[start] - length) > filler_that_pays:
+            yield start, stop
+            start = stop
+        stop += count
+    if lengths:
+        yield start, stop
 
 
 def planned_tokens(limit: int, device: torch.device) -> int:

@@ -13,17 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prompt_optimization.errors import InputError
-from prompt_optimization.models import memory
+from prompt_optimization.models import memory, pools
 from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import LanguageModel, pad_left
 from prompt_optimization.models.memory import PoolSize, RowBudget
-from prompt_optimization.models.pools import taken_at_once
 from prompt_optimization.models.sampling import Sampling
 from prompt_optimization.tasks.templates import END
 from tests import plain
-from tests.conftest import AROUND, PLACES, SOLVED
+from tests.conftest import AROUND, DEVICE, PLACES, SOLVED
 
 PROMPTS = (
     " proper logical reasoning and think step by step.",
@@ -87,6 +86,7 @@ def test_equals_the_plain_path(family: str, place: str, make_model: Any, make_sa
     indices=st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True),
     before=st.sampled_from(PROMPTS),
     place=st.sampled_from([END, "begin", AROUND, SOLVED]),
+    reads=st.sampled_from([0.0, 0.5, 2.0, 16.0]),
 )
 def test_any_pool_any_order_after_any_prompt(
     make_model: Any,
@@ -96,13 +96,57 @@ def test_any_pool_any_order_after_any_prompt(
     indices: list[int],
     before: str,
     place: str,
+    reads: float,
 ) -> None:
     model = make_model("llama-3")
     samples = make_samples(model, template=place)
     stop_at(model, samples, 3)
     engine = Engine(model, max_rows=rows)
-    engine.run(samples, prompts_of(samples, (before,)), Decoding(2))  # leaves a prefix
-    check_against_plain(engine, samples, prompts_of(samples, tuple(chosen)), Decoding(6), indices)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(pools.STEP_READS, DEVICE.type, reads)
+        engine.run(samples, prompts_of(samples, (before,)), Decoding(2))  # leaves a prefix
+        some = prompts_of(samples, tuple(chosen))
+        check_against_plain(engine, samples, some, Decoding(6), indices)
+
+
+def test_prompts_share_steps_where_the_filler_costs_less(
+    make_model: Any, make_samples: Any, monkeypatch: Any
+) -> None:
+    model = make_model("llama-3")
+    samples = make_samples(model)
+    model.stop_ids = frozenset()
+    long, short = sorted(prompts_of(samples)[-2:], key=len, reverse=True)
+    filler = len(samples) * (len(long) - len(short))
+    steps = []
+    forward = model.model.forward
+
+    def watched(*args: Any, input_ids: torch.Tensor, **rest: Any) -> Any:
+        steps.append(input_ids.shape)
+        return forward(*args, input_ids=input_ids, **rest)
+
+    model.model.forward = watched
+    taken = {}
+    for apart in (True, False):
+        monkeypatch.setitem(pools.STEP_READS, DEVICE.type, (filler - apart) / 9)
+        steps.clear()
+        Engine(model, max_rows=64).run(samples, [long, short], Decoding(9))
+        taken[apart] = sum(columns == 1 for _, columns in steps)
+    assert taken[True] >= 2 * taken[False] > 0
+
+
+@given(st.lists(st.integers(1, 60)), st.integers(1, 300))
+def test_groups_hold_all_rows_in_their_order(lengths: list[int], limit: int) -> None:
+    lengths.sort(reverse=True)
+    places = list(pools.groups(lengths, limit, torch.device("cpu")))
+    assert [row for start, stop in places for row in range(start, stop)] == [*range(len(lengths))]
+    for start, stop in places:
+        for length in set(lengths[start:stop]):
+            filler = lengths[start:stop].count(length) * (lengths[start] - length)
+            assert filler <= pools.STEP_READS["cpu"] * limit
+    assert (
+        list(pools.groups(lengths, limit, torch.device("cuda")))
+        == [(0, len(lengths))][: len(lengths)]
+    )
 
 
 def test_only_new_tokens_are_read(make_model: Any, make_samples: Any) -> None:
@@ -278,7 +322,7 @@ def test_rows_that_outgrow_the_memory_go_on_later(
 
 @given(count=st.integers(1, 400), rows=st.integers(1, 130))
 def test_a_few_rows_get_no_pool_of_their_own(count: int, rows: int) -> None:
-    taken = taken_at_once(count, rows)
+    taken = pools.taken_at_once(count, rows)
     assert 1 <= taken <= 1.125 * rows
     if taken != rows:
         assert math.ceil(count / taken) <= max(1, count // rows)
