@@ -197,11 +197,13 @@ class LanguageModel:
         self.counts["prefilled"] += ids.numel() if valid is None else int(valid.sum())
         row = torch.arange(rows, device=self.device)
         last = torch.full_like(row, columns - 1)
+        ends: list[int] = []
         if valid is not None:
             last = (torch.arange(columns, device=self.device) * valid).amax(1)
-        ends = last.tolist()
+            ends = last.tolist()
         losses = []
-        ended: list[tuple[list[int], torch.Tensor]] = []  # rows that scored columns are all of
+        # Rows all of whose columns are scored ones, with the logits after their last.
+        ended: list[tuple[list[int], torch.Tensor]] = []
         start = 0
         # The scored columns go in blocks, because their logits over a large vocabulary are
         # larger than everything else here.
