@@ -33,9 +33,9 @@ PLANNED_SHARE = 0.25
 FEWEST_PLANNED = 96
 # It takes this share more where a pool fewer does then: a few rows take as many steps as all.
 STRETCH = 0.125
-# Filler that a shared decoding step is worth, in tokens. A step of a few rows takes a CPU as long as
-# reading 35 and shared by many rows it saves less (benchmarks/races.py); most rows end before their
-# limit. On a GPU filler is free.
+# Filler that a shared decoding step is worth, in tokens. A step of few rows takes a CPU as long as
+# reading 35, one of many rows less (benchmarks/races.py), and most rows end before their limit. A
+# GPU reads filler next to the rest.
 STEP_READS = {"cpu": 8.0}
 
 

@@ -104,7 +104,12 @@ def entrants(
                 "logfile": "",
             }
             changed = {**values, **own}
-            found.append(Entrant(name, seed, changed, plan(changed)))
+            try:
+                found.append(Entrant(name, seed, changed, plan(changed)))
+            except InputError as error:
+                if differing.keys().isdisjoint(error.keys):
+                    raise
+                raise InputError(f"contender '{name}': {error.problem}", key=error.keys) from None
     # Every run says its warnings, and whether it needs answers that are not there.
     bare = all(entrant.plan.method.unlabelled for entrant in found)
     _, splits = read_task(found[0].plan.task, lambda _: None, bare)

@@ -141,6 +141,7 @@ def test_contenders_are_one_method_with_other_settings_at_one_amount_of_work(
         ("a: random", "write its settings below it"),
         ("a/b: {}", "made of letters"),
         ("a: {methd: random}", "the key 'methd' is unknown"),
+        ("a: {topk: 2, shortlist_size: 3}", "contender 'a': topk=2 proposes fewer"),
     ],
 )
 def test_contenders_that_cannot_be_compared_are_refused(
