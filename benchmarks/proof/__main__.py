@@ -39,10 +39,16 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, help="of a folder a task")
     parser.add_argument("--against", default="published", help="the contender to compare with")
+    parser.add_argument("--only", default="", help="some of the contenders, by commas")
     given = parser.parse_args()
     logs = finished(given.folder)
     hits = by_side(logs)
     names = list(dict.fromkeys(name for own in hits.values() for name in own))
+    if given.only:
+        unknown = [name for name in given.only.split(",") if name not in names]
+        if unknown:
+            raise InputError(f"there is no contender '{unknown[0]}'; there are {', '.join(names)}")
+        names = given.only.split(",")
     hits = whole(hits, names)
     if not hits:
         raise InputError(
@@ -117,7 +123,7 @@ def against(hits: Hits, name: str, other: str) -> list[list[list[float]]]:
 def tasks_table(hits: Hits, names: Sequence[str]) -> Table:
     table = Table(title="Gain over the initial prompt by task, in points, mean over seeds")
     for column in ("task", "seeds", "initial", *names):
-        table.add_column(column, justify="left" if column == "task" else "right")
+        table.add_column(column, justify="left" if column == "task" else "right", overflow="fold")
     for task, by in hits.items():
         seeds = list(by[names[0]].values())
         row = [task, str(len(seeds)), f"{100 * fmean(fmean(b) for b, _ in seeds):.1f}"]
@@ -155,18 +161,18 @@ def told(found: Stratified) -> list[str]:
 def cost_table(
     logs: Mapping[str, Mapping[str, Mapping[int, Mapping[str, Any]]]], names: Sequence[str]
 ) -> Table:
-    table = Table(title="What a search took, mean over all that are finished")
+    table = Table(title="What a search took, mean over all that are finished, tokens in thousands")
     kinds = ("prefilled", "decoded", "differentiated", "asked", "written")
     columns = ("contender", "searches", "steps", "rows", "seconds", *(TOKENS[k] for k in kinds))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
     for name in names:
         every = [log for by in logs.values() for log in by.get(name, {}).values()]
         searches = [log["ledger"]["search"] for log in every]
         means = [
             fmean(len(log["steps"]) for log in every),
             *(fmean(each[key] for each in searches) for key in ("evaluations", "seconds")),
-            *(fmean(each["tokens"].get(kind, 0) for each in searches) for kind in kinds),
+            *(fmean(each["tokens"].get(kind, 0) for each in searches) / 1000 for kind in kinds),
         ]
         table.add_row(name, str(len(every)), *(f"{mean:,.0f}" for mean in means))
     return table

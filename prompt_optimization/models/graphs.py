@@ -21,8 +21,8 @@ from prompt_optimization.models.static import Plainly, Runner, StaticBuffers, St
 
 # How configurations call the number of experts of a mixture.
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-# Steps of a key that are done as any other work. Capturing one takes about as long as two, and most
-# keys of short reasonings are needed once.
+# Steps of a key that are done as any other work. A graph pays when it is replayed, and most keys of
+# short reasonings come up once or twice.
 DONE_BEFORE = 2
 # The last two are replays.
 TRIAL_STEPS = DONE_BEFORE + 2
