@@ -32,7 +32,7 @@ from prompt_optimization.scoring.held_out import (
     compare_by_group,
 )
 from prompt_optimization.scoring.scorer import BudgetSpent, Scorer
-from prompt_optimization.signals import Interrupted
+from prompt_optimization.signals import Interrupted, shielded
 from prompt_optimization.tasks.examples import Example
 
 # (initial, chosen) -> records of what other models make of them.
@@ -114,7 +114,8 @@ class Session:
 
         Raises:
             InputError: something the user gave cannot be used. The log's status says ``failed``.
-            Interrupted, KeyboardInterrupt: the log's status says ``interrupted``.
+            Interrupted, KeyboardInterrupt: the log's status says ``interrupted``, or ``finished``
+                where the signal came when all was done.
         """
         with self._kept():
             self._begin()
@@ -122,10 +123,11 @@ class Session:
             self._conclude()
             evaluation = self._evaluate()
             tokens = self.scorer.ledger.tokens + self.held_out.ledger.tokens
-            self.store.finish(
-                "finished", evaluation=evaluation, tokens=dict(tokens), ledger=self._ledgers()
-            )
-            self.result.status = "stopped" if self.observers.stop else "finished"
+            with shielded():
+                self.store.finish(
+                    "finished", evaluation=evaluation, tokens=dict(tokens), ledger=self._ledgers()
+                )
+                self.result.status = "stopped" if self.observers.stop else "finished"
         self._ended()
         return self.result
 
@@ -378,6 +380,9 @@ class Session:
             raise
 
     def _failed(self, status: str, **fields: Any) -> None:
+        if self.result.status != "running":
+            self._ended()
+            return
         self.result.status = status
         try:
             self.store.finish(status, **fields)

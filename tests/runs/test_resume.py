@@ -437,6 +437,24 @@ def test_signals_wait_for_the_write() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_that_comes_when_all_is_done(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = RunLog.finish
+
+    def signalled(self: RunLog, status: str, **fields: Any) -> None:
+        finish(self, status, **fields)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunLog, "finish", signalled)
+    with pytest.raises(Interrupted), interruptible():
+        carry_out(flags)
+    assert read(flags)["status"] == "finished" and read(flags)["evaluation"]
+    assert only_log_left(flags)
+    monkeypatch.undo()
+    assert carry_out(flags).data == read(flags)
+
+
 def test_a_read_only_log(flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     stop_after(2, monkeypatch, flags)
     (log,) = logs(flags)
