@@ -23,9 +23,9 @@ from prompt_optimization.models.static import Plainly, Runner, StaticBuffers, St
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 # Steps of a key that are done as any other work. A graph pays when it is replayed, and most keys of
 # short reasonings come up once or twice.
-DONE_BEFORE = 2
+PLAIN_STEPS = 2
 # The last two are replays.
-TRIAL_STEPS = DONE_BEFORE + 2
+TRIAL_STEPS = PLAIN_STEPS + 2
 
 
 class CudaGraphs:
@@ -54,7 +54,7 @@ class CudaGraphs:
         if self._failed:
             return step()
         if key not in self._captured:
-            if self._done[key] < DONE_BEFORE:
+            if self._done[key] < PLAIN_STEPS:
                 self._done[key] += 1
                 return self._do(step)
             try:

@@ -33,10 +33,10 @@ PLANNED_SHARE = 0.25
 FEWEST_PLANNED = 96
 # It takes this share more where a pool fewer does then: a few rows take as many steps as all.
 STRETCH = 0.125
-# Filler that a shared decoding step is worth, in tokens. A step of few rows takes a CPU as long as
-# reading 35, one of many rows less (benchmarks/races.py), and most rows end before their limit. A
-# GPU reads filler next to the rest.
-STEP_READS = {"cpu": 8.0}
+# Filler that a shared decoding step is worth, in tokens: half of what the device reads in the time
+# of a step of few rows, because most rows end before their limit. A CPU reads 35, and a step that
+# many rows share saves less (benchmarks/races.py). An H100 reads 500 tokens of an 8B model, on paper.
+STEP_READS = {"cpu": 8.0, "cuda": 256.0}
 
 
 def groups(lengths: Sequence[int], limit: int, device: torch.device) -> Iterator[tuple[int, int]]:
@@ -47,7 +47,7 @@ def groups(lengths: Sequence[int], limit: int, device: torch.device) -> Iterator
         lengths: of the rows' prompts, the longest first.
         limit: new tokens of a row.
     """
-    filler_that_pays = STEP_READS.get(device.type, math.inf) * limit
+    filler_that_pays = STEP_READS.get(device.type, STEP_READS["cpu"]) * limit
     start = stop = 0
     for length, same in groupby(lengths):
         count = sum(1 for _ in same)

@@ -380,6 +380,7 @@ class Session:
             raise
 
     def _failed(self, status: str, **fields: Any) -> None:
+        """The log says how the work ended, unless all was done by then."""
         if self.result.status != "running":
             self._ended()
             return
