@@ -35,7 +35,7 @@ FEWEST_PLANNED = 96
 STRETCH = 0.125
 # Filler that a shared decoding step is worth, in tokens: half of what the device reads in the time
 # of a step of few rows, because most rows end before their limit. A CPU reads 35, and a step that
-# many rows share saves less (benchmarks/races.py). An H100 reads 500 tokens of an 8B model, on paper.
+# many rows share saves less (benchmarks/races.py). On paper an H100 reads 500 of an 8B model.
 STEP_READS = {"cpu": 8.0, "cuda": 256.0}
 
 
