@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,12 +23,12 @@ from benchmarks.workload import (
     build_samples,
     build_work,
     command,
+    interleaved,
     machine,
     parser,
     read_examples,
     read_rows,
     rows_of,
-    synchronise,
 )
 from prompt_optimization.models.decode import decode
 from prompt_optimization.models.engine import Decoding, Engine
@@ -88,14 +87,7 @@ def main() -> int:
         f"{sum(map(len, rows)) / len(rows):.0f} tokens, {limit} new; "
         f"median of {given.repeats}; {machine(model.device)}"
     )
-    seconds: dict[str, list[float]] = {}
-    written: dict[str, list[Ids]] = {}
-    for _ in range(1 + given.repeats):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            written[name] = way()
-            synchronise(model.device)
-            seconds.setdefault(name, []).append(time.perf_counter() - start)
+    seconds, written = interleaved(ways, given.repeats, model.device)
 
     table = Table()
     for column in ("way", "first, s", "then, s", "tokens/s", "same rows"):

@@ -31,6 +31,7 @@ from benchmarks.workload import (
     ROOT,
     SHAPES,
     PeakMemory,
+    alike,
     build_model,
     build_samples,
     build_work,
@@ -133,13 +134,13 @@ def measure(given: argparse.Namespace, bandwidth: float) -> tuple[list[Way], flo
     model = build_model(given, "bfloat16")
     samples = build_samples(model, read_examples(given.data, given.samples))
     work = build_work(samples, PROMPT, 3, given.shortlist, given.new_tokens)
-    published = PublishedSchedule(model, samples)
     engine = EngineSchedule(model, samples, given.max_rows, given.gradient_rows)
     use_graphs(model, "on")
     places: dict[str, StaticBuffers | None] = {LOOP: None}
     if model.static is not None:
         places[GRAPHS] = model.static
-    steps: dict[str, list[Measured]] = {} if given.skip_published else {PUBLISHED: []}
+    published = None if given.skip_published else PublishedSchedule(model, samples)
+    steps: dict[str, list[Measured]] = {PUBLISHED: []} if published else {}
     steps |= {name: [] for name in places}
     peaks: dict[str, float] = {}
     for _ in range(1 + given.repeats):
@@ -148,7 +149,7 @@ def measure(given: argparse.Namespace, bandwidth: float) -> tuple[list[Way], flo
             engine.prepare(work)
             steps[name].append(engine.step(work))
             peaks.setdefault(name, memory.gib())
-        if not given.skip_published:
+        if published:
             memory = PeakMemory(model.device)
             steps[PUBLISHED].append(published.step(work))
             peaks.setdefault(PUBLISHED, memory.gib())
@@ -181,12 +182,8 @@ def measure(given: argparse.Namespace, bandwidth: float) -> tuple[list[Way], flo
 
 
 def agreement(one: Measured, other: Measured) -> str:
-    pairs = [
-        (a, b)
-        for mine, theirs in zip(one.reasonings, other.reasonings, strict=True)
-        for a, b in zip(mine, theirs, strict=True)
-    ]
-    return f"same reasoning as by the loop: {sum(a == b for a, b in pairs)} of {len(pairs)}"
+    same, rows = alike(one.reasonings, other.reasonings)
+    return f"same reasoning as by the loop: {same} of {rows}"
 
 
 @torch.no_grad()

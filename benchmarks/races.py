@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.workload import (
     PROMPT,
+    alike,
     build_model,
     build_samples,
     command,
+    interleaved,
     machine,
     parser,
     read_examples,
-    synchronise,
 )
 from prompt_optimization.models import pools
-from prompt_optimization.models.engine import Decoding, Engine, Outcome
+from prompt_optimization.models.engine import Decoding, Engine
 from prompt_optimization.models.layout import Ids
 
 APART, SHARED = "a pool for each length", "shared pools"
@@ -53,18 +54,16 @@ def main() -> int:
     prompts: list[Ids] = [longest[: len(longest) - cut] for cut in range(given.prompts)]
     engine = Engine(model, given.max_rows)
     kind = model.device.type
-    reads = pools.STEP_READS.copy()
-    seconds: dict[str, list[float]] = {APART: [], SHARED: []}
-    found: dict[str, list[list[Outcome]]] = {}
-    for _ in range(1 + given.repeats):
-        for way, times in seconds.items():
-            pools.STEP_READS.clear()
-            pools.STEP_READS.update({kind: 0.0} if way == APART else reads)
-            synchronise(model.device)
-            start = time.perf_counter()
-            found[way] = engine.run(samples, prompts, Decoding(given.new_tokens))
-            synchronise(model.device)
-            times.append(time.perf_counter() - start)
+    worth = {APART: 0.0, SHARED: pools.STEP_READS.get(kind, pools.STEP_READS["cpu"])}
+
+    def run(way: str) -> list[list[Ids]]:
+        pools.STEP_READS[kind] = worth[way]
+        outcomes = engine.run(samples, prompts, Decoding(given.new_tokens))
+        return [[outcome.reasoning for outcome in row] for row in outcomes]
+
+    seconds, found = interleaved(
+        {way: partial(run, way) for way in worth}, given.repeats, model.device
+    )
     table = Table(
         title=f"{len(prompts)} prompts x {given.samples} rows, {given.new_tokens} new tokens"
     )
@@ -75,13 +74,8 @@ def main() -> int:
         table.add_row(way, f"{own:.2f}", f"{median[APART] / own:.2f}")
     console = Console(highlight=False)
     console.print(table)
-    pairs = [
-        (a.reasoning, b.reasoning)
-        for one, other in zip(found[APART], found[SHARED], strict=True)
-        for a, b in zip(one, other, strict=True)
-    ]
-    same = sum(a == b for a, b in pairs)
-    console.print(f"same reasoning: {same} of {len(pairs)}; {machine(model.device)}")
+    same, rows = alike(found[APART], found[SHARED])
+    console.print(f"same reasoning: {same} of {rows}; {machine(model.device)}")
     return 0
 
 

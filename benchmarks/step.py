@@ -20,6 +20,7 @@ from rich.table import Table
 from benchmarks.schedules import PHASES, EngineSchedule, Measured, PublishedSchedule
 from benchmarks.workload import (
     PROMPT,
+    alike,
     build_model,
     build_samples,
     build_work,
@@ -128,12 +129,7 @@ def ratio(baseline: Sequence[Measured], runs: Sequence[Measured]) -> float:
 
 def agreement(published: Measured, engine: Measured) -> tuple[bool, str]:
     """Whether both found the same, and how far they agree."""
-    pairs = [
-        (a, b)
-        for one, other in zip(published.reasonings, engine.reasonings, strict=True)
-        for a, b in zip(one, other, strict=True)
-    ]
-    same = sum(a == b for a, b in pairs)
+    same, rows = alike(published.reasonings, engine.reasonings)
     gap = max(
         abs(a - b)
         for one, other in zip(published.losses, engine.losses, strict=True)
@@ -141,8 +137,8 @@ def agreement(published: Measured, engine: Measured) -> tuple[bool, str]:
     )
     cosine = float(aggregate(published.gradient) @ aggregate(engine.gradient))
     choice = published.choice == engine.choice
-    return same == len(pairs) and gap < 1e-3 and choice, (
-        f"same reasoning {same} of {len(pairs)}, largest loss difference {gap:.2g}, "
+    return same == rows and gap < 1e-3 and choice, (
+        f"same reasoning {same} of {rows}, largest loss difference {gap:.2g}, "
         f"gradient cosine {cosine:.6f}, {'same' if choice else 'another'} choice"
     )
 

@@ -6,10 +6,11 @@ import argparse
 import platform
 import random
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -36,6 +37,8 @@ from prompt_optimization.runs.naming import DEFAULT_PROMPT
 from prompt_optimization.scoring.scorer import Scorer
 from prompt_optimization.tasks.examples import Example, read_table
 from prompt_optimization.tasks.templates import END
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = DEFAULT_PROMPT
@@ -232,6 +235,32 @@ class PeakMemory:
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def interleaved(
+    ways: Mapping[str, Callable[[], T]], repeats: int, device: torch.device
+) -> tuple[dict[str, list[float]], dict[str, T]]:
+    """The seconds of every way, the first of which warms up, and what it gave last. The ways take
+    turns, so that a slow minute is everybody's."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    given: dict[str, T] = {}
+    for _ in range(1 + repeats):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            given[name] = way()
+            synchronise(device)
+            seconds[name].append(time.perf_counter() - start)
+    return seconds, given
+
+
+def alike(one: Sequence[Sequence[Ids]], other: Sequence[Sequence[Ids]]) -> tuple[int, int]:
+    """How many rows of two equally large tables reason the same, and how many there are."""
+    same = [
+        a == b
+        for mine, theirs in zip(one, other, strict=True)
+        for a, b in zip(mine, theirs, strict=True)
+    ]
+    return sum(same), len(same)
 
 
 def machine(device: torch.device) -> str:

@@ -45,22 +45,30 @@ def main() -> int:
     hits = by_side(logs)
     names = list(dict.fromkeys(name for own in hits.values() for name in own))
     if given.only:
-        unknown = [name for name in given.only.split(",") if name not in names]
-        if unknown:
-            raise InputError(f"there is no contender '{unknown[0]}'; there are {', '.join(names)}")
-        names = given.only.split(",")
+        chosen = given.only.split(",")
+        for name in chosen:
+            check_contender(name, names)
+        names = chosen
     hits = whole(hits, names)
     if not hits:
         raise InputError(
             f"'{given.folder}' holds no task with a seed that every contender has finished"
         )
-    if given.against not in names:
-        raise InputError(f"there is no contender '{given.against}'; there are {', '.join(names)}")
+    check_contender(given.against, names)
     console = Console(highlight=False)
     console.print(tasks_table(hits, names))
     console.print(pooled_table(hits, names, given.against))
     console.print(cost_table(logs, names))
     return 0
+
+
+def check_contender(name: str, names: Sequence[str]) -> None:
+    """
+    Raises:
+        InputError: ``names`` lack it.
+    """
+    if name not in names:
+        raise InputError(f"there is no contender '{name}'; there are {', '.join(names)}")
 
 
 def finished(folder: Path) -> dict[str, dict[str, dict[int, Mapping[str, Any]]]]:

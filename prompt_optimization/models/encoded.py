@@ -320,6 +320,25 @@ class PrefixCache:
         ``into`` if that is given."""
         return self.kv.select(self.row_of[list(samples)], spare, into)
 
+    def prompt_nll(
+        self, samples: Sequence[int], ids: torch.Tensor, left: Sequence[int], nll: torch.Tensor
+    ) -> torch.Tensor:
+        """Of rows that went on from those of ``samples``, the mean negative log-likelihood of the
+        prompt's tokens [rows], the cached ones among them.
+
+        Args:
+            ids: [rows, columns] what the rows have read.
+            left: how many of these belong to the prompt.
+            nll: [rows, at least ``max(left) - 1``] of the second of them and those that follow.
+        """
+        rows = self.row_of[list(samples)]
+        first = -self.log_probs[rows].gather(1, ids[:, :1])
+        own = torch.cat([first, nll], dim=1)
+        counts = torch.tensor(left, device=ids.device)
+        beyond = torch.arange(own.shape[1], device=ids.device) >= counts[:, None]
+        whole = torch.cat([self.nll[rows], own.masked_fill(beyond, 0.0)], dim=1)
+        return whole.sum(1) / (self.nll.shape[1] + counts)
+
     def share(self, prompts: Sequence[Ids]) -> int:
         """Hold no more of the prompt than all of ``prompts`` begin with; how many tokens that is.
 

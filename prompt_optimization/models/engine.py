@@ -21,7 +21,7 @@ from prompt_optimization.models.decode import (
     decode,
     decode_parts,
 )
-from prompt_optimization.models.encoded import CachedExamples, PrefixCache
+from prompt_optimization.models.encoded import CachedExamples
 from prompt_optimization.models.kv import KVRows
 from prompt_optimization.models.language_model import (
     LanguageModel,
@@ -229,7 +229,7 @@ class Engine:
         # Rows that are shorter than others have a gap now.
         kv = self.model.packed(kv, spare)
         give_back(self.model.device)  # what reading took
-        prompt_nll = _prompt_nll(prefix, [s for _, s in pool], ids, left, nll).tolist()
+        prompt_nll = prefix.prompt_nll([s for _, s in pool], ids, left, nll).tolist()
 
         choice = None
         if decoding.sampling:
@@ -336,27 +336,3 @@ class Engine:
         tags = (thinking.opening, thinking.closing) if thinking else ()
         texts = decoded(tokenizer, written, tags)
         return [thinking.spoken(text) for text in texts] if thinking else texts
-
-
-def _prompt_nll(
-    prefix: PrefixCache,
-    samples: Sequence[int],
-    ids: torch.Tensor,
-    left: Sequence[int],
-    nll: torch.Tensor,
-) -> torch.Tensor:
-    """Per row the mean negative log-likelihood of its prompt's tokens.
-
-    Args:
-        samples: each row's.
-        ids: [rows, columns] what the rows have read after the prefix.
-        left: how many of these belong to the prompt.
-        nll: [rows, at least ``max(left) - 1``] of the second of them and those that follow.
-    """
-    rows = prefix.row_of[list(samples)]
-    first = -prefix.log_probs[rows].gather(1, ids[:, :1])
-    own = torch.cat([first, nll], dim=1)
-    counts = torch.tensor(left, device=ids.device)[:, None]
-    own = own.masked_fill(torch.arange(own.shape[1], device=ids.device) >= counts, 0.0)
-    whole = torch.cat([prefix.nll[rows], own], dim=1)
-    return whole.sum(1) / (prefix.nll.shape[1] + counts[:, 0])

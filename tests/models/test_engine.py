@@ -66,6 +66,21 @@ def stop_at(model: LanguageModel, samples: CachedExamples, step: int) -> None:
     model.stop_ids = model.stop_ids | set(stops)
 
 
+def watch(model: LanguageModel) -> list[tuple[torch.Size, torch.Size]]:
+    """The shapes of ids and mask of every forward pass from now on."""
+    passes: list[tuple[torch.Size, torch.Size]] = []
+    forward = model.model.forward
+
+    def watched(
+        *args: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: Any
+    ) -> Any:
+        passes.append((input_ids.shape, attention_mask.shape))
+        return forward(*args, input_ids=input_ids, attention_mask=attention_mask, **rest)
+
+    model.model.forward = watched
+    return passes
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_equals_the_plain_path(family: str, place: str, make_model: Any, make_samples: Any) -> None:
     model = make_model(family)
@@ -117,20 +132,13 @@ def test_prompts_share_steps_where_the_filler_costs_less(
     model.stop_ids = frozenset()
     long, short = sorted(prompts_of(samples)[-2:], key=len, reverse=True)
     filler = len(samples) * (len(long) - len(short))
-    steps = []
-    forward = model.model.forward
-
-    def watched(*args: Any, input_ids: torch.Tensor, **rest: Any) -> Any:
-        steps.append(input_ids.shape)
-        return forward(*args, input_ids=input_ids, **rest)
-
-    model.model.forward = watched
+    passes = watch(model)
     taken = {}
     for apart in (True, False):
         monkeypatch.setitem(pools.STEP_READS, DEVICE.type, (filler - apart) / 9)
-        steps.clear()
+        passes.clear()
         Engine(model, max_rows=64).run(samples, [long, short], Decoding(9))
-        taken[apart] = sum(columns == 1 for _, columns in steps)
+        taken[apart] = sum(ids[1] == 1 for ids, _ in passes)
     assert taken[True] >= 2 * taken[False] > 0
 
 
@@ -254,27 +262,21 @@ def test_the_pool_fits_the_free_memory(
     model = make_model("llama-3")
     samples = make_samples(model)
     expected = Engine(model).run(samples, prompts_of(samples), Decoding(6))
-    seen: list[torch.Size] = []
-    forward = model.model.forward
-
-    def watched(*args: Any, attention_mask: torch.Tensor, **rest: Any) -> Any:
-        seen.append(attention_mask.shape)
-        return forward(*args, attention_mask=attention_mask, **rest)
-
-    model.model.forward = watched
-    pools = []
+    passes = watch(model)
+    most = []
     for free in (10**12, 4 * 10**5, 1):
         monkeypatch.setattr(memory, "pool_bytes", lambda device, cached, free=free: free)
         samples.pool = None
-        seen.clear()
+        passes.clear()
         got = Engine(model).run(samples, prompts_of(samples), Decoding(6))
         cost = samples.prefix.kv.column_bytes.total()
-        pools.append(max(rows for rows, _ in seen))
+        seen = [mask for _, mask in passes]
+        most.append(max(rows for rows, _ in seen))
         assert all(rows == 1 or rows * columns * cost <= free for rows, columns in seen)
         assert [[o.reasoning for o in row] for row in got] == [
             [o.reasoning for o in row] for row in expected
         ]
-    assert pools[0] > pools[1] > pools[2] == 1
+    assert most[0] > most[1] > most[2] == 1
 
 
 @pytest.mark.parametrize("sampling", [None, Sampling(1.0, seed=3)])
@@ -294,20 +296,11 @@ def test_rows_that_outgrow_the_memory_go_on_later(
     # Room for some rows that are a few tokens longer than all are when they begin.
     columns = samples.prefix.kv.columns + max(map(len, prompts)) + 4
     samples.pool = PoolSize(6, room := 6 * columns)
-    seen: list[torch.Size] = []
-    forward = model.model.forward
-
-    def watched(
-        *args: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: Any
-    ) -> Any:
-        if input_ids.shape[1] == 1:
-            seen.append(attention_mask.shape)
-        return forward(*args, input_ids=input_ids, attention_mask=attention_mask, **rest)
-
-    model.model.forward = watched
+    passes = watch(model)
     model.counts.clear()
     found = Engine(model).run(samples, prompts, decoding)
     assert model.counts["prefilled"] > read, "no row was given up"
+    seen = [mask for ids, mask in passes if ids[1] == 1]
     assert all(rows == 1 or rows * width <= room for rows, width in seen)
     for ours, theirs in zip(chain(*found), chain(*expected), strict=True):
         assert ours.reasoning == theirs.reasoning
